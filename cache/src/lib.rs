@@ -1,0 +1,1 @@
+//! Content and snapshots on disk.
