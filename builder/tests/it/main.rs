@@ -1,0 +1,8 @@
+//! Integration tests: they drive the built `cooper` from outside.
+//!
+//! Every test has its own store, home and environment (`support::Cooper`) and starts
+//! from the base images that `testdata/images/make.sh` makes without a registry. What a
+//! machine lacks (root, a peer's tool, a network) is reported as `SKIPPED: reason` on
+//! standard error and ends that test.
+
+mod arrows;
