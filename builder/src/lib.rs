@@ -1,1 +1,5 @@
 //! The builder.
+
+pub mod options;
+pub mod progress;
+pub mod report;

@@ -1,0 +1,300 @@
+//! What a build is asked to do, as plain resolved values.
+//!
+//! The command line, the environment and the configuration file are read in `cli` and
+//! `config`; what they mean is written down here, so that [`BuildOptions`] can be made
+//! by a test or another front door just as well. Nothing in this module reads the environment or
+//! touches the disk.
+//!
+//! Invariants: paths are as the user gave them (relative to the working directory), variables
+//! named without a value are already looked up (or dropped, as docker does when unset), and every
+//! name that has a grammar (reference, platform, size) is parsed.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use cooper_oci::{Compression, Digest, Platform, Reference};
+
+/// Everything that one `cooper build` needs to know.
+#[derive(Clone, Debug)]
+pub struct BuildOptions {
+    /// Directory that `COPY` and `ADD` read; none when the Dockerfile comes alone on stdin.
+    pub context: Option<PathBuf>,
+    /// Where the Dockerfile is read from.
+    pub dockerfile: DockerfileSource,
+    /// Names for the image, each with a tag.
+    pub tags: Vec<Reference>,
+    /// Stage to build; the last one when absent.
+    pub target: Option<String>,
+    /// Platform of the image that is built.
+    pub platform: Platform,
+    /// Values for `ARG`s, the environment's proxy settings among them.
+    pub build_args: BTreeMap<String, String>,
+    /// Labels put on the image after those of the Dockerfile.
+    pub labels: Vec<(String, String)>,
+    /// Steps that are executed although their results are known.
+    pub no_cache: NoCache,
+    /// Whether a registry is asked for images that the store already has.
+    pub pull: Pull,
+    /// Network of `RUN` steps that do not name one.
+    pub network: BuildNetwork,
+    /// Lines added to /etc/hosts in `RUN` steps.
+    pub add_hosts: Vec<HostEntry>,
+    /// Contexts that take the place of a stage or image name, later ones first in precedence.
+    pub build_contexts: Vec<(String, NamedContext)>,
+    /// What `RUN --mount=type=secret` may mount.
+    pub secrets: Vec<SecretSpec>,
+    /// Limits for `RUN` steps; they are no part of any cache key.
+    pub limits: StepLimits,
+    /// Where the result goes; never empty.
+    pub outputs: Vec<Output>,
+    /// File that receives the image ID.
+    pub iidfile: Option<PathBuf>,
+    /// File that receives the result's metadata as JSON.
+    pub metadata_file: Option<PathBuf>,
+    /// Time stamped on what the build creates, in seconds since 1970.
+    pub source_date_epoch: Option<i64>,
+    /// How many steps may run at once.
+    pub jobs: NonZeroUsize,
+    /// How progress is shown.
+    pub progress: ProgressMode,
+    /// Whether only the image ID is printed.
+    pub quiet: bool,
+    /// The store that is built into.
+    pub root: PathBuf,
+    /// How registries are reached.
+    pub registry: RegistryOptions,
+}
+
+/// Where a Dockerfile's text comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DockerfileSource {
+    /// `Dockerfile`, `dockerfile` or `Containerfile` at the context's top, the first that exists.
+    Lookup,
+    /// The file named by `-f`.
+    Path(PathBuf),
+    /// Standard input.
+    Stdin,
+}
+
+/// Which steps ignore recorded results.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum NoCache {
+    /// None does.
+    #[default]
+    Off,
+    /// Every step does.
+    All,
+    /// Those of the named stages do.
+    Stages(Vec<String>),
+}
+
+/// When a registry is asked for an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pull {
+    /// Only for images that the store lacks.
+    #[default]
+    Missing,
+    /// For every image, so that a moved tag is noticed.
+    Always,
+    /// Never; an image that the store lacks is an error.
+    Never,
+}
+
+/// A `RUN` step's network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BuildNetwork {
+    /// The host's network.
+    #[default]
+    Host,
+    /// A namespace with nothing but its own loopback device.
+    None,
+}
+
+/// One `--add-host`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostEntry {
+    /// Name to resolve.
+    pub name: String,
+    /// What it resolves to.
+    pub address: IpAddr,
+}
+
+/// What a `--build-context` name stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamedContext {
+    /// A directory, with a .dockerignore of its own.
+    Dir(PathBuf),
+    /// An image in an OCI layout directory.
+    OciLayout {
+        /// The layout.
+        dir: PathBuf,
+        /// Which of its images; `latest`, or the only one, when neither is given.
+        tag: Option<String>,
+        /// Manifest digest, which settles the matter.
+        digest: Option<Digest>,
+    },
+    /// An image as `FROM` would name it.
+    Image(Reference),
+}
+
+/// One `--secret`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretSpec {
+    /// Name by which a mount asks for it.
+    pub id: String,
+    /// Where its bytes are read when a step first needs them.
+    pub source: SecretSource,
+}
+
+/// Where a secret's bytes are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// In a file.
+    File(PathBuf),
+    /// In an environment variable.
+    Env(String),
+}
+
+/// Resource settings of `RUN` steps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StepLimits {
+    /// Size of /dev/shm in bytes; 64 MiB when absent.
+    pub shm_size: Option<u64>,
+    /// Resource limits.
+    pub ulimits: Vec<Ulimit>,
+}
+
+/// One `--ulimit`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ulimit {
+    /// Name as `ulimit` knows it, such as `nofile`.
+    pub name: String,
+    /// Soft limit; none is unlimited.
+    pub soft: Option<u64>,
+    /// Hard limit; none is unlimited.
+    pub hard: Option<u64>,
+}
+
+/// One `-o`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Into the local store, to a registry, or both.
+    Image(ImageOutput),
+    /// An OCI layout.
+    Oci(ArchiveOutput),
+    /// An archive that `docker load` reads.
+    Docker(ArchiveOutput),
+    /// The root filesystem as files below a directory.
+    Local {
+        /// The directory; made when missing.
+        dest: PathBuf,
+    },
+    /// The root filesystem as one tar stream.
+    Tar {
+        /// Where the stream goes.
+        dest: Sink,
+    },
+    /// Nowhere: the build only fills the cache.
+    CacheOnly,
+}
+
+/// `type=image` and `type=registry`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageOutput {
+    /// Names to use; the build's tags when empty.
+    pub names: Vec<Reference>,
+    /// Whether the local store keeps the image.
+    pub store: bool,
+    /// Whether and how the image is pushed under its names.
+    pub push: Option<Push>,
+    /// How the manifest and its layers are written.
+    pub format: ImageFormat,
+}
+
+/// How an image is pushed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Push {
+    /// Whether the manifest is named by its digest alone and no tag is moved.
+    pub by_digest: bool,
+    /// Whether plain HTTP, or HTTPS without a trusted certificate, will do.
+    pub insecure: bool,
+}
+
+/// `type=oci` and `type=docker` with a destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchiveOutput {
+    /// Where it goes.
+    pub dest: ArchiveDest,
+    /// Names to write into it; the build's tags when empty.
+    pub names: Vec<Reference>,
+    /// How the manifest and its layers are written.
+    pub format: ImageFormat,
+}
+
+/// Where an image archive goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ArchiveDest {
+    /// One tar stream.
+    Tar(Sink),
+    /// The unpacked layout (`tar=false`).
+    Directory(PathBuf),
+}
+
+/// Receiver of one stream of bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sink {
+    /// Standard output (`dest=-`).
+    Stdout,
+    /// A file, replaced when it exists.
+    File(PathBuf),
+}
+
+/// How an image's manifest and layers are written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageFormat {
+    /// Compression of layers; what suits the output when absent.
+    pub compression: Option<Compression>,
+    /// The compressor's own level.
+    pub level: Option<i32>,
+    /// Whether layers that came compressed otherwise are compressed anew.
+    pub force: bool,
+    /// Media types to use; none leaves it to the output (OCI, but docker's for `type=docker`).
+    pub oci_media_types: Option<bool>,
+    /// Whether file times in new layers are clamped to the source date epoch.
+    pub rewrite_timestamp: bool,
+    /// Annotations of the manifest.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProgressMode {
+    /// `Tty` when stderr is a terminal, `Plain` otherwise.
+    #[default]
+    Auto,
+    /// A live view.
+    Tty,
+    /// One line an event, as they come.
+    Plain,
+    /// Nothing but errors.
+    Quiet,
+    /// One JSON object an event.
+    RawJson,
+}
+
+/// How registries are reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegistryOptions {
+    /// For a registry's host, the URLs that are asked before it, in order.
+    pub mirrors: BTreeMap<String, Vec<String>>,
+    /// Hosts that may be spoken to over HTTP, or HTTPS without a trusted certificate.
+    pub insecure: Vec<String>,
+    /// Directory of docker's config.json, which holds credentials.
+    pub docker_config: Option<PathBuf>,
+    /// File of additional trusted certificates, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// How often a failed request is tried again.
+    pub retries: u32,
+}

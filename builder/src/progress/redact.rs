@@ -1,0 +1,177 @@
+//! Keeps the values of secrets out of what steps print.
+//!
+//! A value may arrive cut between two chunks. [`Redactor::filter`] therefore holds back the
+//! longest end of its input that could be the start of a value, and nothing else, so that
+//! prompts and progress bars are not delayed.
+
+/// What stands in a value's place.
+const MARK: &[u8] = b"[REDACTED]";
+
+/// Values shorter than this are not looked for: replacing every `1` hides nothing and ruins logs.
+const SHORTEST: usize = 4;
+
+/// Lines of a value that are looked for on their own (a key in PEM form) have this length at least.
+const SHORTEST_LINE: usize = 12;
+
+/// The byte strings that must not be shown.
+#[derive(Clone, Debug, Default)]
+pub struct Secrets {
+    /// Longest first, so that a value that contains another one is replaced whole.
+    values: Vec<Vec<u8>>,
+}
+
+impl Secrets {
+    /// Adds `value`: without the whitespace around it, and its lines on their own.
+    pub fn add(&mut self, value: &[u8]) {
+        let value = value.trim_ascii();
+        self.insert(value, SHORTEST);
+        for line in value.split(|byte| *byte == b'\n') {
+            self.insert(line.trim_ascii(), SHORTEST_LINE);
+        }
+        self.values
+            .sort_by_key(|value| std::cmp::Reverse(value.len()));
+    }
+
+    fn insert(&mut self, value: &[u8], shortest: usize) {
+        if value.len() >= shortest && !self.values.iter().any(|known| known == value) {
+            self.values.push(value.to_vec());
+        }
+    }
+
+    /// Returns whether there is nothing to look for.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Returns `text` with every value replaced.
+    pub fn clean(&self, text: &str) -> String {
+        let mut redactor = Redactor::default();
+        let mut out = redactor.filter(self, text.as_bytes());
+        out.extend(redactor.finish(self));
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    fn at(&self, rest: &[u8]) -> Option<usize> {
+        self.values
+            .iter()
+            .find(|value| rest.starts_with(value))
+            .map(Vec::len)
+    }
+
+    fn may_begin(&self, rest: &[u8]) -> bool {
+        self.values
+            .iter()
+            .any(|value| value.len() > rest.len() && value.starts_with(rest))
+    }
+}
+
+/// The redaction of one stream.
+#[derive(Debug, Default)]
+pub struct Redactor {
+    held: Vec<u8>,
+}
+
+impl Redactor {
+    /// Returns what can be shown of the stream so far and was not shown yet.
+    pub fn filter(&mut self, secrets: &Secrets, chunk: &[u8]) -> Vec<u8> {
+        if secrets.is_empty() && self.held.is_empty() {
+            return chunk.to_vec();
+        }
+        let mut input = std::mem::take(&mut self.held);
+        input.extend_from_slice(chunk);
+        self.replace(secrets, &input, true)
+    }
+
+    /// Returns what was held back; the stream has ended.
+    pub fn finish(&mut self, secrets: &Secrets) -> Vec<u8> {
+        let input = std::mem::take(&mut self.held);
+        self.replace(secrets, &input, false)
+    }
+
+    fn replace(&mut self, secrets: &Secrets, input: &[u8], more: bool) -> Vec<u8> {
+        let mut out = Vec::with_capacity(input.len());
+        let mut index = 0;
+        while index < input.len() {
+            let rest = &input[index..];
+            if more && secrets.may_begin(rest) {
+                self.held = rest.to_vec();
+                break;
+            }
+            if let Some(length) = secrets.at(rest) {
+                out.extend_from_slice(MARK);
+                index += length;
+            } else {
+                out.push(rest[0]);
+                index += 1;
+            }
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(values: &[&str], chunks: &[&str]) -> String {
+        let mut secrets = Secrets::default();
+        for value in values {
+            secrets.add(value.as_bytes());
+        }
+        let mut redactor = Redactor::default();
+        let mut out = Vec::new();
+        for chunk in chunks {
+            out.extend(redactor.filter(&secrets, chunk.as_bytes()));
+        }
+        out.extend(redactor.finish(&secrets));
+        String::from_utf8(out).expect("test input is UTF-8")
+    }
+
+    #[test]
+    fn values_are_replaced_wherever_the_chunks_are_cut() {
+        let cases: &[(&[&str], &[&str], &str)] = &[
+            (&["hunter2"], &["pw hunter2!\n"], "pw [REDACTED]!\n"),
+            (&["hunter2"], &["pw hun", "ter2!\n"], "pw [REDACTED]!\n"),
+            (
+                &["hunter2"],
+                &["h", "u", "n", "t", "e", "r", "2"],
+                "[REDACTED]",
+            ),
+            (&["hunter2"], &["hunhunter2"], "hun[REDACTED]"),
+            (&["hunter2"], &["hunter", "1"], "hunter1"),
+            (&["hunter2"], &["hunter"], "hunter"),
+            (
+                &["hunter2\n"],
+                &["hunter2 hunter2"],
+                "[REDACTED] [REDACTED]",
+            ),
+            (
+                &["abcd", "abcdef"],
+                &["abcdef abcd"],
+                "[REDACTED] [REDACTED]",
+            ),
+            (&["abcd", "abcdef"], &["abcd", "e", "x"], "[REDACTED]ex"),
+            (&["abcd", "abcdef"], &["abcd", "e"], "[REDACTED]e"),
+            (
+                &["key-line-one-long\nkey-line-two-long"],
+                &["> key-line-two-long"],
+                "> [REDACTED]",
+            ),
+            (&["abc", ""], &["abc"], "abc"),
+            (&[], &["as it is"], "as it is"),
+        ];
+        for (values, chunks, expected) in cases {
+            assert_eq!(run(values, chunks), *expected, "{values:?} in {chunks:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_could_be_a_value_is_held_back() {
+        let mut secrets = Secrets::default();
+        secrets.add(b"hunter2");
+        let mut redactor = Redactor::default();
+        assert_eq!(redactor.filter(&secrets, b"name? "), b"name? ");
+        assert_eq!(redactor.filter(&secrets, b"push"), b"pus");
+        assert_eq!(redactor.finish(&secrets), b"h");
+    }
+}
