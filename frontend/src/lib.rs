@@ -1,1 +1,28 @@
-//! Dockerfile text to build graph.
+//! Dockerfile text to build graph, without any I/O.
+//!
+//! ```text
+//! bytes → SourceFile → Ast → [Instruction] → [Stage] → Plan
+//! Plan —requests→ [ImageRequest] —answers→ ResolvedImages   (until empty)
+//! Plan + ResolvedImages → Lowered: Graph<BuildOp> + ImageConfig + history
+//! ```
+//!
+//! Each arrow is a function from one value to the next. Nothing here reads a
+//! file, an environment variable or the clock, and nothing prints: what is
+//! wrong comes back as a list of [`Diagnostic`]s with the place of each token.
+
+pub mod dockerignore;
+mod error;
+pub mod image;
+pub mod ir;
+pub mod lower;
+pub mod plan;
+pub mod settings;
+mod source;
+pub mod syntax;
+pub mod word;
+
+pub use error::{Diagnostic, Diagnostics, Severity};
+pub use lower::{HistoryItem, Lowered, Step};
+pub use plan::Plan;
+pub use source::{LineColumn, SourceFile, Span, Spanned};
+pub use syntax::{Dockerfile, parse};

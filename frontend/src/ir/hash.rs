@@ -1,0 +1,280 @@
+//! What of an operation decides its cache key.
+//!
+//! Everything but the parts named `unkeyed`, the sub-paths of a local source
+//! (its content is keyed by what is read), the required flag of secrets and
+//! agents, and texts kept for messages. The order of the fields here is part
+//! of every key.
+
+use cooper_oci::Platform;
+use cooper_solver::{StableHash, StableHasher};
+
+use super::{
+    BuildOp, CacheSharing, CopyAction, CopySource, DeviceRequest, ExecOp, FileAction, FileOp,
+    GitSource, HttpSource, InlineAction, MountKind, MountOp, NetworkMode, Script, SecurityMode,
+    SourceOp, Unpack,
+};
+
+impl StableHash for BuildOp {
+    fn stable_hash(&self, hasher: &mut StableHasher) {
+        match self {
+            Self::Source(source) => {
+                hasher.write_variant("source");
+                hasher.write(source);
+            }
+            Self::Exec(exec) => {
+                hasher.write_variant("exec");
+                hasher.write(exec.as_ref());
+            }
+            Self::File(file) => {
+                hasher.write_variant("file");
+                hasher.write(file);
+            }
+            Self::Merge => hasher.write_variant("merge"),
+            Self::Diff => hasher.write_variant("diff"),
+        }
+    }
+}
+
+impl StableHash for SourceOp {
+    fn stable_hash(&self, hasher: &mut StableHasher) {
+        match self {
+            Self::Image(image) => {
+                hasher.write_variant("image");
+                hasher.write(&image.layers);
+            }
+            Self::Scratch => hasher.write_variant("scratch"),
+            Self::Local(local) => {
+                hasher.write_variant("local");
+                hasher.write(&local.name);
+            }
+            Self::Http(http) => {
+                hasher.write_variant("http");
+                hasher.write(http);
+            }
+            Self::Git(git) => {
+                hasher.write_variant("git");
+                hasher.write(git);
+            }
+        }
+    }
+}
+
+impl StableHash for HttpSource {
+    fn stable_hash(&self, hasher: &mut StableHasher) {
+        hasher.write(&self.url);
+        hasher.write(&self.filename);
+        hasher.write(
+            &self
+                .checksum
+                .as_ref()
+                .map(|digest| digest.as_str().to_owned()),
+        );
+    }
+}
+
+impl StableHash for GitSource {
+    fn stable_hash(&self, hasher: &mut StableHasher) {
+        hasher.write(&self.remote);
+        hasher.write(&self.reference);
+        hasher.write(&self.subdir);
+        hasher.write(&self.keep_git_dir);
+        hasher.write(&self.checksum);
+        hasher.write(&self.submodules);
+    }
+}
+
+impl StableHash for ExecOp {
+    fn stable_hash(&self, hasher: &mut StableHasher) {
+        hasher.write(&self.base);
+        hasher.write(&self.args);
+        hasher.write(&self.env);
+        hasher.write(&self.cwd);
+        hasher.write(&self.user);
+        hasher.write(&self.hostname);
+        hasher.write(&self.network);
+        hasher.write(&self.security);
+        hasher.write(&self.mounts);
+        hasher.write(&self.devices);
+        hasher.write(&self.scripts);
+        write_platform(hasher, &self.platform);
+    }
+}
+
+fn write_platform(hasher: &mut StableHasher, platform: &Platform) {
+    hasher.write(&platform.os);
+    hasher.write(&platform.architecture);
+    hasher.write(&platform.variant);
+    hasher.write(&platform.os_version);
+    hasher.write(&platform.os_features);
+}
+
+impl StableHash for DeviceRequest {
+    fn stable_hash(&self, hasher: &mut StableHasher) {
+        hasher.write(&self.name);
+        hasher.write(&self.required);
+    }
+}
+
+impl StableHash for Script {
+    fn stable_hash(&self, hasher: &mut StableHasher) {
+        hasher.write(&self.path);
+        hasher.write_bytes(&self.data);
+    }
+}
+
+impl StableHash for NetworkMode {
+    fn stable_hash(&self, hasher: &mut StableHasher) {
+        hasher.write_variant(match self {
+            Self::Default => "default",
+            Self::None => "none",
+            Self::Host => "host",
+        });
+    }
+}
+
+impl StableHash for SecurityMode {
+    fn stable_hash(&self, hasher: &mut StableHasher) {
+        hasher.write_variant(match self {
+            Self::Sandbox => "sandbox",
+            Self::Insecure => "insecure",
+        });
+    }
+}
+
+impl StableHash for MountOp {
+    fn stable_hash(&self, hasher: &mut StableHasher) {
+        hasher.write(&self.target);
+        match &self.kind {
+            MountKind::Bind { input, source, rw } => {
+                hasher.write_variant("bind");
+                hasher.write(input);
+                hasher.write(source);
+                hasher.write(rw);
+            }
+            MountKind::Cache {
+                id,
+                sharing,
+                mode,
+                uid,
+                gid,
+                input,
+                source,
+                readonly,
+            } => {
+                hasher.write_variant("cache");
+                hasher.write(id);
+                hasher.write(sharing);
+                [mode, uid, gid]
+                    .into_iter()
+                    .for_each(|number| hasher.write(number));
+                hasher.write(input);
+                hasher.write(source);
+                hasher.write(readonly);
+            }
+            MountKind::Tmpfs { size } => {
+                hasher.write_variant("tmpfs");
+                hasher.write(size);
+            }
+            MountKind::Secret {
+                id,
+                env,
+                required: _,
+                mode,
+                uid,
+                gid,
+            } => {
+                hasher.write_variant("secret");
+                hasher.write(id);
+                hasher.write(env);
+                [mode, uid, gid]
+                    .into_iter()
+                    .for_each(|number| hasher.write(number));
+            }
+            MountKind::Ssh {
+                id,
+                required: _,
+                mode,
+                uid,
+                gid,
+            } => {
+                hasher.write_variant("ssh");
+                hasher.write(id);
+                [mode, uid, gid]
+                    .into_iter()
+                    .for_each(|number| hasher.write(number));
+            }
+        }
+    }
+}
+
+impl StableHash for CacheSharing {
+    fn stable_hash(&self, hasher: &mut StableHasher) {
+        hasher.write_variant(match self {
+            Self::Shared => "shared",
+            Self::Private => "private",
+            Self::Locked => "locked",
+        });
+    }
+}
+
+impl StableHash for FileOp {
+    fn stable_hash(&self, hasher: &mut StableHasher) {
+        hasher.write(&self.base);
+        hasher.write(&self.actions);
+    }
+}
+
+impl StableHash for FileAction {
+    fn stable_hash(&self, hasher: &mut StableHasher) {
+        match self {
+            Self::Copy(copy) => {
+                hasher.write_variant("copy");
+                hasher.write(copy.as_ref());
+            }
+            Self::Inline(inline) => {
+                hasher.write_variant("inline");
+                hasher.write(inline);
+            }
+            Self::Mkdir { path, mode, owner } => {
+                hasher.write_variant("mkdir");
+                hasher.write(path);
+                hasher.write(mode);
+                hasher.write(owner);
+            }
+        }
+    }
+}
+
+impl StableHash for CopyAction {
+    fn stable_hash(&self, hasher: &mut StableHasher) {
+        hasher.write(&self.input);
+        hasher.write(&self.sources);
+        hasher.write(&self.dest);
+        hasher.write(&self.chown);
+        hasher.write(&self.chmod);
+        hasher.write(&self.exclude);
+        hasher.write_variant(match self.unpack {
+            Unpack::Never => "never",
+            Unpack::IfArchive => "if-archive",
+        });
+        hasher.write(&self.local_rules);
+    }
+}
+
+impl StableHash for CopySource {
+    fn stable_hash(&self, hasher: &mut StableHasher) {
+        hasher.write(&self.path);
+        hasher.write(&self.parents);
+        hasher.write(&self.required);
+    }
+}
+
+impl StableHash for InlineAction {
+    fn stable_hash(&self, hasher: &mut StableHasher) {
+        hasher.write(&self.name);
+        hasher.write_bytes(&self.data);
+        hasher.write(&self.dest);
+        hasher.write(&self.chown);
+        hasher.write(&self.chmod);
+    }
+}
