@@ -1,1 +1,40 @@
-//! Processes in namespaces.
+//! Processes in isolated namespaces over overlay file systems.
+//!
+//! Owns: how one process gets its root, mounts, namespaces, capabilities, system-call filter,
+//! identity and streams, and how it ends. Knows nothing of images, caches or Dockerfiles.
+//!
+//! ```no_run
+//! use cooper_runner::{ProcessSpec, Rootfs, Runner, RunnerOptions, Stdio};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     cooper_runner::init(); // first of all: the worker is this executable once more
+//!     let runner = Runner::start(RunnerOptions::new("/var/lib/x/scratch"))?;
+//!     let rootfs = Rootfs::Overlay {
+//!         lowers: vec!["/var/lib/x/layers/base".into()],
+//!         upper: "/var/lib/x/tmp/1/fs".into(),
+//!         work: "/var/lib/x/tmp/1/work".into(),
+//!         userxattr: false,
+//!     };
+//!     let spec = ProcessSpec::new(rootfs, ["/bin/sh", "-c", "echo x > /f"]);
+//!     assert!(runner.run(&spec, Stdio::null()?)?.success());
+//!     Ok(())
+//! }
+//! ```
+
+mod caps;
+mod error;
+mod executor;
+pub mod rootless;
+mod spec;
+
+pub use caps::{CapSet, Capability, UnknownCapability};
+pub use error::{RunError, StartError};
+pub use executor::{Exit, Killer, Process, Runner, RunnerOptions, Stdio};
+pub use spec::{
+    DEFAULT_PATH, DEFAULT_SHM_SIZE, MASKED_PATHS, Mount, MountKind, Network, ProcessSpec,
+    READONLY_PATHS, Resource, Rlimit, Rootfs, Seccomp, UnknownResource, UserSpec, WindowSize,
+};
+
+/// Becomes the worker process if this execution of the program was meant for it, and then does
+/// not return. Every program that uses [`Runner`] calls this first in `main`.
+pub fn init() {}

@@ -1,0 +1,306 @@
+//! What a caller asks for: one process, its root file system, mounts and confinement.
+//!
+//! Plain data. Nothing here touches the system; [`crate::plan`] turns it into ordered steps.
+//! Paths inside the container (`cwd`, `Mount::target`, masks) are absolute and are resolved
+//! within its root, so that no symbolic link of an image leads out of it.
+
+use crate::caps::CapSet;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// A process to run in namespaces of its own.
+#[derive(Debug, Clone)]
+pub struct ProcessSpec {
+    /// The root file system.
+    pub rootfs: Rootfs,
+    /// The program and its arguments; a program without a slash is looked up in `PATH`.
+    pub args: Vec<OsString>,
+    /// The environment in order. `HOME` is added from the rootfs' `/etc/passwd` when absent.
+    pub env: Vec<(OsString, OsString)>,
+    /// The working directory; it must exist.
+    pub cwd: PathBuf,
+    /// The user, resolved against the rootfs' `/etc/passwd` and `/etc/group`.
+    pub user: UserSpec,
+    /// Groups by name or number beyond those of the user.
+    pub additional_groups: Vec<String>,
+    /// The host name in a UTS namespace of its own.
+    pub hostname: String,
+    /// What the process sees of the network.
+    pub network: Network,
+    /// Mounts beyond the standard ones, attached in order.
+    pub mounts: Vec<Mount>,
+    /// The bounding set, and for uid 0 also the permitted and effective ones.
+    pub capabilities: CapSet,
+    /// The system-call filter.
+    pub seccomp: Seccomp,
+    /// Whether set-user-ID programs are inert.
+    pub no_new_privileges: bool,
+    /// Whether the root file system is mounted read-only.
+    pub readonly_rootfs: bool,
+    /// Files and directories that read as empty.
+    pub masked_paths: Vec<PathBuf>,
+    /// Paths below the standard mounts that cannot be written.
+    pub readonly_paths: Vec<PathBuf>,
+    /// Resource limits; those not named are inherited.
+    pub rlimits: Vec<Rlimit>,
+    /// Content of `/etc/hosts`; `None` leaves the rootfs' own.
+    pub hosts: Option<Vec<u8>>,
+    /// Content of `/etc/resolv.conf`; `None` leaves the rootfs' own.
+    pub resolv_conf: Option<Vec<u8>>,
+    /// Content of `/etc/hostname`; `None` leaves the rootfs' own.
+    pub hostname_file: Option<Vec<u8>>,
+    /// Allocates a terminal of this size in the container; the process' stdio is that terminal.
+    pub terminal: Option<WindowSize>,
+    /// Size of `/dev/shm` in bytes.
+    pub shm_size: u64,
+    /// The file-mode creation mask.
+    pub umask: u32,
+    /// All capabilities, every host device, no masks, no filter, writable `/sys`
+    /// (`--security=insecure`, `--privileged`). Overrides the fields above.
+    pub privileged: bool,
+}
+
+impl ProcessSpec {
+    /// Returns a spec with docker's defaults that runs `args` as root in `/`.
+    pub fn new<I, S>(rootfs: Rootfs, args: I) -> Self
+    where
+        I: IntoIterator<Item = S>,
+        S: Into<OsString>,
+    {
+        Self {
+            rootfs,
+            args: args.into_iter().map(Into::into).collect(),
+            env: Vec::new(),
+            cwd: PathBuf::from("/"),
+            user: UserSpec::default(),
+            additional_groups: Vec::new(),
+            hostname: "localhost".to_owned(),
+            network: Network::Host,
+            mounts: Vec::new(),
+            capabilities: CapSet::docker(),
+            seccomp: Seccomp::Default,
+            no_new_privileges: false,
+            readonly_rootfs: false,
+            masked_paths: MASKED_PATHS.iter().map(PathBuf::from).collect(),
+            readonly_paths: READONLY_PATHS.iter().map(PathBuf::from).collect(),
+            rlimits: Vec::new(),
+            hosts: None,
+            resolv_conf: None,
+            hostname_file: None,
+            terminal: None,
+            shm_size: DEFAULT_SHM_SIZE,
+            umask: 0o022,
+            privileged: false,
+        }
+    }
+}
+
+/// Size of `/dev/shm` unless asked otherwise: 64 MiB, as docker's.
+pub const DEFAULT_SHM_SIZE: u64 = 64 << 20;
+
+/// The search path of a process whose environment has none.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Paths that docker hides: they tell of the host or control it.
+pub const MASKED_PATHS: &[&str] = &[
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+/// Paths that docker makes read-only: writing them changes the host.
+pub const READONLY_PATHS: &[&str] = &[
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
+
+/// Where the root file system comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rootfs {
+    /// An overlay, mounted inside the process' own mount namespace.
+    Overlay {
+        /// Read-only layers, topmost first. May be empty.
+        lowers: Vec<PathBuf>,
+        /// Receives what the process writes.
+        upper: PathBuf,
+        /// Overlayfs' work directory on the file system of `upper`.
+        work: PathBuf,
+        /// Whether the layers keep overlay metadata in `user.overlay.*`.
+        userxattr: bool,
+    },
+    /// An existing directory, used in place.
+    Directory(PathBuf),
+}
+
+/// A user as a Dockerfile or `-u` writes it: `name|uid[:group|gid]`; empty is root.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UserSpec(pub String);
+
+/// What the process sees of the network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Network {
+    /// The network of the caller.
+    #[default]
+    Host,
+    /// A namespace of its own in which only the loopback interface is up.
+    None,
+}
+
+/// The system-call filter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Seccomp {
+    /// Docker's default profile for the given capabilities.
+    #[default]
+    Default,
+    /// No filter.
+    Unconfined,
+}
+
+/// One mount beyond the standard ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Absolute path in the container.
+    pub target: PathBuf,
+    /// What is mounted.
+    pub kind: MountKind,
+    /// Creates a missing target; what was made does not remain in the root file system.
+    pub create_target: bool,
+}
+
+/// What a [`Mount`] shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MountKind {
+    /// A directory or file of the host.
+    Bind {
+        /// Path on the host.
+        source: PathBuf,
+        /// A path inside `source`, resolved without ever leaving it.
+        subpath: Option<PathBuf>,
+        /// Whether writes are refused.
+        readonly: bool,
+        /// Whether mounts below the source come along.
+        recursive: bool,
+    },
+    /// A stack of layers.
+    Overlay {
+        /// Read-only layers, topmost first.
+        lowers: Vec<PathBuf>,
+        /// `(upper, work)` directories that take the writes; `None` is read-only.
+        upper: Option<(PathBuf, PathBuf)>,
+        /// Whether the layers keep overlay metadata in `user.overlay.*`.
+        userxattr: bool,
+        /// A path inside the merged tree, resolved without ever leaving it.
+        subpath: Option<PathBuf>,
+    },
+    /// An empty file system in memory.
+    Tmpfs {
+        /// Limit in bytes; `None` is the kernel's default.
+        size: Option<u64>,
+        /// Mode of its root.
+        mode: u32,
+    },
+    /// A file that lives in memory only.
+    File {
+        /// Its content.
+        data: Vec<u8>,
+        /// Its permission bits.
+        mode: u32,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
+}
+
+/// A terminal's size in characters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WindowSize {
+    /// Lines.
+    pub rows: u16,
+    /// Columns.
+    pub cols: u16,
+}
+
+/// A limit on one resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rlimit {
+    /// Which resource.
+    pub resource: Resource,
+    /// The limit in force; `None` is unlimited.
+    pub soft: Option<u64>,
+    /// The ceiling of the soft limit; `None` is unlimited.
+    pub hard: Option<u64>,
+}
+
+macro_rules! resources {
+    ($($variant:ident = $name:literal, $constant:ident;)*) => {
+        /// A resource that `setrlimit(2)` limits.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Resource {
+            $(#[doc = concat!("`", $name, "`")] $variant,)*
+        }
+
+        impl Resource {
+            /// Returns the name that `--ulimit` uses.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// Returns the kernel's number.
+            pub fn number(self) -> u32 {
+                match self { $(Self::$variant => libc::$constant,)* }
+            }
+        }
+
+        impl FromStr for Resource {
+            type Err = UnknownResource;
+
+            fn from_str(name: &str) -> Result<Self, Self::Err> {
+                match name {
+                    $($name => Ok(Self::$variant),)*
+                    _ => Err(UnknownResource { name: name.to_owned() }),
+                }
+            }
+        }
+    };
+}
+
+resources! {
+    AddressSpace = "as", RLIMIT_AS;
+    Core = "core", RLIMIT_CORE;
+    Cpu = "cpu", RLIMIT_CPU;
+    Data = "data", RLIMIT_DATA;
+    FileSize = "fsize", RLIMIT_FSIZE;
+    Locks = "locks", RLIMIT_LOCKS;
+    MemLock = "memlock", RLIMIT_MEMLOCK;
+    MessageQueues = "msgqueue", RLIMIT_MSGQUEUE;
+    Nice = "nice", RLIMIT_NICE;
+    OpenFiles = "nofile", RLIMIT_NOFILE;
+    Processes = "nproc", RLIMIT_NPROC;
+    Resident = "rss", RLIMIT_RSS;
+    RtPriority = "rtprio", RLIMIT_RTPRIO;
+    RtTime = "rttime", RLIMIT_RTTIME;
+    PendingSignals = "sigpending", RLIMIT_SIGPENDING;
+    Stack = "stack", RLIMIT_STACK;
+}
+
+/// A resource name that `setrlimit(2)` does not know.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown resource {name:?}")]
+pub struct UnknownResource {
+    /// The name as written.
+    pub name: String,
+}
