@@ -17,7 +17,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=$here/../../out/images
-format=4 # raise when what this script produces changes
+format=1 # raise when what this script produces changes
 
 wanted=()
 while [ $# -gt 0 ]; do
@@ -111,8 +111,9 @@ make_busybox() {
     chmod 1777 "$root/tmp" "$root/var/tmp"
     install -m 755 "$busybox" "$root/bin/busybox"
     "$busybox" --list-full | while read -r applet; do
-        mkdir -p "$root/$(dirname "$applet")"
-        ln -f "$root/bin/busybox" "$root/$applet" 2>/dev/null || ln -sf /bin/busybox "$root/$applet"
+        if [ "$applet" = bin/busybox ]; then continue; fi
+        mkdir -p "$root/${applet%/*}"
+        ln -f "$root/bin/busybox" "$root/$applet"
     done
     cp "$here/busybox/passwd" "$here/busybox/group" "$root/etc/"
     chmod 644 "$root/etc/passwd" "$root/etc/group"
@@ -204,7 +205,7 @@ make_host() {
             if [ -n "$value" ]; then echo "$setting \"$value\";"; fi
         done
         if [ -n "$(apt_setting Acquire::https::CaInfo)" ]; then
-            echo 'Acquire::https::CaInfo "/etc/ssl/certs/ca-certificates.crt";'
+            echo 'Acquire::https::CaInfo "/run/secrets/ca-certificates.crt";'
         fi
     } >"$host/apt.conf"
 

@@ -2,7 +2,7 @@
 """Print this machine's pip settings as a pip.conf that a build can mount.
 
 Reads the files pip reads and its PIP_* variables, and keeps only what says how to
-reach an index; the certificate bundle is named by its place inside the build.
+reach an index; the certificate bundle is named by the place where a build mounts it.
 """
 
 import configparser
@@ -11,7 +11,7 @@ import re
 import sys
 
 KEPT = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "retries")
-CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+CERTIFICATES = "/run/secrets/ca-certificates.crt"
 
 
 def machine_settings():
