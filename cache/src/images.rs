@@ -1,0 +1,222 @@
+//! Images and their names.
+//!
+//! An image is one JSON file by config digest, a name one JSON file by the
+//! hash of the reference; both are replaced by rename, so that processes may
+//! tag at once and the last one wins.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cooper_oci::{Descriptor, DiffId, Digest, Reference};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{IoContext, StoreError};
+use crate::layer::LayerId;
+use crate::store::Shared;
+
+/// One layer of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageLayer {
+    /// Digest of the layer's tar, as in the config.
+    pub diff_id: DiffId,
+    /// The layer in this store.
+    pub layer: LayerId,
+    /// Blobs that hold the layer, as far as known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blobs: Vec<Descriptor>,
+}
+
+/// An image in the store; its config is a blob.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    /// Digest of the config blob: the image id.
+    pub id: Digest,
+    /// Layers, base first.
+    pub layers: Vec<ImageLayer>,
+    /// The manifest a pulled image came with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Descriptor>,
+    /// When the image was created, RFC 3339, as in its config.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// Bytes of all layers, unpacked.
+    #[serde(default)]
+    pub size: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Tag {
+    reference: Reference,
+    image: Digest,
+}
+
+/// Which image a name means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lookup {
+    /// Exactly this one.
+    Found(Box<ImageRecord>),
+    /// None.
+    Missing,
+    /// A short id that several images begin with.
+    Ambiguous(Vec<Digest>),
+}
+
+/// The images of a store.
+#[derive(Debug, Clone)]
+pub struct Images {
+    shared: Arc<Shared>,
+}
+
+impl Images {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Stores an image record; its config blob should be there already.
+    pub fn put(&self, record: &ImageRecord) -> Result<(), StoreError> {
+        self.shared
+            .write_atomic(&self.shared.layout.image(&record.id), &json(record))
+    }
+
+    /// Returns the image with this id.
+    pub fn get(&self, id: &Digest) -> Result<Option<ImageRecord>, StoreError> {
+        read_json(&self.shared.layout.image(id))
+    }
+
+    /// Gives an image a name, taking it from another image if need be.
+    pub fn tag(&self, reference: &Reference, id: &Digest) -> Result<(), StoreError> {
+        let tag = Tag {
+            reference: reference.clone(),
+            image: id.clone(),
+        };
+        self.shared
+            .write_atomic(&self.tag_path(reference), &json(&tag))
+    }
+
+    /// Takes a name away; returns the image it named.
+    pub fn untag(&self, reference: &Reference) -> Result<Option<Digest>, StoreError> {
+        let path = self.tag_path(reference);
+        let tag: Option<Tag> = read_json(&path)?;
+        remove(&path)?;
+        Ok(tag.map(|tag| tag.image))
+    }
+
+    /// Returns the image that `reference` names, as it is written there.
+    pub fn by_reference(&self, reference: &Reference) -> Result<Option<ImageRecord>, StoreError> {
+        match read_json::<Tag>(&self.tag_path(reference))? {
+            Some(tag) => self.get(&tag.image),
+            None => Ok(None),
+        }
+    }
+
+    /// Finds an image by name (without a tag: `latest`), id, or prefix of an id's digits.
+    pub fn resolve(&self, name: &str) -> Result<Lookup, StoreError> {
+        if let Ok(reference) = name.parse::<Reference>()
+            && let Some(found) = self.by_reference(&reference.with_default_tag())?
+        {
+            return Ok(Lookup::Found(Box::new(found)));
+        }
+        let prefix = name.strip_prefix("sha256:").unwrap_or(name);
+        if prefix.len() < 2 || !prefix.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Ok(Lookup::Missing);
+        }
+        let mut ids: Vec<Digest> = self
+            .ids()?
+            .into_iter()
+            .filter(|id| id.hex().starts_with(prefix))
+            .collect();
+        if ids.len() > 1 {
+            return Ok(Lookup::Ambiguous(ids));
+        }
+        let found = ids.pop().map(|id| self.get(&id)).transpose()?.flatten();
+        Ok(found.map_or(Lookup::Missing, |record| Lookup::Found(Box::new(record))))
+    }
+
+    /// Returns all image ids, sorted.
+    pub fn ids(&self) -> Result<Vec<Digest>, StoreError> {
+        let dir = self.shared.layout.dir("images/sha256");
+        let mut ids = Vec::new();
+        for item in fs::read_dir(&dir).during("list", &dir)? {
+            let name = item.during("list", &dir)?.file_name();
+            ids.extend(format!("sha256:{}", name.to_string_lossy()).parse::<Digest>());
+        }
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// Returns all images with their names, sorted by id.
+    pub fn list(&self) -> Result<Vec<(ImageRecord, Vec<Reference>)>, StoreError> {
+        let tags = self.tags()?;
+        let mut images = Vec::new();
+        for id in self.ids()? {
+            // One that vanishes meanwhile was removed by another process.
+            if let Some(record) = self.get(&id)? {
+                let named = tags.iter().filter(|(_, image)| *image == id);
+                images.push((
+                    record,
+                    named.map(|(reference, _)| reference.clone()).collect(),
+                ));
+            }
+        }
+        Ok(images)
+    }
+
+    /// Returns all names with the image each means, sorted.
+    pub fn tags(&self) -> Result<Vec<(Reference, Digest)>, StoreError> {
+        let dir = self.shared.layout.dir("refs");
+        let mut tags = Vec::new();
+        for item in fs::read_dir(&dir).during("list", &dir)? {
+            let path = item.during("list", &dir)?.path();
+            if let Some(tag) = read_json::<Tag>(&path)? {
+                tags.push((tag.reference, tag.image));
+            }
+        }
+        tags.sort_by_cached_key(|(reference, _)| reference.to_string());
+        Ok(tags)
+    }
+
+    /// Forgets an image and all its names; its layers and blobs stay for the collector.
+    pub fn remove(&self, id: &Digest) -> Result<(), StoreError> {
+        for (reference, image) in self.tags()? {
+            if image == *id {
+                remove(&self.tag_path(&reference))?;
+            }
+        }
+        remove(&self.shared.layout.image(id))
+    }
+
+    fn tag_path(&self, reference: &Reference) -> PathBuf {
+        let name = blake3::hash(reference.to_string().as_bytes()).to_hex();
+        self.shared.layout.dir("refs").join(name.as_str())
+    }
+}
+
+pub(crate) fn json<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).expect("plain data always serialises")
+}
+
+/// Reads a JSON file; nothing if it is not there.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
+    let data = match fs::read(path) {
+        Ok(data) => data,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StoreError::io("read", path, error)),
+    };
+    let corrupt = |error: serde_json::Error| StoreError::Corrupt {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    };
+    serde_json::from_slice(&data).map(Some).map_err(corrupt)
+}
+
+fn remove(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::io("remove", path, error))
+        }
+        _ => Ok(()),
+    }
+}

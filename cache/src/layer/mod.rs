@@ -1,0 +1,327 @@
+//! Layers: directories in overlayfs upper form, with an index of everything in them.
+//!
+//! A layer is immutable once it has its name. A built one is named by the
+//! content of its index ([`LayerId::Built`]), a pulled one by its tar
+//! ([`LayerId::Pulled`]); both serve as overlay lowers as they are. A pulled
+//! layer starts as a blob with a note of it in `pending/`; its directory is
+//! made when something asks for it.
+//!
+//! Invariants: a layer's directory appears by one rename with `fs/`, `index`
+//! and `stamp` complete; whoever finds it may use it. A directory committed
+//! under an earlier boot may have lost data that was never synced, so it is
+//! verified once before its first use under a later one.
+
+mod apply;
+mod archive;
+mod copy;
+mod entry;
+mod id;
+mod index;
+mod pack;
+mod staging;
+mod tar_write;
+mod verify;
+mod walk;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use cooper_oci::{Compression, Descriptor, DiffId};
+use rayon::prelude::*;
+
+use crate::content::Blobs;
+use crate::error::{IoContext, StoreError};
+use crate::images::read_json;
+use crate::path::RelPath;
+use crate::store::Shared;
+use crate::tree::MergedTree;
+
+pub use apply::Limits;
+pub use archive::{Unpack, Unpacked, detect_archive, unpack_archive};
+pub use copy::{CopyItem, Source};
+pub use entry::{Entry, EntryKind, Timestamp, Xattr};
+pub use id::LayerId;
+pub use index::{DecodeError, LayerIndex};
+pub use staging::Staging;
+
+/// A layer whose files are there.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    id: LayerId,
+    dir: PathBuf,
+    index: Arc<OnceLock<Arc<LayerIndex>>>,
+}
+
+impl Layer {
+    fn new(id: LayerId, dir: PathBuf) -> Self {
+        Self {
+            id,
+            dir,
+            index: Arc::default(),
+        }
+    }
+
+    /// Returns the layer's name.
+    pub fn id(&self) -> &LayerId {
+        &self.id
+    }
+
+    /// Returns the directory that serves as an overlay lower.
+    pub fn fs(&self) -> PathBuf {
+        self.dir.join("fs")
+    }
+
+    /// Returns the index, read at the first call.
+    pub fn index(&self) -> Result<Arc<LayerIndex>, StoreError> {
+        if let Some(index) = self.index.get() {
+            return Ok(index.clone());
+        }
+        let index = Arc::new(read_index(&self.dir)?);
+        Ok(self.index.get_or_init(|| index).clone())
+    }
+
+    /// Returns how many bytes the layer's files hold.
+    pub fn size(&self) -> Result<u64, StoreError> {
+        Ok(self.index()?.content_size())
+    }
+}
+
+fn read_index(dir: &Path) -> Result<LayerIndex, StoreError> {
+    let path = dir.join("index");
+    let file = fs::read(&path).during("read", &path)?;
+    LayerIndex::decode(&file).map_err(|error| StoreError::Corrupt {
+        path,
+        reason: error.to_string(),
+    })
+}
+
+/// The layers of a store.
+#[derive(Debug, Clone)]
+pub struct Layers {
+    shared: Arc<Shared>,
+}
+
+impl Layers {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    fn blobs(&self) -> Blobs {
+        Blobs::new(self.shared.clone())
+    }
+
+    /// Makes an empty layer to be filled: `fs/` as overlay upper, `work/` as its workdir.
+    pub fn prepare(&self) -> Result<Staging, StoreError> {
+        Staging::create(&self.shared)
+    }
+
+    /// Turns what an overlay left in `staging` into a layer, hashing its files.
+    ///
+    /// If a layer of the same content is there already, that one is returned.
+    pub fn commit(&self, staging: Staging) -> Result<Layer, StoreError> {
+        let index = walk::scan_upper(&staging, self.shared.options.userxattr)?;
+        self.publish(staging, index)
+    }
+
+    /// Turns `staging`, whose content `index` describes, into a layer.
+    ///
+    /// The caller vouches for the index; only its shape is checked: every
+    /// entry's directory must be an entry too, save the root.
+    pub fn commit_indexed(&self, staging: Staging, index: LayerIndex) -> Result<Layer, StoreError> {
+        check_shape(&index)?;
+        self.publish(staging, index)
+    }
+
+    fn publish(&self, staging: Staging, index: LayerIndex) -> Result<Layer, StoreError> {
+        let id = LayerId::Built(index.digest());
+        self.publish_as(staging, index, id)
+    }
+
+    fn publish_as(
+        &self,
+        staging: Staging,
+        index: LayerIndex,
+        id: LayerId,
+    ) -> Result<Layer, StoreError> {
+        let dir = self.shared.layout.layer(&id);
+        if let Some(layer) = self.get(&id)? {
+            return Ok(layer);
+        }
+        staging.publish(&dir, &index, &self.shared.boot_id)?;
+        let layer = Layer::new(id, dir);
+        let _ = layer.index.set(Arc::new(index));
+        Ok(layer)
+    }
+
+    /// Whether the layer is known: unpacked, or as a blob that can be unpacked.
+    pub fn has(&self, id: &LayerId) -> bool {
+        self.shared.layout.layer(id).join("stamp").exists()
+            || matches!(id, LayerId::Pulled(diff_id) if self.pending_blob(diff_id).is_some())
+            || matches!(id, LayerId::Pulled(diff_id) if self.alias(diff_id).is_some())
+    }
+
+    /// Returns an unpacked layer; nothing if it is not, or was damaged by a crash.
+    pub fn get(&self, id: &LayerId) -> Result<Option<Layer>, StoreError> {
+        let dir = self.shared.layout.layer(id);
+        if verify::is_sound(&self.shared, id, &dir)? {
+            return Ok(Some(Layer::new(id.clone(), dir)));
+        }
+        match id {
+            // A layer built here and packed is the layer that its tar would unpack to.
+            LayerId::Pulled(diff_id) => match self.alias(diff_id) {
+                Some(built @ LayerId::Built(_)) => self.get(&built),
+                _ => Ok(None),
+            },
+            LayerId::Built(_) => Ok(None),
+        }
+    }
+
+    /// Unpacks the layer that `blob`, which is in the store, holds as gzip, zstd or plain tar.
+    ///
+    /// Fails if its tar is not what `diff_id` says, or if it is hostile.
+    pub fn apply(&self, diff_id: &DiffId, blob: &Descriptor) -> Result<Layer, StoreError> {
+        let id = LayerId::Pulled(diff_id.clone());
+        if let Some(layer) = self.get(&id)? {
+            return Ok(layer);
+        }
+        let file = self.blobs().open(&blob.digest)?;
+        let staging = self.prepare()?;
+        let index = apply::unpack_layer(file, &staging, diff_id, self.shared.options.userxattr)?;
+        let layer = self.publish_as(staging, index, id)?;
+        self.register_blob(diff_id, blob)?;
+        Ok(layer)
+    }
+
+    /// Notes that `blob` holds the layer, to be unpacked when it is needed.
+    pub fn register_blob(&self, diff_id: &DiffId, blob: &Descriptor) -> Result<(), StoreError> {
+        let path = self.shared.layout.pending(diff_id);
+        self.shared.write_atomic(&path, &crate::images::json(blob))
+    }
+
+    /// Returns the registered blob of a layer, if the blob is in the store.
+    pub fn pending_blob(&self, diff_id: &DiffId) -> Option<Descriptor> {
+        let blob: Descriptor = read_json(&self.shared.layout.pending(diff_id)).ok()??;
+        self.blobs().has(&blob.digest).then_some(blob)
+    }
+
+    /// Returns the layer, unpacking its registered blob if need be.
+    pub fn ensure_dir(&self, id: &LayerId) -> Result<Layer, StoreError> {
+        if let Some(layer) = self.get(id)? {
+            return Ok(layer);
+        }
+        if let LayerId::Pulled(diff_id) = id
+            && let Some(blob) = self.pending_blob(diff_id)
+        {
+            return self.apply(diff_id, &blob);
+        }
+        Err(StoreError::MissingLayer { id: id.clone() })
+    }
+
+    /// Returns the merged tree of `chain`, base first, unpacking what is not unpacked yet.
+    pub fn tree(&self, chain: &[LayerId]) -> Result<MergedTree, StoreError> {
+        let load = |id: &LayerId| {
+            let layer = self.ensure_dir(id)?;
+            Ok((layer.index()?, layer.fs()))
+        };
+        let layers: Result<_, StoreError> = match chain {
+            [] => Ok(Vec::new()),
+            [one] => load(one).map(|layer| vec![layer]),
+            many => many.par_iter().map(load).collect(),
+        };
+        Ok(MergedTree::new(layers?))
+    }
+
+    /// Returns the digest of the layer's tar, making that tar once if need be.
+    pub fn diff_id(&self, id: &LayerId) -> Result<DiffId, StoreError> {
+        match id {
+            LayerId::Pulled(diff_id) => Ok(diff_id.clone()),
+            LayerId::Built(_) => pack::diff_id(self, id),
+        }
+    }
+
+    /// Returns a blob that holds the layer in this compression, packing it once if need be.
+    ///
+    /// The bytes depend on the layer, the compression and the level alone. The
+    /// default levels are 6 for gzip and 3 for zstd.
+    pub fn pack(
+        &self,
+        id: &LayerId,
+        compression: Compression,
+        level: Option<i32>,
+    ) -> Result<Descriptor, StoreError> {
+        pack::pack(self, id, compression, level)
+    }
+
+    /// Writes the layer's tar: for a built layer made from its files, for a pulled one from its blob.
+    pub fn write_tar(&self, id: &LayerId, to: &mut dyn Write) -> Result<(), StoreError> {
+        match self.pulled_blob(id) {
+            Some(blob) => apply::decompress_to(self.blobs().open(&blob.digest)?, to)
+                .during("read", &self.blobs().path(&blob.digest)),
+            None => {
+                let layer = self.ensure_dir(id)?;
+                tar_write::write_layer(&*layer.index()?, &layer.fs(), to)
+            }
+        }
+    }
+
+    fn pulled_blob(&self, id: &LayerId) -> Option<Descriptor> {
+        match id {
+            LayerId::Pulled(diff_id) => self.pending_blob(diff_id),
+            LayerId::Built(_) => None,
+        }
+    }
+
+    /// Returns the built layer whose tar has this digest.
+    pub fn alias(&self, diff_id: &DiffId) -> Option<LayerId> {
+        let text = fs::read_to_string(self.shared.layout.alias(diff_id)).ok()?;
+        text.trim_end().parse().ok()
+    }
+
+    fn set_alias(&self, diff_id: &DiffId, id: &LayerId) -> Result<(), StoreError> {
+        let path = self.shared.layout.alias(diff_id);
+        self.shared
+            .write_atomic(&path, format!("{id}\n").as_bytes())
+    }
+
+    /// Returns the ids of all unpacked layers.
+    pub fn list(&self) -> Result<Vec<LayerId>, StoreError> {
+        let mut found = Vec::new();
+        for algorithm in ["blake3", "sha256", "sha512"] {
+            let dir = self.shared.layout.dir("layers").join(algorithm);
+            for item in fs::read_dir(&dir).during("list", &dir)? {
+                let name = item.during("list", &dir)?.file_name();
+                found.extend(format!("{algorithm}:{}", name.to_string_lossy()).parse::<LayerId>());
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+/// Checks that every entry's directory is an entry before it.
+fn check_shape(index: &LayerIndex) -> Result<(), StoreError> {
+    let mut open: Vec<&RelPath> = Vec::new();
+    for entry in index.entries() {
+        while open.last().is_some_and(|dir| !entry.path.starts_with(dir)) {
+            open.pop();
+        }
+        let parent = entry.path.parent();
+        let held = match &parent {
+            None => true,
+            Some(parent) => parent.is_root() || open.last().is_some_and(|dir| *dir == parent),
+        };
+        if !held {
+            let value = entry.path.to_string();
+            return Err(StoreError::Invalid {
+                what: "index: no directory for",
+                value,
+            });
+        }
+        if entry.is_dir() {
+            open.push(&entry.path);
+        }
+    }
+    Ok(())
+}

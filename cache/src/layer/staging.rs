@@ -1,0 +1,93 @@
+//! Layers being made.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{IoContext, StoreError};
+use crate::layer::{Entry, LayerIndex};
+use crate::store::{Shared, remove_tree};
+
+/// A layer being made, on the store's file system. Dropped uncommitted, it leaves nothing.
+#[derive(Debug)]
+pub struct Staging {
+    dir: PathBuf,
+    root: (u32, u32, u32),
+    shared: Arc<Shared>,
+}
+
+impl Staging {
+    pub(super) fn create(shared: &Arc<Shared>) -> Result<Self, StoreError> {
+        let dir = shared.tmp_path();
+        for path in [&dir, &dir.join("fs"), &dir.join("work")] {
+            fs::create_dir(path).during("create", path)?;
+        }
+        let fs = dir.join("fs");
+        fs::set_permissions(&fs, fs::Permissions::from_mode(0o755)).during("chmod", &fs)?;
+        Ok(Self {
+            dir,
+            root: (0o755, 0, 0),
+            shared: shared.clone(),
+        })
+    }
+
+    /// Returns the directory to fill; the overlay's upper.
+    pub fn fs(&self) -> PathBuf {
+        self.dir.join("fs")
+    }
+
+    /// Returns the overlay's workdir.
+    pub fn work(&self) -> PathBuf {
+        self.dir.join("work")
+    }
+
+    /// Gives `fs/` the mode and owner of the root directory it is going to cover.
+    ///
+    /// An overlay shows its upper's root; without this, a layer on a base whose
+    /// root is not 0755 root:root would change it.
+    pub fn inherit_root(&mut self, root: &Entry) -> Result<(), StoreError> {
+        let wanted = (root.mode, root.uid, root.gid);
+        if self.root == wanted {
+            return Ok(());
+        }
+        let fs = self.fs();
+        std::os::unix::fs::chown(&fs, Some(root.uid), Some(root.gid)).during("chown", &fs)?;
+        fs::set_permissions(&fs, fs::Permissions::from_mode(root.mode)).during("chmod", &fs)?;
+        self.root = wanted;
+        Ok(())
+    }
+
+    /// Returns mode, uid and gid that `fs/` started with.
+    pub(super) fn initial_root(&self) -> (u32, u32, u32) {
+        self.root
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Renames this into place as a complete layer; another process' equal layer wins.
+    pub(super) fn publish(
+        self,
+        to: &Path,
+        index: &LayerIndex,
+        boot_id: &str,
+    ) -> Result<(), StoreError> {
+        let index_path = self.dir.join("index");
+        fs::write(&index_path, index.encode()).during("write", &index_path)?;
+        let stamp = self.dir.join("stamp");
+        fs::write(&stamp, boot_id).during("write", &stamp)?;
+        remove_tree(&self.work()).during("remove", &self.work())?;
+        match fs::rename(&self.dir, to) {
+            Err(error) if !to.join("stamp").exists() => Err(StoreError::io("rename", to, error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        let _ = remove_tree(&self.dir);
+    }
+}

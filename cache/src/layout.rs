@@ -1,0 +1,143 @@
+//! The directory tree of a store and its format version.
+//!
+//! ```text
+//! ROOT/
+//!   format                     one line: "cooper-store 1 trusted" or "… user"
+//!   lock                       leases: shared flock; gc: exclusive flock
+//!   blobs/sha256/HEX           verified bytes
+//!   layers/blake3/HEX/         a built layer
+//!   layers/sha256/HEX/         a pulled layer
+//!     fs/                      overlayfs upper form, immutable
+//!     index                    see layer::index
+//!     stamp                    boot id under which it was written or verified
+//!     diff_id                  digest of its tar, once it was made
+//!     packed/COMPRESSION-LEVEL descriptor (JSON) of a packed blob
+//!   pending/sha256/HEX         descriptor (JSON) of the blob of a layer not unpacked
+//!   aliases/sha256/HEX         diff id of a built layer → its layer id
+//!   records/HH/HEX             solver records, by key
+//!   images/sha256/HEX          image records (JSON), by config digest
+//!   refs/HEX                   {reference, image} (JSON), by hash of the reference
+//!   contexts/HEX               stat indices of build contexts
+//!   mounts/                    RUN cache mounts
+//!   locks/HEX                  claims: flock
+//!   meta/, meta.lock           details (sled), under an exclusive flock
+//!   tmp/OWNER/, tmp/OWNER.lock unfinished work; the lock file is flocked by its owner
+//! ```
+//!
+//! Everything but `fs/` and `mounts/` is written under `tmp/` and renamed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cooper_oci::{DiffId, Digest};
+
+use crate::error::{IoContext, StoreError};
+use crate::layer::LayerId;
+
+/// Paths inside a store.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    root: PathBuf,
+}
+
+const DIRS: &[&str] = &[
+    "blobs/sha256",
+    "blobs/sha512",
+    "layers/blake3",
+    "layers/sha256",
+    "layers/sha512",
+    "pending/sha256",
+    "pending/sha512",
+    "aliases/sha256",
+    "records",
+    "images/sha256",
+    "refs",
+    "contexts",
+    "mounts",
+    "locks",
+    "tmp",
+];
+
+impl Layout {
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Makes the tree, or checks that it is one of this format.
+    pub(crate) fn ensure(&self, userxattr: bool) -> Result<(), StoreError> {
+        let format = self.root.join("format");
+        let flavour = if userxattr { "user" } else { "trusted" };
+        let supported = format!("cooper-store 1 {flavour}");
+        match fs::read_to_string(&format) {
+            Ok(found) if found.trim_end() == supported => return Ok(()),
+            Ok(found) => {
+                let found = found.trim_end().to_owned();
+                return Err(StoreError::Format {
+                    path: format,
+                    found,
+                    supported,
+                });
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(StoreError::io("read", &format, error)),
+        }
+        for dir in DIRS {
+            let dir = self.root.join(dir);
+            fs::create_dir_all(&dir).map_err(|error| refused("create", &dir, error))?;
+        }
+        // The format file comes last: a tree without one is simply made again.
+        let temporary = self.root.join(format!("format.{}", std::process::id()));
+        fs::write(&temporary, format!("{supported}\n")).during("write", &temporary)?;
+        fs::rename(&temporary, &format).during("rename", &temporary)
+    }
+
+    pub(crate) fn dir(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    pub(crate) fn blob(&self, digest: &Digest) -> PathBuf {
+        self.by_digest("blobs", digest)
+    }
+
+    pub(crate) fn layer(&self, id: &LayerId) -> PathBuf {
+        let (algorithm, hex) = id.parts();
+        let mut path = self.root.join("layers");
+        path.push(algorithm);
+        path.push(hex);
+        path
+    }
+
+    pub(crate) fn pending(&self, id: &DiffId) -> PathBuf {
+        self.by_digest("pending", &id.0)
+    }
+
+    pub(crate) fn alias(&self, id: &DiffId) -> PathBuf {
+        self.by_digest("aliases", &id.0)
+    }
+
+    pub(crate) fn image(&self, id: &Digest) -> PathBuf {
+        self.by_digest("images", id)
+    }
+
+    fn by_digest(&self, kind: &str, digest: &Digest) -> PathBuf {
+        let mut path = self.root.join(kind);
+        path.push(digest.algorithm().as_str());
+        path.push(digest.hex());
+        path
+    }
+}
+
+/// Classifies an error on the store's own tree: a refusal there means the cache is read-only.
+pub(crate) fn refused(action: &'static str, path: &Path, source: std::io::Error) -> StoreError {
+    match source.kind() {
+        std::io::ErrorKind::PermissionDenied => StoreError::ReadOnly {
+            path: path.to_owned(),
+            source,
+        },
+        _ => StoreError::io(action, path, source),
+    }
+}

@@ -1,0 +1,256 @@
+//! The store: one directory, shared by any number of processes.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::content::Blobs;
+use crate::error::{IoContext, StoreError};
+use crate::images::Images;
+use crate::layer::Layers;
+use crate::layout::{Layout, refused};
+use crate::lock::{ClaimGuard, FileLock, Lease, Mode};
+use crate::meta::Meta;
+use crate::records::Records;
+
+/// How a store is opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// Layers mark opaque directories with `user.overlay.opaque`, for overlays
+    /// that are mounted with `userxattr` inside a user namespace; otherwise
+    /// with `trusted.overlay.opaque`.
+    pub userxattr: bool,
+}
+
+/// A store on disk. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) layout: Layout,
+    pub(crate) options: StoreOptions,
+    pub(crate) boot_id: String,
+    tmp: PathBuf,
+    counter: AtomicU64,
+    // Held as long as this process may have work in `tmp`.
+    _owner: FileLock,
+}
+
+impl Store {
+    /// Opens the store at `root`, making it if there is none.
+    ///
+    /// What dead processes left in `tmp/` is removed on the way.
+    pub fn open(root: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        fs::create_dir_all(root).map_err(|error| refused("create", root, error))?;
+        let root = root.canonicalize().during("resolve", root)?;
+        let layout = Layout::new(root);
+        layout.ensure(options.userxattr)?;
+        let tmp_root = layout.dir("tmp");
+        let (tmp, owner) = own_tmp(&tmp_root)?;
+        sweep_tmp(&tmp_root)?;
+        let shared = Shared {
+            layout,
+            options,
+            boot_id: boot_id(),
+            tmp,
+            counter: AtomicU64::new(0),
+            _owner: owner,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Returns the store's directory.
+    pub fn root(&self) -> &Path {
+        self.shared.layout.root()
+    }
+
+    /// Returns the options it was opened with.
+    pub fn options(&self) -> StoreOptions {
+        self.shared.options
+    }
+
+    /// Returns the blobs, by digest.
+    pub fn blobs(&self) -> Blobs {
+        Blobs::new(self.shared.clone())
+    }
+
+    /// Returns the layers.
+    pub fn layers(&self) -> Layers {
+        Layers::new(self.shared.clone())
+    }
+
+    /// Returns the solver's records.
+    pub fn records(&self) -> Records {
+        Records::new(self.shared.clone())
+    }
+
+    /// Returns the images and their names.
+    pub fn images(&self) -> Images {
+        Images::new(self.shared.clone())
+    }
+
+    /// Returns the details about finished work.
+    pub fn meta(&self) -> Meta {
+        Meta::new(self.shared.clone())
+    }
+
+    /// Returns the directory that holds RUN cache mounts.
+    pub fn mounts_dir(&self) -> PathBuf {
+        self.shared.layout.dir("mounts")
+    }
+
+    /// Returns this process' directory for unfinished work, on the store's file system.
+    ///
+    /// It is removed when the last clone of this store goes, or after a crash
+    /// by the next process that opens the store.
+    pub fn tmp(&self) -> &Path {
+        &self.shared.tmp
+    }
+
+    /// Returns where the stat index of the build context at `root` is kept.
+    pub fn context_index(&self, root: &Path) -> PathBuf {
+        use std::os::unix::ffi::OsStrExt;
+        let name = blake3::hash(root.as_os_str().as_bytes()).to_hex();
+        self.shared.layout.dir("contexts").join(name.as_str())
+    }
+
+    /// Waits until this process alone may execute `key`.
+    pub fn claim(&self, key: &[u8; 32]) -> Result<ClaimGuard, StoreError> {
+        ClaimGuard::wait(self.claim_path(key))
+    }
+
+    /// Claims `key` if no other process, nor this one, has it.
+    pub fn try_claim(&self, key: &[u8; 32]) -> Result<Option<ClaimGuard>, StoreError> {
+        ClaimGuard::attempt(self.claim_path(key))
+    }
+
+    fn claim_path(&self, key: &[u8; 32]) -> PathBuf {
+        self.shared
+            .layout
+            .dir("locks")
+            .join(blake3::Hash::from(*key).to_hex().as_str())
+    }
+
+    /// Shields everything in the store from garbage collection until dropped.
+    pub fn lease(&self) -> Result<Lease, StoreError> {
+        Lease::hold(&self.shared.layout.dir("lock"))
+    }
+}
+
+impl Shared {
+    /// Returns a fresh path below this process' temporary directory.
+    pub(crate) fn tmp_path(&self) -> PathBuf {
+        self.tmp
+            .join(self.counter.fetch_add(1, Ordering::Relaxed).to_string())
+    }
+
+    /// Writes a small file so that it appears at `path` whole or not at all.
+    pub(crate) fn write_atomic(&self, path: &Path, data: &[u8]) -> Result<(), StoreError> {
+        let temporary = self.tmp_path();
+        let written = File::create(&temporary)
+            .and_then(|mut file| file.write_all(data))
+            .during("write", &temporary)
+            .and_then(|()| fs::rename(&temporary, path).during("write", path));
+        if written.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        written
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // The lock file outlives the directory: what is left of it without an owner is garbage.
+        let _ = fs::remove_dir_all(&self.tmp);
+        let _ = fs::remove_file(lock_of(&self.tmp));
+    }
+}
+
+fn lock_of(tmp: &Path) -> PathBuf {
+    tmp.with_extension("lock")
+}
+
+/// Makes a directory in `tmp/` and holds its lock.
+fn own_tmp(root: &Path) -> Result<(PathBuf, FileLock), StoreError> {
+    static OPENED: AtomicU64 = AtomicU64::new(0);
+    loop {
+        let serial = OPENED.fetch_add(1, Ordering::Relaxed);
+        let nanos = std::time::SystemTime::UNIX_EPOCH
+            .elapsed()
+            .unwrap_or_default()
+            .as_nanos();
+        let tmp = root.join(format!("{}-{serial}-{nanos:x}", std::process::id()));
+        let lock = lock_of(&tmp);
+        // A sweeper may remove the lock file between its creation and our lock.
+        let Some(owner) = FileLock::attempt(&lock, Mode::Exclusive)? else {
+            continue;
+        };
+        if owner.is_current(&lock) {
+            fs::create_dir(&tmp).map_err(|error| refused("create", &tmp, error))?;
+            return Ok((tmp, owner));
+        }
+    }
+}
+
+/// Removes what processes that no longer live left in `tmp/`.
+pub(crate) fn sweep_tmp(root: &Path) -> Result<u64, StoreError> {
+    let mut removed = 0;
+    for item in fs::read_dir(root).during("list", root)? {
+        let path = item.during("list", root)?.path();
+        let lock = lock_of(&path);
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "lock")
+            && path.exists()
+        {
+            if path.with_extension("").exists() {
+                continue;
+            }
+        } else if !lock.exists() && path.exists() {
+            removed += u64::from(remove_tree(&path).is_ok());
+            continue;
+        }
+        if let Some(held) = FileLock::attempt(&lock, Mode::Exclusive)?
+            && held.is_current(&lock)
+        {
+            if path != lock {
+                removed += u64::from(remove_tree(&path).is_ok());
+            }
+            let _ = fs::remove_file(&lock);
+        }
+    }
+    Ok(removed)
+}
+
+/// Removes a file or a tree, also one with directories nobody may enter.
+pub(crate) fn remove_tree(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    if !path.symlink_metadata()?.is_dir() {
+        return fs::remove_file(path);
+    }
+    if fs::remove_dir_all(path).is_ok() {
+        return Ok(());
+    }
+    for item in walkdir::WalkDir::new(path).into_iter().flatten() {
+        if item.file_type().is_dir() {
+            let _ = fs::set_permissions(item.path(), fs::Permissions::from_mode(0o700));
+        }
+    }
+    fs::remove_dir_all(path)
+}
+
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map_or_else(|_| "unknown".to_owned(), |id| id.trim_end().to_owned())
+}
