@@ -3,7 +3,7 @@
 use crate::graph::VertexId;
 
 /// A solve gave no outputs; `E` is the error of its ops.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum SolveError<E: std::error::Error + 'static> {
     /// An op failed. Others that failed after it are only told as events.
     #[error("{name} failed")]
@@ -28,6 +28,12 @@ pub enum SolveError<E: std::error::Error + 'static> {
     /// The solve was canceled from outside.
     #[error("canceled")]
     Canceled,
+    /// The machine starts no thread.
+    #[error("cannot start a thread")]
+    Thread {
+        /// What the machine said.
+        source: std::io::Error,
+    },
     /// A target is not in the graph: a defect of the caller.
     #[error("target {vertex} is not in the graph")]
     UnknownTarget {

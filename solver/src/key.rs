@@ -270,6 +270,39 @@ impl fmt::Debug for StableHasher {
     }
 }
 
+/// How an input enters a vertex's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InputName {
+    /// By its definition key.
+    Definition(CacheKey),
+    /// By the digest of what is read from it.
+    Content(ContentDigest),
+}
+
+impl StableHash for InputName {
+    fn stable_hash(&self, hasher: &mut StableHasher) {
+        match self {
+            Self::Definition(key) => hasher.write_key(key),
+            Self::Content(digest) => hasher.write_content(digest),
+        }
+    }
+}
+
+/// Returns the key of a vertex: its op's digest and the list of its inputs' names.
+///
+/// The *definition key* names each input by its definition key, or by content
+/// if it has none. The *content key* names all inputs by content. They share
+/// a domain, so that where no input has a definition they are one key.
+pub fn vertex_key<I>(op: CacheKey, inputs: I) -> CacheKey
+where
+    I: IntoIterator<Item = InputName, IntoIter: ExactSizeIterator>,
+{
+    let mut hasher = StableHasher::new("vertex");
+    hasher.write_key(&op);
+    hasher.write_list(inputs);
+    hasher.finish_key()
+}
+
 /// A value with an encoding that stays the same between releases and machines.
 pub trait StableHash {
     /// Writes the value to the hasher.
