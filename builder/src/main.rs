@@ -1,3 +1,6 @@
 //! The `cooper` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    cooper_runner::init();
+    cooper_builder::cli::main(std::env::args_os())
+}

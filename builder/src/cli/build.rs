@@ -1,0 +1,499 @@
+//! `cooper build`: from raw arguments to [`BuildOptions`].
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use cooper_oci::Platform;
+
+use super::value::{ValueError, boolean, each, host_entry, mirror, pair, size, ulimit};
+use super::{Settings, output, source};
+use crate::config;
+use crate::options::{
+    ArchiveDest, BuildNetwork, BuildOptions, DockerfileSource, ImageOutput, NamedContext, NoCache,
+    Output, ProgressMode, Pull, Push, RegistryOptions, SecretSource, Sink, StepLimits,
+};
+use crate::report::Report;
+
+/// Options of `cooper build`.
+#[derive(Args, Clone, Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
+#[command(after_help = "See the configuration file's documentation for what can be set for good.")]
+pub struct BuildArgs {
+    /// Directory that COPY and ADD read; - reads the Dockerfile from stdin and has no directory
+    #[arg(value_name = "PATH")]
+    pub context: String,
+
+    /// Dockerfile to build; - is stdin [default: PATH/Dockerfile]
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<String>,
+
+    /// Name the image NAME or NAME:TAG; may be repeated
+    #[arg(short, long, value_name = "NAME")]
+    pub tag: Vec<String>,
+
+    /// Stage to build [default: the last]
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+
+    /// Set an ARG; without a value, to that of the environment variable
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub build_arg: Vec<String>,
+
+    /// Add a label to the image
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub label: Vec<String>,
+
+    /// Add an annotation to the image's manifest
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub annotation: Vec<String>,
+
+    /// Execute every step, whatever is cached
+    #[arg(long)]
+    pub no_cache: bool,
+
+    /// Execute the steps of these stages, whatever is cached
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub no_cache_filter: Vec<String>,
+
+    /// Ask the registry even for images that are here
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true,
+          default_missing_value = "always", hide_possible_values = true)]
+    pub pull: Option<String>,
+
+    /// Network of RUN steps: default, host or none
+    #[arg(long, value_name = "MODE")]
+    pub network: Option<String>,
+
+    /// Add a line to /etc/hosts in RUN steps
+    #[arg(long, value_name = "HOST:IP")]
+    pub add_host: Vec<String>,
+
+    /// Let NAME stand for a directory, docker-image://REF, oci-layout://DIR or oci-layout://DIR:TAG
+    #[arg(long, value_name = "NAME=CONTEXT")]
+    pub build_context: Vec<String>,
+
+    /// Let RUN --mount=type=secret mount this
+    #[arg(long, value_name = "id=ID,src=FILE|env=NAME")]
+    pub secret: Vec<String>,
+
+    /// Platform to build for
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<String>,
+
+    /// Where the result goes: DIR, -, or type=image|registry|oci|docker|local|tar,KEY=VALUE…
+    #[arg(short, long, value_name = "OUTPUT")]
+    pub output: Vec<String>,
+
+    /// Keep the image in the local store besides other outputs
+    #[arg(long)]
+    pub load: bool,
+
+    /// Push the image under its names
+    #[arg(long)]
+    pub push: bool,
+
+    /// Write the image ID to FILE
+    #[arg(long, value_name = "FILE")]
+    pub iidfile: Option<PathBuf>,
+
+    /// Write the result's metadata to FILE, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub metadata_file: Option<PathBuf>,
+
+    /// How to show progress: auto, tty, plain, quiet or rawjson
+    #[arg(long, value_name = "MODE")]
+    pub progress: Option<String>,
+
+    /// Print only the image ID
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    /// Ask URL before the registry HOST
+    #[arg(long, value_name = "HOST=URL")]
+    pub registry_mirror: Vec<String>,
+
+    /// How many steps may run at once
+    #[arg(short, long, value_name = "N")]
+    pub jobs: Option<NonZeroUsize>,
+
+    /// Size of /dev/shm in RUN steps
+    #[arg(long, value_name = "SIZE")]
+    pub shm_size: Option<String>,
+
+    /// Limit a resource of RUN steps
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    pub ulimit: Vec<String>,
+
+    /// Taken for scripts that switch attestations off; there are none
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub provenance: Option<String>,
+
+    /// Taken for scripts that switch attestations off; there are none
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub sbom: Option<String>,
+}
+
+impl BuildArgs {
+    /// Returns what these arguments ask for, given the environment and the configuration.
+    pub fn resolve(&self, settings: &Settings) -> Result<BuildOptions, Report> {
+        self.refuse_attestations()?;
+        let (context, dockerfile) = self.sources()?;
+        let (build_args, source_date_epoch) = self.build_args(settings)?;
+        let file = &settings.file;
+        let progress =
+            config::progress_mode(self.progress.as_deref(), &settings.environment, file)?;
+        let options = BuildOptions {
+            context,
+            dockerfile,
+            tags: each("--tag", &self.tag, output::image_name)?,
+            target: self.target.clone(),
+            platform: self.platform()?,
+            build_args,
+            labels: self.labels(&file.build.labels)?,
+            no_cache: self.no_cache(),
+            pull: self.pull()?,
+            network: self.network(file.build.network.as_deref())?,
+            add_hosts: each("--add-host", &self.add_host, host_entry)?,
+            build_contexts: self.build_contexts()?,
+            secrets: self.secrets(settings)?,
+            limits: self.limits(file.build.shm_size.as_deref())?,
+            outputs: self.outputs()?,
+            iidfile: self.iidfile.clone(),
+            metadata_file: self.metadata_file.clone(),
+            source_date_epoch,
+            jobs: self.jobs.or(file.build.jobs).unwrap_or_else(default_jobs),
+            progress: if self.quiet {
+                ProgressMode::Quiet
+            } else {
+                progress
+            },
+            quiet: self.quiet,
+            root: settings.root.clone(),
+            registry: settings.registry(&self.registry_mirror)?,
+        };
+        check_names(&options)?;
+        Ok(options)
+    }
+
+    fn refuse_attestations(&self) -> Result<(), Report> {
+        for (option, value) in [("--provenance", &self.provenance), ("--sbom", &self.sbom)] {
+            let Some(value) = value else { continue };
+            let wanted = boolean(option, value).unwrap_or(true);
+            if wanted {
+                return Err(Report::new(format!(
+                    "{option}: attestations cannot be made"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn sources(&self) -> Result<(Option<PathBuf>, DockerfileSource), Report> {
+        let dockerfile = match self.file.as_deref() {
+            None => DockerfileSource::Lookup,
+            Some("-") => DockerfileSource::Stdin,
+            Some(path) => DockerfileSource::Path(path.into()),
+        };
+        if self.context == "-" {
+            if self.file.is_some() {
+                return Err(Report::new(
+                    "a context from stdin cannot be combined with -f",
+                ));
+            }
+            return Ok((None, DockerfileSource::Stdin));
+        }
+        check_context(&self.context)?;
+        Ok((Some(PathBuf::from(&self.context)), dockerfile))
+    }
+
+    /// Returns the build arguments and the source date epoch, which is one of them.
+    fn build_args(
+        &self,
+        settings: &Settings,
+    ) -> Result<(BTreeMap<String, String>, Option<i64>), Report> {
+        const EPOCH: &str = "SOURCE_DATE_EPOCH";
+        let environment = &settings.environment;
+        let mut args = BTreeMap::new();
+        if settings.file.build.proxy {
+            args.extend(environment.proxies());
+        }
+        args.extend(settings.file.build.args.clone());
+        if let Some(epoch) = environment.text(EPOCH).filter(|epoch| !epoch.is_empty()) {
+            args.insert(EPOCH.to_owned(), epoch);
+        }
+        for (name, value) in each("--build-arg", &self.build_arg, pair)? {
+            // A name without a value that is not set in the environment leaves the ARG unset.
+            match value.or_else(|| environment.text(&name)) {
+                Some(value) => args.insert(name, value),
+                None => args.remove(&name),
+            };
+        }
+        let epoch = match args.get(EPOCH).filter(|epoch| !epoch.is_empty()) {
+            Some(epoch) => Some(epoch.parse().map_err(|_| {
+                ValueError::new("not a number of seconds since 1970").report(EPOCH, epoch)
+            })?),
+            None => None,
+        };
+        Ok((args, epoch))
+    }
+
+    fn platform(&self) -> Result<Platform, Report> {
+        let Some(text) = &self.platform else {
+            return Ok(Platform::host());
+        };
+        if text.contains(',') {
+            let error = ValueError::new("one platform can be built at a time");
+            return Err(error.report("--platform", text));
+        }
+        text.parse().map_err(|error: cooper_oci::PlatformError| {
+            ValueError::new(error.to_string()).report("--platform", text)
+        })
+    }
+
+    fn labels(
+        &self,
+        configured: &BTreeMap<String, String>,
+    ) -> Result<Vec<(String, String)>, Report> {
+        let given = each("--label", &self.label, pair)?;
+        let configured = configured
+            .iter()
+            .filter(|(name, _)| !given.iter().any(|(given, _)| given == *name))
+            .map(|(name, value)| (name.clone(), value.clone()));
+        let mut labels: Vec<_> = configured.collect();
+        labels.extend(
+            given
+                .into_iter()
+                .map(|(name, value)| (name, value.unwrap_or_default())),
+        );
+        Ok(labels)
+    }
+
+    fn no_cache(&self) -> NoCache {
+        match (self.no_cache, self.no_cache_filter.as_slice()) {
+            (true, _) => NoCache::All,
+            (false, []) => NoCache::Off,
+            (false, stages) => NoCache::Stages(stages.to_vec()),
+        }
+    }
+
+    fn pull(&self) -> Result<Pull, Report> {
+        match self.pull.as_deref() {
+            Some("always" | "true" | "1") => Ok(Pull::Always),
+            None | Some("missing" | "false" | "0") => Ok(Pull::Missing),
+            Some("never") => Ok(Pull::Never),
+            Some(other) => {
+                let error = ValueError::unknown("time", other, &["always", "missing", "never"]);
+                Err(error.report("--pull", other))
+            }
+        }
+    }
+
+    fn network(&self, configured: Option<&str>) -> Result<BuildNetwork, Report> {
+        match self.network.as_deref().or(configured) {
+            None | Some("default" | "host") => Ok(BuildNetwork::Host),
+            Some("none") => Ok(BuildNetwork::None),
+            Some(other) => {
+                let error = ValueError::unknown("network", other, &["default", "host", "none"]);
+                Err(error.report("--network", other))
+            }
+        }
+    }
+
+    fn build_contexts(&self) -> Result<Vec<(String, NamedContext)>, Report> {
+        let contexts = each(
+            "--build-context",
+            &self.build_context,
+            source::build_context,
+        )?;
+        for (name, context) in &contexts {
+            let (NamedContext::Dir(dir) | NamedContext::OciLayout { dir, .. }) = context else {
+                continue;
+            };
+            if !dir.is_dir() {
+                let dir = dir.display();
+                return Err(Report::new(format!(
+                    "--build-context {name}: {dir} is no directory"
+                )));
+            }
+        }
+        Ok(contexts)
+    }
+
+    fn secrets(&self, settings: &Settings) -> Result<Vec<crate::options::SecretSpec>, Report> {
+        let is_set = |name: &str| settings.environment.text(name).is_some();
+        let secrets = each("--secret", &self.secret, |text| {
+            source::secret(text, &is_set)
+        })?;
+        for secret in &secrets {
+            match &secret.source {
+                SecretSource::File(path) if !path.is_file() => {
+                    let (id, path) = (&secret.id, path.display());
+                    return Err(Report::new(format!(
+                        "--secret {id}: there is no file {path}"
+                    )));
+                }
+                SecretSource::Env(name) if !is_set(name) => {
+                    let id = &secret.id;
+                    return Err(Report::new(format!(
+                        "--secret {id}: the variable {name} is not set"
+                    )));
+                }
+                SecretSource::File(_) | SecretSource::Env(_) => {}
+            }
+        }
+        Ok(secrets)
+    }
+
+    fn limits(&self, configured: Option<&str>) -> Result<StepLimits, Report> {
+        let shm = self.shm_size.as_deref().or(configured);
+        let shm_size = shm.map(|text| size(text).map_err(|error| error.report("--shm-size", text)));
+        let ulimits = each("--ulimit", &self.ulimit, ulimit)?;
+        Ok(StepLimits {
+            shm_size: shm_size.transpose()?,
+            ulimits,
+        })
+    }
+
+    fn outputs(&self) -> Result<Vec<Output>, Report> {
+        let mut outputs = each("--output", &self.output, output::parse)?;
+        let stored = outputs
+            .iter()
+            .any(|output| matches!(output, Output::Image(_)));
+        if (outputs.is_empty() || self.load || self.push) && !stored {
+            outputs.push(Output::Image(ImageOutput {
+                store: true,
+                ..ImageOutput::default()
+            }));
+        }
+        for output in &mut outputs {
+            let Output::Image(image) = output else {
+                continue;
+            };
+            if self.push {
+                image.push.get_or_insert_with(Push::default);
+            }
+        }
+        let annotations = each("--annotation", &self.annotation, pair)?;
+        for format in outputs.iter_mut().filter_map(Output::format_mut) {
+            let annotations = annotations.clone().into_iter();
+            format
+                .annotations
+                .extend(annotations.map(|(k, v)| (k, v.unwrap_or_default())));
+        }
+        check_stdout(&outputs)?;
+        Ok(outputs)
+    }
+}
+
+/// A push needs a name to push to.
+fn check_names(options: &BuildOptions) -> Result<(), Report> {
+    let nameless = |output: &Output| matches!(output, Output::Image(image) if image.push.is_some() && image.names.is_empty());
+    if options.tags.is_empty() && options.outputs.iter().any(nameless) {
+        return Err(Report::new("a push needs a name").hint("add --tag REGISTRY/NAME[:TAG]"));
+    }
+    Ok(())
+}
+
+impl Output {
+    fn format_mut(&mut self) -> Option<&mut crate::options::ImageFormat> {
+        match self {
+            Self::Image(image) => Some(&mut image.format),
+            Self::Oci(archive) | Self::Docker(archive) => Some(&mut archive.format),
+            Self::Local { .. } | Self::Tar { .. } | Self::CacheOnly => None,
+        }
+    }
+
+    /// Returns whether the output goes to stdout.
+    pub fn is_stdout(&self) -> bool {
+        match self {
+            Self::Tar { dest } => *dest == Sink::Stdout,
+            Self::Oci(archive) | Self::Docker(archive) => {
+                archive.dest == ArchiveDest::Tar(Sink::Stdout)
+            }
+            Self::Image(_) | Self::Local { .. } | Self::CacheOnly => false,
+        }
+    }
+}
+
+fn check_stdout(outputs: &[Output]) -> Result<(), Report> {
+    match outputs.iter().filter(|output| output.is_stdout()).count() {
+        0 => Ok(()),
+        1 if std::io::stdout().is_terminal() => {
+            Err(Report::new("an archive would be written to the terminal")
+                .hint("redirect stdout, or give dest=FILE"))
+        }
+        1 => Ok(()),
+        _ => Err(Report::new("only one output can go to stdout")),
+    }
+}
+
+fn check_context(context: &str) -> Result<(), Report> {
+    let path = Path::new(context);
+    let remote = ["http://", "https://", "git://", "ssh://", "git@"];
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(
+            Report::new(format!("the build context {context} is no directory")).hint(format!(
+                "to build that Dockerfile: cooper build -f {context} DIRECTORY"
+            )),
+        ),
+        Err(_) if remote.iter().any(|prefix| context.starts_with(prefix)) => Err(Report::new(
+            format!("the build context {context} is remote"),
+        )
+        .hint("fetch it first: only local directories can be built")),
+        Err(error) => Err(Report::from_error(&error)
+            .context(format!("cannot use {context} as the build context"))),
+    }
+}
+
+/// RUN steps wait as often as they compute, so there may be more of them than processors.
+fn default_jobs() -> NonZeroUsize {
+    const LEAST: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not zero");
+    std::thread::available_parallelism().map_or(LEAST, |processors| {
+        LEAST.max(processors.saturating_mul(NonZeroUsize::new(4).unwrap_or(LEAST)))
+    })
+}
+
+impl Settings {
+    /// Returns how registries are reached; `flags` are the `--registry-mirror`s.
+    pub fn registry(&self, flags: &[String]) -> Result<RegistryOptions, Report> {
+        let section = &self.file.registry;
+        let variable = self
+            .environment
+            .text("COOPER_REGISTRY_MIRRORS")
+            .unwrap_or_default();
+        let variable: Vec<_> = variable
+            .split([',', ' ', '\n'])
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned)
+            .collect();
+        let mut mirrors = section.mirrors.clone();
+        for (option, values) in [
+            ("COOPER_REGISTRY_MIRRORS", variable.as_slice()),
+            ("--registry-mirror", flags),
+        ] {
+            let mut named: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            for (host, url) in each(option, values, mirror)? {
+                named.entry(host).or_default().push(url);
+            }
+            mirrors.extend(named);
+        }
+        let home = || Some(self.environment.path("HOME")?.join(".docker"));
+        Ok(RegistryOptions {
+            mirrors,
+            insecure: section.insecure.clone(),
+            docker_config: self.environment.path("DOCKER_CONFIG").or_else(home),
+            ca_file: section.ca_file.clone(),
+            retries: section.retries.unwrap_or(3),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+use clap::Parser;
+
+use super::*;
+use crate::config::{Environment, FileConfig};
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    build: BuildArgs,
+}
+
+fn settings(variables: &[(&str, &str)], file: &str) -> Settings {
+    Settings {
+        environment: Environment::of(variables.iter().copied()),
+        file: FileConfig::parse("config.toml", file).expect("valid"),
+        root: "/store".into(),
+    }
+}
+
+fn resolve_with(args: &[&str], settings: &Settings) -> Result<BuildOptions, String> {
+    let line =
+        Line::try_parse_from([&["build"], args].concat()).map_err(|error| error.to_string())?;
+    line.build
+        .resolve(settings)
+        .map_err(|report| report.render(false))
+}
+
+fn resolve(args: &[&str]) -> Result<BuildOptions, String> {
+    resolve_with(args, &settings(&[], ""))
+}
+
+#[test]
+fn without_options_the_defaults_hold() {
+    let options = resolve(&["."]).expect("valid");
+    assert_eq!(options.context, Some(".".into()));
+    assert_eq!(options.dockerfile, DockerfileSource::Lookup);
+    assert_eq!(options.pull, Pull::Missing);
+    assert_eq!(options.network, BuildNetwork::Host);
+    assert_eq!(options.no_cache, NoCache::Off);
+    assert_eq!(options.platform, Platform::host());
+    let stored = ImageOutput {
+        store: true,
+        ..ImageOutput::default()
+    };
+    assert_eq!(options.outputs, [Output::Image(stored)]);
+    assert!(options.jobs.get() >= 16);
+    assert_eq!(options.registry.retries, 3);
+}
+
+#[test]
+fn a_whole_command_line_is_understood() {
+    let options = resolve(&[
+        "-t",
+        "app",
+        "-t",
+        "r.example/app:1",
+        "-f",
+        "a/Dockerfile",
+        "--target=final",
+        "--build-arg",
+        "A=1",
+        "--label=x=y",
+        "--label",
+        "z",
+        "--no-cache-filter=a,b",
+        "--pull",
+        "--network=none",
+        "--add-host=db:10.0.0.1",
+        "--ulimit",
+        "nofile=10:20",
+        "--shm-size=1m",
+        "--platform=arm64",
+        "--push",
+        "-q",
+        "--jobs=3",
+        "--annotation",
+        "k=v",
+        ".",
+    ])
+    .expect("valid");
+    let tags: Vec<_> = options.tags.iter().map(ToString::to_string).collect();
+    assert_eq!(tags, ["docker.io/library/app:latest", "r.example/app:1"]);
+    assert_eq!(
+        options.dockerfile,
+        DockerfileSource::Path("a/Dockerfile".into())
+    );
+    assert_eq!(options.target.as_deref(), Some("final"));
+    assert_eq!(options.build_args["A"], "1");
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(options.labels, [pair("x", "y"), pair("z", "")]);
+    assert_eq!(
+        options.no_cache,
+        NoCache::Stages(vec!["a".into(), "b".into()])
+    );
+    assert_eq!(
+        (options.pull, options.network),
+        (Pull::Always, BuildNetwork::None)
+    );
+    assert_eq!(options.limits.shm_size, Some(1 << 20));
+    assert_eq!(options.platform.to_string(), "linux/arm64");
+    assert_eq!(
+        (options.jobs.get(), options.progress),
+        (3, ProgressMode::Quiet)
+    );
+    let [Output::Image(image)] = options.outputs.as_slice() else {
+        panic!("{:?}", options.outputs)
+    };
+    assert_eq!(image.push, Some(Push::default()));
+    assert_eq!(image.format.annotations["k"], "v");
+}
+
+#[test]
+fn build_arguments_come_from_four_places() {
+    let settings = settings(
+        &[
+            ("http_proxy", "http://p"),
+            ("FROM_ENV", "e"),
+            ("SOURCE_DATE_EPOCH", "1700000000"),
+        ],
+        "[build]\nargs = { A = 'file', B = 'file', C = 'file' }\n",
+    );
+    let args = [
+        "--build-arg=A=flag",
+        "--build-arg=FROM_ENV",
+        "--build-arg=C",
+        "--build-arg=D=",
+        ".",
+    ];
+    let options = resolve_with(&args, &settings).expect("valid");
+    let found: Vec<_> = options
+        .build_args
+        .iter()
+        .map(|(k, v)| (k.as_str(), v.as_str()))
+        .collect();
+    let expected = [
+        ("A", "flag"),
+        ("B", "file"),
+        ("D", ""),
+        ("FROM_ENV", "e"),
+        ("HTTP_PROXY", "http://p"),
+        ("SOURCE_DATE_EPOCH", "1700000000"),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(options.source_date_epoch, Some(1_700_000_000));
+}
+
+#[test]
+fn mirrors_of_a_host_come_from_one_place() {
+    let settings = settings(
+        &[(
+            "COOPER_REGISTRY_MIRRORS",
+            "a=http://env1,a=http://env2 b=http://env",
+        )],
+        "[registry.mirrors]\na = ['http://file']\nc = ['http://file']\n",
+    );
+    let options =
+        resolve_with(&["--registry-mirror", "b=http://flag", "."], &settings).expect("valid");
+    let found: Vec<_> = options
+        .registry
+        .mirrors
+        .iter()
+        .map(|(host, urls)| format!("{host}: {}", urls.join(" ")))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "a: http://env1 http://env2",
+            "b: http://flag",
+            "c: http://file"
+        ]
+    );
+}
+
+#[test]
+fn outputs_and_flags_add_up() {
+    let kinds = |args: &[&str]| -> Vec<&str> {
+        let options = resolve(&[args, &["-t", "a", "."]].concat()).expect("valid");
+        let kind = |output: &Output| match output {
+            Output::Image(image) if image.push.is_some() => "push",
+            Output::Image(_) => "store",
+            Output::Oci(_) => "oci",
+            Output::Docker(_) => "docker",
+            Output::Local { .. } => "local",
+            Output::Tar { .. } => "tar",
+            Output::CacheOnly => "none",
+        };
+        options.outputs.iter().map(kind).collect()
+    };
+    assert_eq!(kinds(&[]), ["store"]);
+    assert_eq!(kinds(&["-o", "out"]), ["local"]);
+    assert_eq!(kinds(&["-o", "out", "--load"]), ["local", "store"]);
+    assert_eq!(kinds(&["-o", "type=oci,dest=x", "--push"]), ["oci", "push"]);
+    assert_eq!(kinds(&["-o", "type=image", "--load"]), ["store"]);
+    assert_eq!(kinds(&["-o", "type=cacheonly"]), ["none"]);
+}
+
+#[test]
+fn stdin_is_a_dockerfile_without_a_context() {
+    let options = resolve(&["-"]).expect("valid");
+    assert_eq!(
+        (options.context, options.dockerfile),
+        (None, DockerfileSource::Stdin)
+    );
+    let options = resolve(&["-f", "-", "."]).expect("valid");
+    assert_eq!(
+        (options.context, options.dockerfile),
+        (Some(".".into()), DockerfileSource::Stdin)
+    );
+}
+
+#[test]
+fn bad_input_is_refused_with_a_reason() {
+    let lines: &[&[&str]] = &[
+        &["-t", "UPPER", "."],
+        &[
+            "-t",
+            "a@sha256:0000000000000000000000000000000000000000000000000000000000000000",
+            ".",
+        ],
+        &["no-such-directory"],
+        &["Cargo.toml"],
+        &["https://example.com/x.git"],
+        &["-f", "x", "-"],
+        &["--push", "."],
+        &["--network=bridge", "."],
+        &["--pull=allways", "."],
+        &["--platform=linux/amd64,linux/arm64", "."],
+        &["--platform=linux/amd64/v1/x", "."],
+        &["--secret", "id=a,src=no-such-file", "."],
+        &["--secret", "id=a,env=UNSET", "."],
+        &["--build-context", "a=no-such-directory", "."],
+        &["--build-arg", "=x", "."],
+        &["--build-arg", "SOURCE_DATE_EPOCH=yesterday", "."],
+        &["--provenance=mode=max", "."],
+        &["-o", "-", "-o", "type=oci,dest=-", "."],
+        &["--shm-size=lots", "."],
+    ];
+    let reports: String = lines
+        .iter()
+        .map(|line| resolve(line).expect_err("invalid"))
+        .collect();
+    insta::assert_snapshot!(reports, @r#"
+        ERROR: invalid value "UPPER" for --tag: invalid reference format: repository name (UPPER) must be lowercase
+        ERROR: invalid value "a@sha256:0000000000000000000000000000000000000000000000000000000000000000" for --tag: an image cannot be given a name with a digest
+        ERROR: cannot use no-such-directory as the build context
+          caused by: No such file or directory (os error 2)
+        ERROR: the build context Cargo.toml is no directory
+          hint: to build that Dockerfile: cooper build -f Cargo.toml DIRECTORY
+        ERROR: the build context https://example.com/x.git is remote
+          hint: fetch it first: only local directories can be built
+        ERROR: a context from stdin cannot be combined with -f
+        ERROR: a push needs a name
+          hint: add --tag REGISTRY/NAME[:TAG]
+        ERROR: invalid value "bridge" for --network: unknown network "bridge"
+          hint: known are default, host, none
+        ERROR: invalid value "allways" for --pull: unknown time "allways"
+          hint: did you mean "always"?
+        ERROR: invalid value "linux/amd64,linux/arm64" for --platform: one platform can be built at a time
+        ERROR: invalid value "linux/amd64/v1/x" for --platform: invalid platform "linux/amd64/v1/x": expected OS/ARCH or OS/ARCH/VARIANT, such as linux/amd64 or linux/arm/v7
+        ERROR: --secret a: there is no file no-such-file
+        ERROR: --secret a: the variable UNSET is not set
+        ERROR: --build-context a: no-such-directory is no directory
+        ERROR: invalid value "=x" for --build-arg: the name is empty
+          hint: write NAME=VALUE
+        ERROR: invalid value "yesterday" for SOURCE_DATE_EPOCH: not a number of seconds since 1970
+        ERROR: --provenance: attestations cannot be made
+        ERROR: only one output can go to stdout
+        ERROR: invalid value "lots" for --shm-size: not a size
+          hint: write a number and b, k, m, g or t, such as 64m
+        "#);
+    assert!(resolve(&["--provenance=false", "--sbom=false", "."]).is_ok());
+}

@@ -1,0 +1,207 @@
+//! The command line: one file a command, from raw arguments to resolved options.
+//!
+//! A command's `Args` type is what was typed; its `resolve` says what that means, given the
+//! [`Settings`]; what it then does lives in other modules. Commands return a [`Report`] when they
+//! fail, which only [`main`] prints.
+//!
+//! The order in which a process starts up is fixed: arguments are parsed, then the process
+//! becomes root of a user namespace unless it is root, then the runner's worker is forked, and
+//! only then are threads started (progress, signals, workers).
+
+pub mod build;
+pub mod output;
+pub mod source;
+pub mod value;
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Environment, FileConfig};
+use crate::report::{self, Exit, Report};
+
+/// Builds and runs container images.
+#[derive(Parser, Debug)]
+#[command(
+    name = "cooper",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Global {
+    /// Directory of images, layers, caches and containers [env: COOPER_ROOT]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+
+    /// Configuration file [env: COOPER_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Build an image from a Dockerfile
+    Build(Box<build::BuildArgs>),
+    /// Say `docker buildx` and mean cooper
+    #[command(subcommand, hide = true)]
+    Buildx(Buildx),
+}
+
+#[derive(Subcommand, Debug)]
+enum Buildx {
+    /// Build an image from a Dockerfile
+    Build(Box<build::BuildArgs>),
+}
+
+/// What is known before a command's own arguments are looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The process's environment.
+    pub environment: Environment,
+    /// The configuration file.
+    pub file: FileConfig,
+    /// Where the store is.
+    pub root: PathBuf,
+}
+
+impl Settings {
+    /// Returns the settings that apply to `global` in `environment`.
+    pub fn load(global: &Global, environment: Environment) -> Result<Self, Report> {
+        let file = FileConfig::load(global.config.as_deref(), &environment)?;
+        let root = config::store_root(global.root.as_deref(), &environment, &file);
+        Ok(Self {
+            environment,
+            file,
+            root,
+        })
+    }
+
+    /// Returns whether `stream`, a terminal or not, is to be coloured.
+    pub fn color(&self, stream: &impl IsTerminal) -> bool {
+        stream.is_terminal()
+            && !self.environment.has("NO_COLOR")
+            && self
+                .environment
+                .text("TERM")
+                .is_none_or(|term| term != "dumb")
+    }
+}
+
+/// Runs the command that `args` (the program's name first) state.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<_> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, &args),
+    };
+    let environment = Environment::of_process();
+    let color = Settings {
+        environment: environment.clone(),
+        ..Settings::default()
+    }
+    .color(&std::io::stderr());
+    match Settings::load(&cli.global, environment)
+        .and_then(|settings| dispatch(cli.command, &settings))
+    {
+        Ok(code) => code,
+        Err(report) => report.print(color),
+    }
+}
+
+fn dispatch(command: Command, settings: &Settings) -> Result<ExitCode, Report> {
+    match command {
+        Command::Build(args) | Command::Buildx(Buildx::Build(args)) => {
+            let _options = args.resolve(settings)?;
+            Err(Report::new("the build pipeline is not connected yet").exit(Exit::Internal))
+        }
+    }
+}
+
+/// Prints what is wrong with the arguments, or the help that they ask for.
+///
+/// `run` keeps the codes 1 to 124 for the container's program, so a bad option of its own is 125.
+fn usage(error: &clap::Error, args: &[OsString]) -> ExitCode {
+    let is_help = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    );
+    if is_help {
+        let text = error.render();
+        let text = if std::io::stdout().is_terminal() {
+            text.ansi().to_string()
+        } else {
+            text.to_string()
+        };
+        return match report::print_data(&text) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(report) => report.print(false),
+        };
+    }
+    let text = error.render();
+    let text = if std::io::stderr().is_terminal() {
+        text.ansi().to_string()
+    } else {
+        text.to_string()
+    };
+    report::print_error(&text);
+    let runs = args.iter().skip(1).any(|arg| arg == "run");
+    if runs {
+        Exit::Code(125).into()
+    } else {
+        Exit::Failure.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_misspelt_flag_names_the_one_meant() {
+        let error = Cli::try_parse_from(["cooper", "build", "--build-agr", "a=b", "."])
+            .expect_err("misspelt");
+        insta::assert_snapshot!(error.render(), @r"
+        error: unexpected argument '--build-agr' found
+
+          tip: a similar argument exists: '--build-arg'
+
+        Usage: cooper build --build-arg <NAME[=VALUE]> <PATH>
+
+        For more information, try '--help'.
+        ");
+    }
+
+    #[test]
+    fn buildx_build_is_build() {
+        let cli =
+            Cli::try_parse_from(["cooper", "buildx", "build", "-t", "a", "."]).expect("valid");
+        let Command::Buildx(Buildx::Build(args)) = cli.command else {
+            panic!("{cli:?}")
+        };
+        assert_eq!(
+            (args.context.as_str(), args.tag.as_slice()),
+            (".", ["a".to_owned()].as_slice())
+        );
+    }
+}

@@ -1,0 +1,411 @@
+//! `-o`: where the result of a build goes.
+//!
+//! | Written | Means |
+//! |---|---|
+//! | `-o DIR` | `type=local,dest=DIR` |
+//! | `-o -` | `type=tar,dest=-` |
+//! | `-o type=TYPE[,KEY=VALUE…]` | TYPE is image, registry, oci, docker, local, tar or cacheonly |
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use cooper_oci::{Compression, Reference};
+
+use super::value::{ValueError, boolean, csv};
+use crate::options::{ArchiveDest, ArchiveOutput, ImageFormat, ImageOutput, Output, Push, Sink};
+
+const TYPES: [&str; 7] = [
+    "image",
+    "registry",
+    "oci",
+    "docker",
+    "local",
+    "tar",
+    "cacheonly",
+];
+
+/// Keys of the types that write an image.
+const FORMAT_KEYS: [&str; 5] = [
+    "compression",
+    "compression-level",
+    "force-compression",
+    "oci-mediatypes",
+    "rewrite-timestamp",
+];
+
+/// Keys of `image` and `registry`. The last three concern containerd's store and mean nothing
+/// here, but scripts set them.
+const IMAGE_KEYS: [&str; 7] = [
+    "name",
+    "push",
+    "push-by-digest",
+    "registry.insecure",
+    "unpack",
+    "store",
+    "name-canonical",
+];
+
+/// Returns the output that `text` describes.
+pub fn parse(text: &str) -> Result<Output, ValueError> {
+    if text.is_empty() {
+        return Err(ValueError::new("it is empty"));
+    }
+    if text == "-" {
+        return Ok(Output::Tar { dest: Sink::Stdout });
+    }
+    let fields = csv(text)?;
+    if let [field] = fields.as_slice()
+        && !field.contains('=')
+    {
+        return Ok(Output::Local {
+            dest: PathBuf::from(field),
+        });
+    }
+    Fields::new(&fields)?.output()
+}
+
+/// The pairs of one `-o`, taken out one by one; what is left over is unknown.
+struct Fields {
+    values: BTreeMap<String, String>,
+}
+
+impl Fields {
+    fn new(fields: &[String]) -> Result<Self, ValueError> {
+        let mut values = BTreeMap::new();
+        for field in fields {
+            let (key, value) = match field.split_once('=') {
+                Some((key, value)) => (key.trim().to_ascii_lowercase(), value.to_owned()),
+                None if field == "push" => ("push".to_owned(), "true".to_owned()),
+                None => {
+                    return Err(ValueError::new(format!("{field:?} is no KEY=VALUE pair")));
+                }
+            };
+            if values.insert(key.clone(), value).is_some() {
+                return Err(ValueError::new(format!("{key} is given twice")));
+            }
+        }
+        Ok(Self { values })
+    }
+
+    fn output(mut self) -> Result<Output, ValueError> {
+        let kind = self.take("type").ok_or_else(|| {
+            ValueError::new("no type").hint(format!("add type=TYPE: {}", TYPES.join(", ")))
+        })?;
+        self.check_keys(&kind)?;
+        match kind.as_str() {
+            "local" => Ok(Output::Local {
+                dest: self.directory()?,
+            }),
+            "tar" => Ok(Output::Tar { dest: self.sink()? }),
+            "oci" => Ok(Output::Oci(self.archive()?)),
+            "docker" if self.values.contains_key("dest") => Ok(Output::Docker(self.archive()?)),
+            "docker" => self.image(None),
+            "image" => {
+                let push = self.flag("push")?.unwrap_or(false).then(Push::default);
+                self.image(push)
+            }
+            "registry" => self.image(Some(Push::default())),
+            _ => Ok(Output::CacheOnly),
+        }
+    }
+
+    fn check_keys(&self, kind: &str) -> Result<(), ValueError> {
+        let (own, format): (&[&str], &[&str]) = match kind {
+            "local" => (&["dest", "platform-split"], &[]),
+            "tar" => (&["dest"], &[]),
+            "cacheonly" => (&[], &[]),
+            "oci" | "docker" => (&["dest", "tar", "name"], &FORMAT_KEYS),
+            "image" | "registry" => (&IMAGE_KEYS, &FORMAT_KEYS),
+            other => return Err(ValueError::unknown("type", other, &TYPES)),
+        };
+        let annotation = |key: &str| !format.is_empty() && annotation_name(key).is_some();
+        let known = |key: &str| own.contains(&key) || format.contains(&key) || annotation(key);
+        match self.values.keys().find(|key| !known(key)) {
+            None => Ok(()),
+            Some(key) => {
+                let what = format!("key for type={kind}:");
+                Err(ValueError::unknown(&what, key, &[own, format].concat()))
+            }
+        }
+    }
+
+    fn take(&mut self, key: &str) -> Option<String> {
+        self.values.remove(key)
+    }
+
+    fn flag(&mut self, key: &str) -> Result<Option<bool>, ValueError> {
+        self.take(key).map(|value| boolean(key, &value)).transpose()
+    }
+
+    fn dest(&mut self) -> Result<String, ValueError> {
+        self.take("dest")
+            .filter(|dest| !dest.is_empty())
+            .ok_or_else(|| ValueError::new("no destination").hint("add dest=PATH"))
+    }
+
+    fn directory(&mut self) -> Result<PathBuf, ValueError> {
+        let dest = self.dest()?;
+        // One platform a build: there is nothing to split.
+        self.flag("platform-split")?;
+        if dest == "-" {
+            return Err(
+                ValueError::new("a directory cannot go to stdout").hint("use type=tar,dest=-")
+            );
+        }
+        Ok(dest.into())
+    }
+
+    fn sink(&mut self) -> Result<Sink, ValueError> {
+        let dest = self.dest()?;
+        Ok(if dest == "-" {
+            Sink::Stdout
+        } else {
+            Sink::File(dest.into())
+        })
+    }
+
+    fn archive(&mut self) -> Result<ArchiveOutput, ValueError> {
+        let dest = if self.flag("tar")?.unwrap_or(true) {
+            ArchiveDest::Tar(self.sink()?)
+        } else {
+            ArchiveDest::Directory(self.directory()?)
+        };
+        Ok(ArchiveOutput {
+            dest,
+            names: self.names()?,
+            format: self.format()?,
+        })
+    }
+
+    fn image(&mut self, push: Option<Push>) -> Result<Output, ValueError> {
+        let by_digest = self.flag("push-by-digest")?.unwrap_or(false);
+        let insecure = self.flag("registry.insecure")?.unwrap_or(false);
+        // `type=registry,push=false` is written by tools that toggle the push.
+        let push = match self.flag("push")? {
+            Some(false) => None,
+            Some(true) => Some(push.unwrap_or_default()),
+            None => push,
+        };
+        for key in ["unpack", "store", "name-canonical"] {
+            self.flag(key)?;
+        }
+        let push = push.map(|_| Push {
+            by_digest,
+            insecure,
+        });
+        let (names, format) = (self.names()?, self.format()?);
+        Ok(Output::Image(ImageOutput {
+            names,
+            store: true,
+            push,
+            format,
+        }))
+    }
+
+    fn names(&mut self) -> Result<Vec<Reference>, ValueError> {
+        let names = self.take("name").unwrap_or_default();
+        names
+            .split(',')
+            .filter(|name| !name.is_empty())
+            .map(|name| image_name(name.trim()))
+            .collect()
+    }
+
+    fn format(&mut self) -> Result<ImageFormat, ValueError> {
+        let compression = self
+            .take("compression")
+            .map(|name| name.parse::<Compression>())
+            .transpose();
+        let level = self.take("compression-level").map(|level| {
+            level
+                .parse()
+                .map_err(|_| ValueError::new(format!("compression-level {level:?} is no number")))
+        });
+        Ok(ImageFormat {
+            compression: compression.map_err(|error| ValueError::new(error.to_string()))?,
+            level: level.transpose()?,
+            force: self.flag("force-compression")?.unwrap_or(false),
+            oci_media_types: self.flag("oci-mediatypes")?,
+            rewrite_timestamp: self.flag("rewrite-timestamp")?.unwrap_or(false),
+            annotations: self.annotations(),
+        })
+    }
+
+    fn annotations(&mut self) -> BTreeMap<String, String> {
+        let pairs = std::mem::take(&mut self.values).into_iter();
+        pairs
+            .filter_map(|(key, value)| Some((annotation_name(&key)?.to_owned(), value)))
+            .collect()
+    }
+}
+
+/// Returns which annotation `key` sets.
+fn annotation_name(key: &str) -> Option<&str> {
+    key.strip_prefix("annotation.")
+        .or_else(|| key.strip_prefix("annotation-manifest."))
+}
+
+/// Returns the name that an image is to have; its tag is `latest` unless given.
+pub fn image_name(text: &str) -> Result<Reference, ValueError> {
+    let reference: Reference = text
+        .parse()
+        .map_err(|error: cooper_oci::ReferenceError| ValueError::new(error.to_string()))?;
+    if reference.digest().is_some() {
+        return Err(ValueError::new(
+            "an image cannot be given a name with a digest",
+        ));
+    }
+    Ok(reference.with_default_tag())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Reference {
+        text.parse::<Reference>().expect("valid").with_default_tag()
+    }
+
+    fn archive(dest: ArchiveDest) -> ArchiveOutput {
+        ArchiveOutput {
+            dest,
+            names: Vec::new(),
+            format: ImageFormat::default(),
+        }
+    }
+
+    fn image(push: Option<Push>) -> ImageOutput {
+        ImageOutput {
+            store: true,
+            push,
+            ..ImageOutput::default()
+        }
+    }
+
+    #[test]
+    fn outputs_are_written_as_buildx_takes_them() {
+        let file = |path: &str| Sink::File(path.into());
+        let pushed = Some(Push::default());
+        let format = ImageFormat {
+            compression: Some(Compression::Zstd),
+            level: Some(19),
+            force: true,
+            oci_media_types: Some(false),
+            rewrite_timestamp: true,
+            annotations: [("a.b".to_owned(), "c".to_owned())].into(),
+        };
+        let zstd = "type=oci,dest=a.tar,compression=zstd,compression-level=19,force-compression=1,\
+                    oci-mediatypes=false,rewrite-timestamp=true,annotation.a.b=c";
+        let names = vec![name("a"), name("r.example/b:1")];
+        let cases = [
+            ("out", Output::Local { dest: "out".into() }),
+            (".", Output::Local { dest: ".".into() }),
+            ("-", Output::Tar { dest: Sink::Stdout }),
+            ("type=local,dest=out", Output::Local { dest: "out".into() }),
+            ("type=tar,dest=-", Output::Tar { dest: Sink::Stdout }),
+            (
+                "type=tar,dest=x.tar",
+                Output::Tar {
+                    dest: file("x.tar"),
+                },
+            ),
+            (
+                "type=oci,dest=a.tar",
+                Output::Oci(archive(ArchiveDest::Tar(file("a.tar")))),
+            ),
+            (
+                "type=oci,dest=-",
+                Output::Oci(archive(ArchiveDest::Tar(Sink::Stdout))),
+            ),
+            (
+                "type=oci,tar=false,dest=d",
+                Output::Oci(archive(ArchiveDest::Directory("d".into()))),
+            ),
+            (
+                "type=docker,dest=a.tar",
+                Output::Docker(archive(ArchiveDest::Tar(file("a.tar")))),
+            ),
+            ("type=docker", Output::Image(image(None))),
+            ("type=image", Output::Image(image(None))),
+            ("type=image,push=true", Output::Image(image(pushed))),
+            ("type=image,push", Output::Image(image(pushed))),
+            ("type=registry", Output::Image(image(pushed))),
+            ("type=registry,push=false", Output::Image(image(None))),
+            (
+                "type=registry,push-by-digest=true,registry.insecure=true",
+                Output::Image(image(Some(Push {
+                    by_digest: true,
+                    insecure: true,
+                }))),
+            ),
+            (
+                "type=image,\"name=a,r.example/b:1\"",
+                Output::Image(ImageOutput {
+                    names,
+                    ..image(None)
+                }),
+            ),
+            (
+                zstd,
+                Output::Oci(ArchiveOutput {
+                    format,
+                    ..archive(ArchiveDest::Tar(file("a.tar")))
+                }),
+            ),
+            ("type=cacheonly", Output::CacheOnly),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse(text), Ok(expected), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_output_is_said() {
+        let texts = [
+            "",
+            "dest=x",
+            "type=oci",
+            "type=local,dest=-",
+            "type=oic,dest=x",
+            "type=oci,dst=x",
+            "type=oci,dest=x,compresion=zstd",
+            "type=oci,dest=x,compression=lzma",
+            "type=oci,dest=x,tar=maybe",
+            "type=oci,dest=x,dest=y",
+            "type=oci,x",
+            "type=image,name=A",
+            "type=tar,dest=x,compression=gzip",
+        ];
+        let reports: String = texts
+            .into_iter()
+            .map(|text| {
+                parse(text)
+                    .expect_err(text)
+                    .report("--output", text)
+                    .render(false)
+            })
+            .collect();
+        insta::assert_snapshot!(reports, @r#"
+        ERROR: invalid value "" for --output: it is empty
+        ERROR: invalid value "dest=x" for --output: no type
+          hint: add type=TYPE: image, registry, oci, docker, local, tar, cacheonly
+        ERROR: invalid value "type=oci" for --output: no destination
+          hint: add dest=PATH
+        ERROR: invalid value "type=local,dest=-" for --output: a directory cannot go to stdout
+          hint: use type=tar,dest=-
+        ERROR: invalid value "type=oic,dest=x" for --output: unknown type "oic"
+          hint: did you mean "oci"?
+        ERROR: invalid value "type=oci,dst=x" for --output: unknown key for type=oci: "dst"
+          hint: did you mean "dest"?
+        ERROR: invalid value "type=oci,dest=x,compresion=zstd" for --output: unknown key for type=oci: "compresion"
+          hint: did you mean "compression"?
+        ERROR: invalid value "type=oci,dest=x,compression=lzma" for --output: unknown compression "lzma" (expected uncompressed, gzip or zstd)
+        ERROR: invalid value "type=oci,dest=x,tar=maybe" for --output: tar is neither true nor false: "maybe"
+        ERROR: invalid value "type=oci,dest=x,dest=y" for --output: dest is given twice
+        ERROR: invalid value "type=oci,x" for --output: "x" is no KEY=VALUE pair
+        ERROR: invalid value "type=image,name=A" for --output: invalid reference format: repository name (A) must be lowercase
+        ERROR: invalid value "type=tar,dest=x,compression=gzip" for --output: unknown key for type=tar: "compression"
+          hint: known are dest
+        "#);
+    }
+}

@@ -1,0 +1,385 @@
+//! The small grammars of option values.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::options::{HostEntry, Ulimit};
+use crate::report::{Report, did_you_mean};
+
+/// What is wrong with the value of an option.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}")]
+pub struct ValueError {
+    problem: String,
+    hint: Option<String>,
+}
+
+impl ValueError {
+    /// Returns an error that says `problem`.
+    pub fn new(problem: impl Into<String>) -> Self {
+        Self {
+            problem: problem.into(),
+            hint: None,
+        }
+    }
+
+    /// Adds advice.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Returns the error for a word that is none of those known.
+    pub fn unknown(kind: &str, word: &str, known: &[&str]) -> Self {
+        let error = Self::new(format!("unknown {kind} {word:?}"));
+        match did_you_mean(word, known.iter().copied()) {
+            Some(meant) => error.hint(format!("did you mean {meant:?}?")),
+            None => error.hint(format!("known are {}", known.join(", "))),
+        }
+    }
+
+    /// Returns the report on `value` given to `option`.
+    pub fn report(self, option: &str, value: &str) -> Report {
+        let report = Report::new(format!(
+            "invalid value {value:?} for {option}: {}",
+            self.problem
+        ));
+        match self.hint {
+            Some(hint) => report.hint(hint),
+            None => report,
+        }
+    }
+}
+
+/// Parses each value of an option.
+pub fn each<T>(
+    option: &str,
+    values: &[String],
+    parse: impl Fn(&str) -> Result<T, ValueError>,
+) -> Result<Vec<T>, Report> {
+    values
+        .iter()
+        .map(|value| parse(value).map_err(|error| error.report(option, value)))
+        .collect()
+}
+
+/// Splits `NAME=VALUE`; the value is none without `=`.
+pub fn pair(text: &str) -> Result<(String, Option<String>), ValueError> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, Some(value.to_owned())),
+        None => (text, None),
+    };
+    if name.is_empty() {
+        return Err(ValueError::new("the name is empty").hint("write NAME=VALUE"));
+    }
+    Ok((name.to_owned(), value))
+}
+
+/// Splits one line of comma-separated fields. A field in double quotes may hold commas, and a
+/// doubled quote for a quote.
+pub fn csv(text: &str) -> Result<Vec<String>, ValueError> {
+    let mut fields = Vec::new();
+    let mut rest = text;
+    loop {
+        let (field, after) = if let Some(quoted) = rest.strip_prefix('"') {
+            quoted_field(quoted)?
+        } else {
+            let end = rest.find(',').unwrap_or(rest.len());
+            (rest[..end].to_owned(), &rest[end..])
+        };
+        fields.push(field);
+        match after.strip_prefix(',') {
+            Some(next) => rest = next,
+            None if after.is_empty() => return Ok(fields),
+            None => return Err(ValueError::new("a quoted field ends before its comma")),
+        }
+    }
+}
+
+fn quoted_field(text: &str) -> Result<(String, &str), ValueError> {
+    let mut field = String::new();
+    let mut rest = text;
+    loop {
+        let end = rest
+            .find('"')
+            .ok_or_else(|| ValueError::new("a quote is never closed"))?;
+        field.push_str(&rest[..end]);
+        rest = &rest[end + 1..];
+        match rest.strip_prefix('"') {
+            Some(next) => {
+                field.push('"');
+                rest = next;
+            }
+            None => return Ok((field, rest)),
+        }
+    }
+}
+
+/// Parses a switch within a value: what Go's `ParseBool` takes.
+pub fn boolean(key: &str, text: &str) -> Result<bool, ValueError> {
+    match text {
+        "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
+        "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
+        _ => Err(ValueError::new(format!(
+            "{key} is neither true nor false: {text:?}"
+        ))),
+    }
+}
+
+/// Parses a number of bytes such as `64m`, `1.5gb` or `1048576`; units are powers of 1024.
+pub fn size(text: &str) -> Result<u64, ValueError> {
+    let error =
+        || ValueError::new("not a size").hint("write a number and b, k, m, g or t, such as 64m");
+    let lower = text.trim().to_ascii_lowercase();
+    let end = lower
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(lower.len());
+    let (number, unit) = lower.split_at(end);
+    let shift = match unit.trim() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        _ => return Err(error()),
+    };
+    if let Ok(whole) = number.parse::<u64>() {
+        return whole.checked_mul(1 << shift).ok_or_else(error);
+    }
+    let value: f64 = number.parse().map_err(|_| error())?;
+    let bytes = value * (1u64 << shift) as f64;
+    if bytes >= u64::MAX as f64 {
+        return Err(error());
+    }
+    Ok(bytes as u64)
+}
+
+/// Parses `HOST:IP` or `HOST=IP`. `host-gateway` is this machine, whose network steps share.
+pub fn host_entry(text: &str) -> Result<HostEntry, ValueError> {
+    let (name, address) = text
+        .split_once('=')
+        .or_else(|| text.split_once(':'))
+        .ok_or_else(|| ValueError::new("no address").hint("write HOST:IP"))?;
+    if name.is_empty() || name.contains(char::is_whitespace) {
+        return Err(ValueError::new(format!("{name:?} is no host name")));
+    }
+    let bare = address
+        .strip_prefix('[')
+        .and_then(|inner| inner.strip_suffix(']'))
+        .unwrap_or(address);
+    let address = match bare {
+        "host-gateway" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        bare => bare
+            .parse()
+            .map_err(|_| ValueError::new(format!("{address:?} is no IP address")))?,
+    };
+    Ok(HostEntry {
+        name: name.to_owned(),
+        address,
+    })
+}
+
+/// Names that `--ulimit` takes.
+const LIMITS: [&str; 16] = [
+    "as",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+];
+
+/// Parses `NAME=SOFT[:HARD]`; -1 and `unlimited` are no limit.
+pub fn ulimit(text: &str) -> Result<Ulimit, ValueError> {
+    let (name, limits) = text.split_once('=').ok_or_else(|| {
+        ValueError::new("no limit").hint("write NAME=SOFT[:HARD], such as nofile=1024:4096")
+    })?;
+    if !LIMITS.contains(&name) {
+        return Err(ValueError::unknown("limit", name, &LIMITS));
+    }
+    let limit = |text: &str| match text {
+        "-1" | "unlimited" => Ok(None),
+        text => text
+            .parse()
+            .map(Some)
+            .map_err(|_| ValueError::new(format!("{text:?} is no number"))),
+    };
+    let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
+    let (soft, hard) = (limit(soft)?, limit(hard)?);
+    if hard.is_some_and(|hard| soft.is_none_or(|soft| soft > hard)) {
+        return Err(ValueError::new("the soft limit is above the hard limit"));
+    }
+    Ok(Ulimit {
+        name: name.to_owned(),
+        soft,
+        hard,
+    })
+}
+
+/// Parses `HOST=URL`, a registry's mirror.
+pub fn mirror(text: &str) -> Result<(String, String), ValueError> {
+    let shape = "write HOST=URL, such as docker.io=https://mirror.example";
+    let (host, url) = text
+        .split_once('=')
+        .ok_or_else(|| ValueError::new("no URL").hint(shape))?;
+    if host.is_empty() || host.contains('/') {
+        return Err(ValueError::new(format!("{host:?} is no registry host")).hint(shape));
+    }
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"));
+    match rest {
+        Some(rest) if !rest.is_empty() => {
+            Ok((host.to_owned(), url.trim_end_matches('/').to_owned()))
+        }
+        _ => Err(ValueError::new(format!("{url:?} is no HTTP or HTTPS URL")).hint(shape)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome<T>(result: Result<T, ValueError>) -> Result<T, String> {
+        result.map_err(|error| error.problem)
+    }
+
+    #[test]
+    fn fields_are_split_as_csv() {
+        let cases: &[(&str, Result<&[&str], &str>)] = &[
+            ("", Ok(&[""])),
+            ("a", Ok(&["a"])),
+            ("a,b=c,", Ok(&["a", "b=c", ""])),
+            ("\"name=a,b\",push", Ok(&["name=a,b", "push"])),
+            ("\"say \"\"hi\"\"\"", Ok(&["say \"hi\""])),
+            ("a\"b,c", Ok(&["a\"b", "c"])),
+            ("\"a", Err("a quote is never closed")),
+            ("\"a\"b", Err("a quoted field ends before its comma")),
+        ];
+        for (text, expected) in cases {
+            let expected = expected
+                .map(|fields| fields.iter().map(ToString::to_string).collect())
+                .map_err(ToString::to_string);
+            assert_eq!(outcome(csv(text)), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_binary() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("100", Some(100)),
+            ("100b", Some(100)),
+            ("64k", Some(64 << 10)),
+            ("64M", Some(64 << 20)),
+            ("2GiB", Some(2 << 30)),
+            ("1.5g", Some(3 << 29)),
+            ("1 gb", Some(1 << 30)),
+            ("", None),
+            ("m", None),
+            ("64x", None),
+            ("-1", None),
+            ("99999999999999999999t", None),
+        ] {
+            assert_eq!(size(text).ok(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn hosts_take_colon_and_equals() {
+        for (text, expected) in [
+            ("db:10.0.0.1", Ok(("db", "10.0.0.1"))),
+            ("db=10.0.0.1", Ok(("db", "10.0.0.1"))),
+            ("six:::1", Ok(("six", "::1"))),
+            ("six=[2001:db8::1]", Ok(("six", "2001:db8::1"))),
+            ("me:host-gateway", Ok(("me", "127.0.0.1"))),
+            ("db", Err("no address")),
+            (":1.2.3.4", Err("\"\" is no host name")),
+            ("db:1.2.3", Err("\"1.2.3\" is no IP address")),
+        ] {
+            let found =
+                outcome(host_entry(text)).map(|entry| (entry.name, entry.address.to_string()));
+            let expected = expected
+                .map(|(name, address)| (name.to_owned(), address.to_owned()))
+                .map_err(str::to_owned);
+            assert_eq!(found, expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn limits_have_a_soft_and_a_hard_value() {
+        for (text, expected) in [
+            ("nofile=1024", Ok((Some(1024), Some(1024)))),
+            ("nofile=1024:4096", Ok((Some(1024), Some(4096)))),
+            ("core=0:-1", Ok((Some(0), None))),
+            ("stack=unlimited", Ok((None, None))),
+            (
+                "nofile=4096:1024",
+                Err("the soft limit is above the hard limit"),
+            ),
+            (
+                "nofile=-1:1024",
+                Err("the soft limit is above the hard limit"),
+            ),
+            ("nofiles=1", Err("unknown limit \"nofiles\"")),
+            ("nofile", Err("no limit")),
+            ("nofile=x", Err("\"x\" is no number")),
+        ] {
+            let found = outcome(ulimit(text)).map(|limit| (limit.soft, limit.hard));
+            assert_eq!(found, expected.map_err(str::to_owned), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn mirrors_are_urls() {
+        for (text, expected) in [
+            (
+                "docker.io=https://m.example",
+                Ok(("docker.io", "https://m.example")),
+            ),
+            (
+                "r.example:5000=http://[::1]:80/base/",
+                Ok(("r.example:5000", "http://[::1]:80/base")),
+            ),
+            ("docker.io", Err("no URL")),
+            (
+                "docker.io=m.example",
+                Err("\"m.example\" is no HTTP or HTTPS URL"),
+            ),
+            (
+                "docker.io=https://",
+                Err("\"https://\" is no HTTP or HTTPS URL"),
+            ),
+            (
+                "https://docker.io=https://m",
+                Err("\"https://docker.io\" is no registry host"),
+            ),
+        ] {
+            let expected = expected
+                .map(|(host, url)| (host.to_owned(), url.to_owned()))
+                .map_err(str::to_owned);
+            assert_eq!(outcome(mirror(text)), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_word_is_reported_with_what_was_meant() {
+        let error = ulimit("nofiel=3")
+            .expect_err("misspelt")
+            .report("--ulimit", "nofiel=3");
+        insta::assert_snapshot!(error.render(false), @r#"
+        ERROR: invalid value "nofiel=3" for --ulimit: unknown limit "nofiel"
+          hint: did you mean "nofile"?
+        "#);
+    }
+}
