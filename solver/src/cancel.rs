@@ -146,3 +146,96 @@ impl fmt::Debug for CancelGuard {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Returns a counter and a hook that counts.
+    fn counting() -> (Arc<AtomicUsize>, impl FnOnce() + Send + 'static) {
+        let count = Arc::new(AtomicUsize::new(0));
+        let hook = Arc::clone(&count);
+        (count, move || {
+            hook.fetch_add(1, Ordering::SeqCst);
+        })
+    }
+
+    #[test]
+    fn hooks_are_called_once_unless_taken_back() {
+        let token = CancelToken::new();
+        let (kept, hook) = counting();
+        let _guard = token.on_cancel(hook);
+        let (taken_back, hook) = counting();
+        drop(token.on_cancel(hook));
+        assert!(!token.is_cancelled());
+
+        token.cancel();
+        token.clone().cancel();
+
+        assert!(token.is_cancelled());
+        assert_eq!(kept.load(Ordering::SeqCst), 1);
+        assert_eq!(taken_back.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn a_hook_on_a_canceled_token_is_called_at_once() {
+        let token = CancelToken::new();
+        token.cancel();
+        let (count, hook) = counting();
+        let _guard = token.on_cancel(hook);
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn a_child_is_canceled_with_its_parent_and_not_the_other_way_round() {
+        let parent = CancelToken::new();
+        let (child, _guard) = parent.child();
+        let (sibling, _guard) = parent.child();
+        child.cancel();
+        assert_eq!(
+            [&parent, &sibling].map(CancelToken::is_cancelled),
+            [false, false]
+        );
+        parent.cancel();
+        assert!(sibling.is_cancelled());
+    }
+
+    #[test]
+    fn a_hook_may_use_its_token_and_drop_its_own_guard() {
+        let token = CancelToken::new();
+        let own_guard = Arc::new(Mutex::new(None));
+        let (inner, slot) = (token.clone(), Arc::clone(&own_guard));
+        let guard = token.on_cancel(move || {
+            assert!(inner.is_cancelled());
+            let guard: Option<CancelGuard> = slot.lock().expect("no panic").take();
+            drop(guard);
+            drop(inner.on_cancel(|| {}));
+        });
+        *own_guard.lock().expect("no panic") = Some(guard);
+        token.cancel();
+        assert!(own_guard.lock().expect("no panic").is_none());
+    }
+
+    #[test]
+    fn a_dropped_guard_waits_for_its_hook() {
+        let token = CancelToken::new();
+        let (entered, wait_entered) = channel();
+        let ended = Arc::new(AtomicBool::new(false));
+        let hook_ended = Arc::clone(&ended);
+        let guard = token.on_cancel(move || {
+            entered.send(()).expect("the test waits");
+            std::thread::sleep(Duration::from_millis(20));
+            hook_ended.store(true, Ordering::SeqCst);
+        });
+        let canceling = token.clone();
+        let thread = std::thread::spawn(move || canceling.cancel());
+        wait_entered.recv().expect("the hook is called");
+        drop(guard);
+        assert!(ended.load(Ordering::SeqCst));
+        thread.join().expect("it does not panic");
+    }
+}

@@ -215,3 +215,72 @@ impl<O> Graph<O> {
         Ok(graph)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// top → left → bottom, top → right → bottom, and one aside; bottom reads top once more.
+    fn diamond() -> (Graph<u32>, [VertexId; 5]) {
+        let mut graph = Graph::new();
+        let top = graph.add(Vertex::new("a", 1), &[]);
+        let left = graph.add(Vertex::new("b", 2), &[top]);
+        let right = graph.add(
+            Vertex {
+                ignore_cache: true,
+                ..Vertex::new("c", 3)
+            },
+            &[top],
+        );
+        let bottom = graph.add(Vertex::new("d", 4), &[right, left, top]);
+        let aside = graph.add(Vertex::new("e", 5), &[]);
+        (graph, [top, left, right, bottom, aside])
+    }
+
+    #[test]
+    fn inputs_keep_their_order_and_consumers_know_their_position() {
+        let (graph, [top, left, right, bottom, aside]) = diamond();
+        assert_eq!(graph.inputs(bottom), [right, left, top]);
+        let mut consumers: Vec<_> = graph.consumers(top).collect();
+        consumers.sort_unstable();
+        assert_eq!(consumers, [(left, 0), (right, 0), (bottom, 2)]);
+        assert_eq!(graph.consumers(aside).count(), 0);
+    }
+
+    #[test]
+    fn what_targets_reach_is_listed_inputs_first() {
+        let (graph, [top, left, right, bottom, aside]) = diamond();
+        let cases: [(&[VertexId], &[VertexId]); 4] = [
+            (&[], &[]),
+            (&[bottom], &[top, left, right, bottom]),
+            (&[right, aside], &[top, right, aside]),
+            (&[aside, aside], &[aside]),
+        ];
+        for (targets, reached) in cases {
+            assert_eq!(graph.reachable(targets), reached);
+        }
+    }
+
+    #[test]
+    fn mapping_keeps_all_but_the_op() {
+        let (graph, [_, _, right, bottom, _]) = diamond();
+        let mapped = graph.map(|id, vertex| format!("{id} {}", vertex.op));
+        assert_eq!(mapped.len(), 5);
+        assert_eq!(mapped.vertex(right).op, "#2 3");
+        assert_eq!(mapped.vertex(right).name, "c");
+        assert!(mapped.vertex(right).ignore_cache);
+        assert_eq!(mapped.inputs(bottom), graph.inputs(bottom));
+        let failed = graph.try_map(|_, vertex| if vertex.op == 3 { Err("three") } else { Ok(()) });
+        assert_eq!(failed.unwrap_err(), "three");
+    }
+
+    #[test]
+    #[should_panic(expected = "input #1 is not in the graph yet")]
+    fn a_vertex_cannot_read_what_is_not_there() {
+        let (other, [_, left, ..]) = diamond();
+        assert!(other.contains(left));
+        let mut graph = Graph::new();
+        graph.add(Vertex::new("a", 1), &[]);
+        graph.add(Vertex::new("x", 2), &[left]);
+    }
+}

@@ -169,3 +169,66 @@ impl Drop for MemoryClaim<'_> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXECUTED: Origin = Origin::Executed {
+        started: SystemTime::UNIX_EPOCH,
+        duration: Duration::ZERO,
+    };
+
+    fn key(byte: u8) -> CacheKey {
+        CacheKey::from_bytes([byte; 32])
+    }
+
+    fn record(definition: u8, content: u8, output: &char, origin: Origin) -> Record<'_, char> {
+        Record {
+            definition: key(definition),
+            content: key(content),
+            op: key(0),
+            inputs: &[],
+            output,
+            name: "op",
+            origin,
+        }
+    }
+
+    #[test]
+    fn a_record_names_each_key_that_is_news_once() {
+        let cases = [
+            (1, 2, EXECUTED, vec![key(2), key(1)]),
+            (1, 1, EXECUTED, vec![key(1)]),
+            (1, 2, Origin::Found, vec![key(1)]),
+        ];
+        for (definition, content, origin, keys) in cases {
+            let record = record(definition, content, &'x', origin);
+            assert_eq!(record.keys().collect::<Vec<_>>(), keys);
+        }
+    }
+
+    #[test]
+    fn a_later_record_replaces_the_output() {
+        let index = MemoryIndex::new();
+        index.record(&record(1, 2, &'a', EXECUTED));
+        index.record(&record(1, 3, &'b', EXECUTED));
+        assert_eq!(
+            [1, 2, 3].map(|byte| index.lookup(&key(byte))),
+            [Some('b'), Some('a'), Some('b')]
+        );
+        assert!(index.forget(&key(1)));
+        assert!(!index.forget(&key(1)));
+        assert_eq!((index.len(), index.is_empty()), (2, false));
+    }
+
+    #[test]
+    fn a_claim_excludes_others_until_dropped() {
+        let index: MemoryIndex<char> = MemoryIndex::new();
+        let claim = index.try_claim(&key(1)).expect("nobody has it");
+        assert!(index.try_claim(&key(1)).is_none());
+        assert!(index.try_claim(&key(2)).is_some());
+        drop(claim);
+        assert!(index.try_claim(&key(1)).is_some());
+    }
+}

@@ -427,3 +427,178 @@ tuples! {
     3: A.0, B.1, C.2;
     4: A.0, B.1, C.2, D.3;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The length of a variable part as it is encoded.
+    fn length(length: u64) -> Vec<u8> {
+        length.to_le_bytes().to_vec()
+    }
+
+    fn header(domain: &str) -> Vec<u8> {
+        let version = [vec![0x02], 1_u64.to_le_bytes().to_vec()].concat();
+        [
+            version,
+            vec![0x05],
+            length(domain.len() as u64),
+            domain.as_bytes().to_vec(),
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn values_are_encoded_as_documented() {
+        let map = BTreeMap::from([("b", 2_u8), ("a", 1)]);
+        let key = CacheKey::from_bytes([0xaa; 32]);
+        let content = ContentDigest::from_bytes([0xbb; 32]);
+        let cases: Vec<(Box<dyn StableHash>, Vec<u8>)> = vec![
+            (Box::new(true), vec![0x01, 1]),
+            (Box::new(false), vec![0x01, 0]),
+            (
+                Box::new(7_u8),
+                [vec![0x02], 7_u64.to_le_bytes().to_vec()].concat(),
+            ),
+            (
+                Box::new(7_usize),
+                [vec![0x02], 7_u64.to_le_bytes().to_vec()].concat(),
+            ),
+            (
+                Box::new(-7_i32),
+                [vec![0x03], (-7_i64).to_le_bytes().to_vec()].concat(),
+            ),
+            (
+                Box::new(Path::new("/a")),
+                [vec![0x04], length(2), b"/a".to_vec()].concat(),
+            ),
+            (
+                Box::new(OsString::from("a")),
+                [vec![0x04], length(1), b"a".to_vec()].concat(),
+            ),
+            (
+                Box::new("ab"),
+                [vec![0x05], length(2), b"ab".to_vec()].concat(),
+            ),
+            (Box::new(String::new()), [vec![0x05], length(0)].concat()),
+            (Box::new(None::<u8>), vec![0x06]),
+            (Box::new(Some(true)), vec![0x07, 0x01, 1]),
+            (
+                Box::new(vec![true, false]),
+                [vec![0x08], length(2), vec![0x01, 1, 0x01, 0]].concat(),
+            ),
+            (
+                Box::new(BTreeSet::from([true])),
+                [vec![0x08], length(1), vec![0x01, 1]].concat(),
+            ),
+            (
+                Box::new(map),
+                [
+                    [vec![0x09], length(2)].concat(),
+                    [vec![0x05], length(1), b"a".to_vec()].concat(),
+                    [vec![0x02], 1_u64.to_le_bytes().to_vec()].concat(),
+                    [vec![0x05], length(1), b"b".to_vec()].concat(),
+                    [vec![0x02], 2_u64.to_le_bytes().to_vec()].concat(),
+                ]
+                .concat(),
+            ),
+            (Box::new((true, false)), vec![0x0a, 2, 0x01, 1, 0x01, 0]),
+            (Box::new(key), [vec![0x0b], vec![0xaa; 32]].concat()),
+            (Box::new(content), [vec![0x0c], vec![0xbb; 32]].concat()),
+        ];
+        for (number, (value, bytes)) in cases.into_iter().enumerate() {
+            let mut hasher = StableHasher::new("test");
+            value.stable_hash(&mut hasher);
+            let expected = blake3::hash(&[header("test"), bytes].concat());
+            assert_eq!(hasher.finish(), *expected.as_bytes(), "case {number}");
+        }
+        let mut hasher = StableHasher::new("test");
+        hasher.write_variant("Copy");
+        let variant = [vec![0x0d], length(4), b"Copy".to_vec()].concat();
+        let expected = blake3::hash(&[header("test"), variant].concat());
+        assert_eq!(hasher.finish(), *expected.as_bytes());
+    }
+
+    #[test]
+    fn a_vertex_key_is_pinned() {
+        let op = CacheKey::of("op", "RUN make");
+        let inputs = [
+            InputName::Definition(CacheKey::of("op", &1_u64)),
+            InputName::Content(ContentDigest::of("tree", &None::<bool>)),
+        ];
+        assert_eq!(KEY_VERSION, 1);
+        assert_eq!(
+            op.to_string(),
+            "eb478177c053a647d8e6b8c3d905b7f7290230deaeb8de0410f7b59af340c3c5"
+        );
+        assert_eq!(
+            vertex_key(op, inputs).to_string(),
+            "b0cdad56356121081118be7432d074d3d7e8eeea9f480e554bf91942705ade37"
+        );
+        assert_eq!(
+            vertex_key(op, []).to_string(),
+            "ba9a350815e32b77a033b74c4ef1bac2d9022de43ced3281b5cce839b4dfc0cd"
+        );
+    }
+
+    #[test]
+    fn sequences_that_read_alike_differ() {
+        let of = |value: &dyn StableHash| {
+            let mut hasher = StableHasher::new("test");
+            value.stable_hash(&mut hasher);
+            hasher.finish_key()
+        };
+        let keys = [
+            of(&("ab", "c")),
+            of(&("a", "bc")),
+            of(&vec!["ab", "c"]),
+            of(&vec!["abc"]),
+            of(&"abc"),
+            of(&Path::new("abc")),
+            of(&Some("abc")),
+            of(&Vec::<bool>::new()),
+            of(&None::<bool>),
+            of(&1_u64),
+            of(&1_i64),
+            of(&true),
+            of(&CacheKey::from_bytes([1; 32])),
+            of(&ContentDigest::from_bytes([1; 32])),
+            CacheKey::of("other test", "abc"),
+        ];
+        let distinct: BTreeSet<_> = keys.iter().collect();
+        assert_eq!(distinct.len(), keys.len());
+    }
+
+    #[test]
+    fn an_input_by_content_is_not_one_by_definition() {
+        let op = CacheKey::from_bytes([1; 32]);
+        let by_definition = vertex_key(op, [InputName::Definition(CacheKey::from_bytes([2; 32]))]);
+        let by_content = vertex_key(op, [InputName::Content(ContentDigest::from_bytes([2; 32]))]);
+        assert_ne!(by_definition, by_content);
+    }
+
+    #[test]
+    fn keys_are_written_and_read_as_hexadecimal_digits() {
+        let key = CacheKey::from_bytes(std::array::from_fn(|index| index as u8));
+        let text = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+        assert_eq!(key.to_string(), text);
+        assert_eq!(text.parse(), Ok(key));
+        assert_eq!(format!("{key:?}"), format!("CacheKey({text})"));
+        let long = format!("{text}0");
+        for bad in [
+            "",
+            "00",
+            &text[1..],
+            &long,
+            &text.to_uppercase(),
+            &text.replace('0', "g"),
+        ] {
+            assert_eq!(
+                bad.parse::<CacheKey>(),
+                Err(ParseKeyError {
+                    text: bad.to_owned()
+                })
+            );
+        }
+    }
+}
