@@ -24,12 +24,13 @@ type Shape = fn(usize) -> (Graph<FakeOp>, VertexId);
 
 fn chain(length: usize) -> (Graph<FakeOp>, VertexId) {
     let mut graph = Graph::new();
-    let op = FakeOp::new("link").gives("x");
-    let mut last = graph.add(Vertex::new("link", op.clone()), &[]);
-    for _ in 1..length {
-        last = graph.add(Vertex::new("link", op.clone()), &[last]);
+    let mut last = None;
+    for number in 0..length {
+        // Each gives something else: a chain of equals would be cut off by content.
+        let op = FakeOp::new("link").gives(&number.to_string());
+        last = Some(graph.add(Vertex::new("link", op), last.as_slice()));
     }
-    (graph, last)
+    (graph, last.expect("a chain has a link"))
 }
 
 /// Ten vertices a level, each fed by two of the level before, all distinct.

@@ -658,6 +658,49 @@ fn a_panic_in_an_op_is_an_error() {
     }
 }
 
+#[test]
+fn a_definition_that_fails_or_panics_is_an_error() {
+    let bad = FakeOp::new("bad");
+    let cases = [
+        (
+            bad.clone().defines(|| Err(FakeError::new("no such file"))),
+            "bad failed",
+        ),
+        (bad.defines(|| panic!("boom")), "bad panicked: boom"),
+    ];
+    for (op, message) in cases {
+        let (solved, vertices) = watched(move || {
+            let mut fakes = Fakes::default();
+            let bad = fakes.add("bad", &op, &[]);
+            let below = fakes.add("below", &FakeOp::new("below"), &[bad]);
+            (fakes.solve(&[below], &SpyIndex::new()), [bad, below])
+        });
+        assert_eq!(solved.ends_of(vertices), ["failed", "canceled"]);
+        assert_eq!(solved.result.unwrap_err().to_string(), message);
+    }
+}
+
+#[test]
+fn costly_definitions_are_asked_for_in_parallel() {
+    let meeting = Arc::new(Barrier::new(2));
+    let slow = FakeOp::new("slow").defines(|| {
+        std::thread::sleep(Duration::from_millis(5));
+        Ok(Some(CacheKey::of("fake op", "slow")))
+    });
+    let mut fakes = Fakes::default();
+    let mut targets = vec![fakes.add("slow", &slow, &[])];
+    for name in ["one", "two"] {
+        let meeting = meeting.clone();
+        let op = FakeOp::new(name).defines(move || {
+            meeting.wait();
+            Ok(Some(CacheKey::of("fake op", name)))
+        });
+        targets.push(fakes.add(name, &op, &[]));
+    }
+    let solved = watched(move || fakes.solve(&targets, &SpyIndex::new()));
+    assert_eq!(outputs(&solved), ["slow()", "one()", "two()"]);
+}
+
 /// An index that panics.
 struct BadIndex;
 

@@ -63,6 +63,7 @@ struct Counters {
     exec: AtomicUsize,
 }
 
+type Define = dyn Fn() -> Result<Option<CacheKey>, FakeError> + Send + Sync;
 type Run = dyn Fn(&[FakeOutput], &ExecContext<'_>) -> Result<FakeOutput, FakeError> + Send + Sync;
 type Select = dyn Fn(usize, &str) -> String + Send + Sync;
 
@@ -72,7 +73,7 @@ type Select = dyn Fn(usize, &str) -> String + Send + Sync;
 /// gives `label(input,input…)`.
 #[derive(Clone)]
 pub struct FakeOp {
-    definition: Option<CacheKey>,
+    define: Arc<Define>,
     select: Arc<Select>,
     run: Arc<Run>,
     counters: Arc<Counters>,
@@ -82,8 +83,9 @@ impl FakeOp {
     /// Returns an op with the default behaviour.
     pub fn new(label: &str) -> Self {
         let text = label.to_owned();
+        let definition = CacheKey::of("fake op", label);
         Self {
-            definition: Some(CacheKey::of("fake op", label)),
+            define: Arc::new(move || Ok(Some(definition))),
             select: Arc::new(|_, output| output.to_owned()),
             run: Arc::new(move |inputs, _| Ok(format!("{text}({})", inputs.join(",")).into())),
             counters: Arc::default(),
@@ -92,11 +94,19 @@ impl FakeOp {
 
     /// Returns an op without a definition that gives `content`.
     pub fn source(content: &str) -> Self {
+        Self::new("source").defines(|| Ok(None)).gives(content)
+    }
+
+    /// Lets it do this when it is asked for its definition.
+    #[must_use]
+    pub fn defines<F>(self, define: F) -> Self
+    where
+        F: Fn() -> Result<Option<CacheKey>, FakeError> + Send + Sync + 'static,
+    {
         Self {
-            definition: None,
-            ..Self::new("source")
+            define: Arc::new(define),
+            ..self
         }
-        .gives(content)
     }
 
     /// Lets it give a fixed output.
@@ -162,7 +172,7 @@ impl Op for FakeOp {
 
     fn definition(&self) -> Result<Option<CacheKey>, FakeError> {
         self.counters.definition.fetch_add(1, Ordering::SeqCst);
-        Ok(self.definition)
+        (self.define)()
     }
 
     fn input_content(&self, index: usize, output: &FakeOutput) -> Result<ContentDigest, FakeError> {

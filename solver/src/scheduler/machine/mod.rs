@@ -118,15 +118,15 @@ impl<'scope, 'env, O: Op> Machine<'scope, 'env, O> {
     ) -> Result<Vec<O::Output>, SolveError<O::Error>> {
         self.start();
         while self.is_busy() {
-            match self.wait(inbox) {
-                Some(report) => self.take(report),
-                None => self.recheck_due(),
+            if let Some(report) = self.wait(inbox) {
+                self.take(report);
             }
             // What has come meanwhile goes into the same round, so that the choice of
             // what to run next knows of it.
             while let Ok(report) = inbox.try_recv() {
                 self.take(report);
             }
+            self.recheck_due();
             self.work_off();
         }
         self.conclude()

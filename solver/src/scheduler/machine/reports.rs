@@ -230,9 +230,8 @@ impl<O: Op> Machine<'_, '_, O> {
     }
 
     pub(super) fn recheck_due(&mut self) {
-        let now = Instant::now();
         while let Some(&Reverse((due, vertex))) = self.contended.peek() {
-            if due > now {
+            if self.stop.is_some() || due > Instant::now() {
                 return;
             }
             self.contended.pop();
