@@ -94,6 +94,12 @@ pub enum StoreError {
         /// In what way.
         reason: String,
     },
+    /// A file changed between being hashed and being copied.
+    #[error("{} changed while it was being read", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// A name given to the store is malformed.
     #[error("{value:?} is not a valid {what}")]
     Invalid {

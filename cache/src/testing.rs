@@ -10,3 +10,13 @@ pub(crate) fn store() -> (TempDir, Store) {
     let store = Store::open(dir.path(), StoreOptions::default()).expect("open");
     (dir, store)
 }
+
+/// Whether this process may do what only root can; says on stderr what is skipped if not.
+#[expect(clippy::print_stderr, reason = "skipped tests are listed from stderr")]
+pub(crate) fn is_root(what: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("SKIPPED: {what}: needs root");
+    }
+    root
+}

@@ -1,9 +1,18 @@
 //! Filling a staging from known sources, in parallel.
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
-use crate::error::StoreError;
-use crate::layer::{Entry, LayerIndex, Staging};
+use rayon::prelude::*;
+use rustix::io::Errno;
+
+use crate::checksum::ContentHash;
+use crate::error::{IoContext, StoreError};
+use crate::layer::disk::{Canvas, Parent};
+use crate::layer::{Entry, EntryKind, LayerIndex, Staging, check_shape};
+use crate::path::RelPath;
 
 /// Where a file's bytes come from.
 #[derive(Debug, Clone)]
@@ -32,8 +41,237 @@ impl Staging {
     /// Makes `items` below `fs/` and returns the index for [`commit_indexed`](super::Layers::commit_indexed).
     ///
     /// Of items with one path the last one wins. Items with one `hardlink`
-    /// number become names of one file.
-    pub fn populate(&self, _items: Vec<CopyItem>) -> Result<LayerIndex, StoreError> {
-        Ok(LayerIndex::default())
+    /// number become names of one file. Every item's directory must be an item
+    /// too, save the root. `fs/` must be empty at these paths.
+    pub fn populate(&self, items: Vec<CopyItem>) -> Result<LayerIndex, StoreError> {
+        let (mut index, sources) = sort(items);
+        check_shape(&index)?;
+        let canvas = Canvas::open(&self.fs(), self.shared().options.userxattr)?;
+        make_dirs(&canvas, &index)?;
+        let links = second_names(index.entries());
+        let made = make_files(&canvas, index.entries(), &sources, &links)?;
+        for (number, kind) in made {
+            index.entries_mut()[number].kind = kind;
+        }
+        link_names(&canvas, &mut index, &links)?;
+        finish_dirs(&canvas, &index)?;
+        Ok(index)
     }
+}
+
+fn sort(mut items: Vec<CopyItem>) -> (LayerIndex, Vec<Source>) {
+    // Stable, so that of equal paths the last one stays last.
+    items.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
+    let mut unique: Vec<CopyItem> = Vec::with_capacity(items.len());
+    for item in items {
+        match unique.last_mut() {
+            Some(last) if last.entry.path == item.entry.path => *last = item,
+            _ => unique.push(item),
+        }
+    }
+    let (entries, sources) = unique
+        .into_iter()
+        .map(|item| (item.entry, item.source))
+        .unzip();
+    (LayerIndex::new(entries), sources)
+}
+
+/// Makes the directories of `index`, all open to this process.
+pub(super) fn make_dirs(canvas: &Canvas, index: &LayerIndex) -> Result<(), StoreError> {
+    let mut parent = Parent::default();
+    let dirs = index
+        .entries()
+        .iter()
+        .filter(|entry| entry.is_dir() && !entry.path.is_root());
+    for entry in dirs {
+        canvas.make_dir(&entry.path, &mut parent)?;
+    }
+    Ok(())
+}
+
+/// Gives all directories their metadata, contents before containers.
+pub(super) fn finish_dirs(canvas: &Canvas, index: &LayerIndex) -> Result<(), StoreError> {
+    let mut dirs = index.entries().iter().rev().filter(|entry| entry.is_dir());
+    dirs.try_for_each(|entry| canvas.finish_dir(entry))
+}
+
+/// Maps the numbers of further names of a file to the number of its first name.
+fn second_names(entries: &[Entry]) -> HashMap<usize, usize> {
+    let mut first = HashMap::new();
+    let mut links = HashMap::new();
+    for (number, entry) in entries
+        .iter()
+        .enumerate()
+        .filter(|(_, entry)| !entry.is_dir())
+    {
+        if let Some(group) = entry.hardlink {
+            let holder = *first.entry(group).or_insert(number);
+            if holder != number {
+                links.insert(number, holder);
+            }
+        }
+    }
+    links
+}
+
+fn make_files(
+    canvas: &Canvas,
+    entries: &[Entry],
+    sources: &[Source],
+    links: &HashMap<usize, usize>,
+) -> Result<Vec<(usize, EntryKind)>, StoreError> {
+    let make = |parent: &mut Parent, number: usize| {
+        let entry = &entries[number];
+        match entry.kind {
+            EntryKind::Dir { .. } => Ok(None),
+            _ if links.contains_key(&number) => Ok(None),
+            EntryKind::File { content, .. } => {
+                let made = make_file(canvas, entry, content, &sources[number])?;
+                Ok(Some((number, made)))
+            }
+            _ => canvas.make_special(entry, parent).map(|()| None),
+        }
+    };
+    let numbers = 0..entries.len();
+    if entries.len() < 16 {
+        let mut parent = Parent::default();
+        return numbers
+            .filter_map(|number| make(&mut parent, number).transpose())
+            .collect();
+    }
+    numbers
+        .into_par_iter()
+        .with_min_len(32)
+        .map_init(Parent::default, make)
+        .filter_map(Result::transpose)
+        .collect()
+}
+
+/// Makes a file and returns its kind, with the size and hash of what was written.
+fn make_file(
+    canvas: &Canvas,
+    entry: &Entry,
+    content: ContentHash,
+    source: &Source,
+) -> Result<EntryKind, StoreError> {
+    match source {
+        Source::None => write_bytes(canvas, entry, &[]),
+        Source::Bytes(data) => write_bytes(canvas, entry, data),
+        Source::Stored(from) if content != ContentHash::UNHASHED => {
+            clone_file(canvas, entry, from)?;
+            Ok(entry.kind.clone())
+        }
+        Source::Stored(from) | Source::Foreign(from) => {
+            let kind = copy_hashed(canvas, entry, from)?;
+            if content != ContentHash::UNHASHED && kind != entry.kind {
+                return Err(StoreError::Changed { path: from.clone() });
+            }
+            Ok(kind)
+        }
+    }
+}
+
+fn write_bytes(canvas: &Canvas, entry: &Entry, data: &[u8]) -> Result<EntryKind, StoreError> {
+    canvas.write_file(entry, data)?;
+    Ok(EntryKind::File {
+        size: data.len() as u64,
+        content: ContentHash::of(data),
+    })
+}
+
+/// Copies within the kernel, sharing blocks where the file system can.
+fn clone_file(canvas: &Canvas, entry: &Entry, from: &Path) -> Result<(), StoreError> {
+    let source = File::open(from).during("open", from)?;
+    let file = canvas.create_file(&entry.path)?;
+    if entry.size() > 0 && rustix::fs::ioctl_ficlone(&file, &source).is_err() {
+        let mut left = entry.size();
+        while left > 0 {
+            let chunk = usize::try_from(left).unwrap_or(usize::MAX).min(1 << 30);
+            match rustix::fs::copy_file_range(&source, None, &file, None, chunk) {
+                Ok(0) => {
+                    return Err(StoreError::Changed {
+                        path: from.to_owned(),
+                    });
+                }
+                Ok(count) => left -= count as u64,
+                Err(Errno::INTR) => {}
+                Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                    std::io::copy(&mut &source, &mut &file).during("copy", from)?;
+                    break;
+                }
+                Err(error) => return Err(StoreError::io("copy", from, error.into())),
+            }
+        }
+    }
+    canvas.finish_file(&file, entry)
+}
+
+fn copy_hashed(canvas: &Canvas, entry: &Entry, from: &Path) -> Result<EntryKind, StoreError> {
+    thread_local! {
+        static BUFFER: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; 256 << 10]);
+    }
+    let flags = rustix::fs::OFlags::RDONLY
+        | rustix::fs::OFlags::NOFOLLOW
+        | rustix::fs::OFlags::NONBLOCK
+        | rustix::fs::OFlags::CLOEXEC;
+    let source = rustix::fs::open(from, flags, rustix::fs::Mode::empty()).during("open", from)?;
+    let mut source = File::from(source);
+    let mut file = canvas.create_file(&entry.path)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut size = 0;
+    BUFFER.with_borrow_mut(|buffer| {
+        loop {
+            let count = source.read(buffer).during("read", from)?;
+            if count == 0 {
+                return Ok::<(), StoreError>(());
+            }
+            hasher.update(&buffer[..count]);
+            size += count as u64;
+            std::io::Write::write_all(&mut file, &buffer[..count])
+                .during("write", entry.path.as_path())?;
+        }
+    })?;
+    canvas.finish_file(&file, entry)?;
+    let content = ContentHash::from_bytes(hasher.finalize().into());
+    Ok(EntryKind::File { size, content })
+}
+
+fn link_names(
+    canvas: &Canvas,
+    index: &mut LayerIndex,
+    links: &HashMap<usize, usize>,
+) -> Result<(), StoreError> {
+    for (&number, &holder) in links {
+        let (from, to) = {
+            let entries = index.entries();
+            (entries[holder].clone(), entries[number].path.clone())
+        };
+        canvas.make_link(&from.path, &to)?;
+        // All names of one object have one set of metadata.
+        index.entries_mut()[number] = Entry { path: to, ..from };
+    }
+    let single: Vec<u32> = {
+        let mut names: HashMap<u32, u32> = HashMap::new();
+        for group in index.entries().iter().filter_map(|entry| entry.hardlink) {
+            *names.entry(group).or_default() += 1;
+        }
+        names
+            .into_iter()
+            .filter(|(_, count)| *count == 1)
+            .map(|(group, _)| group)
+            .collect()
+    };
+    for entry in index.entries_mut() {
+        entry.hardlink = entry.hardlink.filter(|group| !single.contains(group));
+    }
+    Ok(())
+}
+
+/// Returns the directories above `path`, outermost first, without the root.
+pub(super) fn ancestors(path: &RelPath) -> Vec<RelPath> {
+    let mut above: Vec<RelPath> = std::iter::successors(path.parent(), RelPath::parent)
+        .filter(|dir| !dir.is_root())
+        .collect();
+    above.reverse();
+    above
 }

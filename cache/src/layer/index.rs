@@ -54,6 +54,10 @@ impl LayerIndex {
         &self.entries
     }
 
+    pub(super) fn entries_mut(&mut self) -> &mut [Entry] {
+        &mut self.entries
+    }
+
     /// Returns the entry at `path`.
     pub fn get(&self, path: &RelPath) -> Option<&Entry> {
         self.position(path.as_bytes()).map(|at| &self.entries[at])

@@ -14,6 +14,7 @@
 mod apply;
 mod archive;
 mod copy;
+mod disk;
 mod entry;
 mod id;
 mod index;
@@ -325,3 +326,6 @@ fn check_shape(index: &LayerIndex) -> Result<(), StoreError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,279 @@
+//! Making entries on disk, below one directory and nowhere else.
+//!
+//! Every open goes through `openat2` with `RESOLVE_BENEATH` and
+//! `RESOLVE_NO_SYMLINKS` from the root's descriptor: whatever a name says, it
+//! cannot leave, and no link is followed on the way. Order that a caller must
+//! keep: directories, then their content, then [`Canvas::finish_dir`], since
+//! times and read-only modes would be lost to what comes after.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags,
+};
+use rustix::io::Errno;
+
+use crate::error::{ArchiveError, IoContext, StoreError};
+use crate::layer::{Entry, EntryKind, Timestamp};
+use crate::path::RelPath;
+
+/// A directory being filled.
+#[derive(Debug)]
+pub(super) struct Canvas {
+    root: OwnedFd,
+    path: PathBuf,
+    opaque_xattr: &'static str,
+    /// Owner of everything this process makes, if nothing is said.
+    own: (u32, u32),
+}
+
+/// The name of the mark that overlayfs reads.
+pub(super) const fn opaque_xattr(userxattr: bool) -> &'static str {
+    if userxattr {
+        "user.overlay.opaque"
+    } else {
+        "trusted.overlay.opaque"
+    }
+}
+
+/// The parent of the last entry made, kept open: entries come directory by directory.
+#[derive(Debug, Default)]
+pub(super) struct Parent(Option<(RelPath, OwnedFd)>);
+
+impl Canvas {
+    pub(super) fn open(path: &Path, userxattr: bool) -> Result<Self, StoreError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(path, flags, Mode::empty()).during("open", path)?;
+        let own = (
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        );
+        Ok(Self {
+            root,
+            path: path.to_owned(),
+            opaque_xattr: opaque_xattr(userxattr),
+            own,
+        })
+    }
+
+    /// Returns where `path` is, for messages.
+    fn full(&self, path: &RelPath) -> PathBuf {
+        path.under(&self.path)
+    }
+
+    fn open_beneath(&self, path: &RelPath, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let name: &Path = if path.is_root() {
+            Path::new(".")
+        } else {
+            path.as_path()
+        };
+        loop {
+            match rustix::fs::openat2(&self.root, name, flags | OFlags::CLOEXEC, mode, resolve) {
+                // The kernel gives up when a rename anywhere races with the walk.
+                Err(Errno::AGAIN) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Makes a directory that everything can be put into until it is finished.
+    pub(super) fn make_dir(&self, path: &RelPath, parent: &mut Parent) -> Result<(), StoreError> {
+        let (dir, name) = self.parent(path, parent)?;
+        let made = rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o700));
+        made.during("create", &self.full(path))
+    }
+
+    /// Gives a directory its owner, mode, attributes and times.
+    pub(super) fn finish_dir(&self, entry: &Entry) -> Result<(), StoreError> {
+        let full = self.full(&entry.path);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let dir = self
+            .open_beneath(&entry.path, flags, Mode::empty())
+            .during("open", &full)?;
+        if matches!(entry.kind, EntryKind::Dir { opaque: true }) {
+            rustix::fs::fsetxattr(&dir, self.opaque_xattr, b"y", XattrFlags::empty())
+                .during("mark", &full)?;
+        }
+        self.dress(&dir, entry)
+    }
+
+    /// Makes an empty regular file to be written and then given to [`finish_file`](Self::finish_file).
+    pub(super) fn create_file(&self, path: &RelPath) -> Result<File, StoreError> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let file = self.open_beneath(path, flags, Mode::from_raw_mode(0o600));
+        file.map(File::from).during("create", &self.full(path))
+    }
+
+    /// Gives a written file its owner, mode, attributes and times.
+    pub(super) fn finish_file(&self, file: &File, entry: &Entry) -> Result<(), StoreError> {
+        self.dress(file, entry)
+    }
+
+    /// Makes a whole small file.
+    pub(super) fn write_file(&self, entry: &Entry, data: &[u8]) -> Result<(), StoreError> {
+        let mut file = self.create_file(&entry.path)?;
+        file.write_all(data)
+            .during("write", &self.full(&entry.path))?;
+        self.finish_file(&file, entry)
+    }
+
+    /// Makes anything that is neither a directory nor a regular file.
+    pub(super) fn make_special(
+        &self,
+        entry: &Entry,
+        parent: &mut Parent,
+    ) -> Result<(), StoreError> {
+        let full = self.full(&entry.path);
+        let (dir, name) = self.parent(&entry.path, parent)?;
+        match &entry.kind {
+            EntryKind::Symlink { target } => {
+                let target: &[u8] = target;
+                rustix::fs::symlinkat(target, &dir, name).during("link", &full)?;
+            }
+            EntryKind::Whiteout => {
+                let device = rustix::fs::makedev(0, 0);
+                return rustix::fs::mknodat(
+                    &dir,
+                    name,
+                    FileType::CharacterDevice,
+                    Mode::empty(),
+                    device,
+                )
+                .during("create", &full);
+            }
+            EntryKind::Fifo => {
+                rustix::fs::mkfifoat(&dir, name, Mode::from_raw_mode(0o600))
+                    .during("create", &full)?;
+            }
+            EntryKind::CharDev { major, minor } => {
+                self.make_device(dir, entry, FileType::CharacterDevice, *major, *minor)?;
+            }
+            EntryKind::BlockDev { major, minor } => {
+                self.make_device(dir, entry, FileType::BlockDevice, *major, *minor)?;
+            }
+            EntryKind::Dir { .. } | EntryKind::File { .. } => {}
+        }
+        self.dress_at(dir, name, entry)
+    }
+
+    fn make_device(
+        &self,
+        dir: &OwnedFd,
+        entry: &Entry,
+        kind: FileType,
+        major: u32,
+        minor: u32,
+    ) -> Result<(), StoreError> {
+        let name = entry.path.file_name().unwrap_or_default();
+        let device = rustix::fs::makedev(major, minor);
+        match rustix::fs::mknodat(dir, name, kind, Mode::from_raw_mode(0o600), device) {
+            Err(Errno::PERM) => Err(ArchiveError::Device {
+                path: entry.path.clone(),
+                major,
+                minor,
+            }
+            .into()),
+            other => other.during("create", &self.full(&entry.path)),
+        }
+    }
+
+    /// Makes `path` another name of `existing`.
+    pub(super) fn make_link(&self, existing: &RelPath, path: &RelPath) -> Result<(), StoreError> {
+        let full = self.full(path);
+        let (mut from, mut to) = (Parent::default(), Parent::default());
+        let (old_dir, old) = self.parent(existing, &mut from)?;
+        let (new_dir, new) = self.parent(path, &mut to)?;
+        rustix::fs::linkat(old_dir, old, new_dir, new, AtFlags::empty()).during("link", &full)
+    }
+
+    /// Removes `path` and all below it.
+    pub(super) fn remove(&self, path: &RelPath) -> Result<(), StoreError> {
+        // The parents are checked by opening them; the last component is not followed by removal.
+        let mut parent = Parent::default();
+        self.parent(path, &mut parent)?;
+        let full = self.full(path);
+        match crate::store::remove_tree(&full) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other.during("remove", &full),
+        }
+    }
+
+    fn parent<'p, 'n>(
+        &self,
+        path: &'n RelPath,
+        kept: &'p mut Parent,
+    ) -> Result<(&'p OwnedFd, &'n [u8]), StoreError> {
+        let name = path.file_name().unwrap_or(b".");
+        let dir = path.parent().unwrap_or_default();
+        if kept.0.as_ref().is_none_or(|(held, _)| *held != dir) {
+            let flags = OFlags::PATH | OFlags::DIRECTORY;
+            let opened = self.open_beneath(&dir, flags, Mode::empty());
+            kept.0 = Some((dir.clone(), opened.during("open", &self.full(&dir))?));
+        }
+        let (_, fd) = kept.0.as_ref().expect("set above");
+        Ok((fd, name))
+    }
+
+    fn dress(&self, fd: &impl AsFd, entry: &Entry) -> Result<(), StoreError> {
+        let full = || self.full(&entry.path);
+        if (entry.uid, entry.gid) != self.own {
+            let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+            let changed = rustix::fs::fchown(fd, Some(uid), Some(gid));
+            changed.map_err(|error| owner_error(error, entry, &full()))?;
+        }
+        // After chown, which clears setuid bits and capabilities.
+        rustix::fs::fchmod(fd, Mode::from_raw_mode(entry.mode)).during("chmod", &full())?;
+        for (name, value) in &entry.xattrs {
+            let (name, value): (&[u8], &[u8]) = (name, value);
+            match rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty()) {
+                // tmpfs and others hold no user attributes; the index still has them.
+                Err(Errno::NOTSUP) => {}
+                other => other.during("set attributes of", &full())?,
+            }
+        }
+        rustix::fs::futimens(fd, &times(entry.mtime)).during("set times of", &full())
+    }
+
+    fn dress_at(&self, dir: &OwnedFd, name: &[u8], entry: &Entry) -> Result<(), StoreError> {
+        let full = || self.full(&entry.path);
+        if (entry.uid, entry.gid) != self.own {
+            let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            let changed = rustix::fs::chownat(dir, name, Some(uid), Some(gid), flags);
+            changed.map_err(|error| owner_error(error, entry, &full()))?;
+        }
+        if !matches!(entry.kind, EntryKind::Symlink { .. }) {
+            // The name was made a moment ago in a directory of our own: it is no link.
+            let mode = Mode::from_raw_mode(entry.mode);
+            rustix::fs::chmodat(dir, name, mode, AtFlags::empty()).during("chmod", &full())?;
+        }
+        rustix::fs::utimensat(dir, name, &times(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)
+            .during("set times of", &full())
+    }
+}
+
+fn owner_error(error: Errno, entry: &Entry, full: &Path) -> StoreError {
+    match error {
+        Errno::INVAL | Errno::OVERFLOW => StoreError::UnmappedOwner {
+            path: entry.path.clone(),
+            uid: entry.uid,
+            gid: entry.gid,
+        },
+        error => StoreError::io("chown", full, error.into()),
+    }
+}
+
+fn times(mtime: Timestamp) -> Timestamps {
+    let time = Timespec {
+        tv_sec: mtime.secs,
+        tv_nsec: mtime.nanos.into(),
+    };
+    Timestamps {
+        last_access: time,
+        last_modification: time,
+    }
+}
