@@ -2,6 +2,8 @@
 
 pub mod cli;
 pub mod config;
+pub mod http;
 pub mod options;
 pub mod progress;
+pub mod registry;
 pub mod report;

@@ -1,0 +1,737 @@
+//! Blocking HTTP: the connections that the registry client and `ADD <url>` use.
+//!
+//! Owns TLS trust, proxies and time limits, and the download of plain URLs. It
+//! reads no environment: what `SSL_CERT_FILE` or `HTTPS_PROXY` say is passed in.
+//! A download is handed out only when it is whole: dropped connections are
+//! resumed if the server can prove that the file is still the same one, and
+//! started again otherwise.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use cooper_oci::{Algorithm, Digest, Hasher};
+use ureq::http::{HeaderMap, HeaderName, Response, StatusCode, Uri, header};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, Body, Proxy, ResponseExt};
+
+/// How many bytes are moved at a time.
+pub(crate) const BUFFER: usize = 256 * 1024;
+
+const USER_AGENT: &str = concat!("cooper/", env!("CARGO_PKG_VERSION"));
+
+/// Where distributions keep the bundle of trusted authorities.
+const SYSTEM_BUNDLES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// How connections are made.
+#[derive(Debug, Clone)]
+pub struct HttpConfig {
+    /// Bundles of trusted authorities (`SSL_CERT_FILE`). With no file and no
+    /// directory the system's bundle is used, or Mozilla's where there is none.
+    pub ca_files: Vec<PathBuf>,
+    /// Directories of authorities, one a file (`SSL_CERT_DIR`).
+    pub ca_dirs: Vec<PathBuf>,
+    /// Authorities that are trusted besides those.
+    pub extra_ca_files: Vec<PathBuf>,
+    /// The proxy of `http://` requests (`HTTP_PROXY`).
+    pub http_proxy: Option<String>,
+    /// The proxy of `https://` requests (`HTTPS_PROXY`).
+    pub https_proxy: Option<String>,
+    /// Hosts that are reached without a proxy (`NO_PROXY`).
+    pub no_proxy: Option<String>,
+    /// Limit for making a connection.
+    pub connect_timeout: Duration,
+    /// Limit for a single read or write without any byte moving.
+    pub idle_timeout: Duration,
+    /// Limit for the answer to begin once the request is sent.
+    pub response_timeout: Duration,
+    /// How failed requests are repeated.
+    pub retry: RetryPolicy,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            ca_files: Vec::new(),
+            ca_dirs: Vec::new(),
+            extra_ca_files: Vec::new(),
+            http_proxy: None,
+            https_proxy: None,
+            no_proxy: None,
+            connect_timeout: Duration::from_secs(15),
+            idle_timeout: Duration::from_secs(60),
+            response_timeout: Duration::from_secs(300),
+            retry: RetryPolicy::default(),
+        }
+    }
+}
+
+/// How often, and after what pause, a request is repeated that may yet succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Attempts in all without any progress between them.
+    pub attempts: u32,
+    /// The pause after the first failure; it doubles each time.
+    pub first_delay: Duration,
+    /// The longest pause, also for what a server asks for by `Retry-After`.
+    pub max_delay: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            attempts: 5,
+            first_delay: Duration::from_millis(250),
+            max_delay: Duration::from_secs(30),
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// Returns the pause after `failures` failures in a row; none if it was the
+    /// last attempt.
+    pub fn delay(&self, failures: u32, retry_after: Option<Duration>) -> Option<Duration> {
+        if failures >= self.attempts {
+            return None;
+        }
+        let doubled = self
+            .first_delay
+            .saturating_mul(1 << failures.saturating_sub(1).min(16));
+        Some(
+            retry_after
+                .unwrap_or(doubled)
+                .max(doubled)
+                .min(self.max_delay),
+        )
+    }
+}
+
+/// Why a request or a download failed.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// A file of trusted authorities cannot be used.
+    #[error("cannot read the certificate authorities in {path}")]
+    Ca {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A proxy's address is malformed.
+    #[error("invalid proxy address {proxy:?}: {reason}")]
+    Proxy {
+        /// The address as given.
+        proxy: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The URL is malformed or not HTTP.
+    #[error("invalid URL {url:?}: {reason}")]
+    Url {
+        /// The URL as given.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// No answer came.
+    #[error("GET {url}: {reason}")]
+    Transport {
+        /// The URL.
+        url: String,
+        /// What went wrong on the way.
+        reason: String,
+        /// Another attempt may succeed.
+        transient: bool,
+    },
+    /// The server refused.
+    #[error("GET {url}: the server answered {status}")]
+    Status {
+        /// The URL.
+        url: String,
+        /// The status with its reason.
+        status: StatusCode,
+    },
+    /// The connection broke, time and again.
+    #[error("GET {url}: the connection broke after {received} bytes{}", expected_bytes(*expected))]
+    Interrupted {
+        /// The URL.
+        url: String,
+        /// How many bytes came.
+        received: u64,
+        /// How many there should be, if the server said.
+        expected: Option<u64>,
+        /// How it broke.
+        source: io::Error,
+    },
+    /// The content is not what was asked for.
+    #[error("the content of {url} has the digest {actual}, but {expected} was asked for")]
+    Checksum {
+        /// The URL.
+        url: String,
+        /// The digest asked for.
+        expected: Digest,
+        /// The digest of what came.
+        actual: Digest,
+    },
+    /// The downloaded bytes cannot be written.
+    #[error("cannot write what {url} sends")]
+    Sink {
+        /// The URL.
+        url: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+fn expected_bytes(expected: Option<u64>) -> String {
+    expected.map_or_else(String::new, |size| format!(" of {size}"))
+}
+
+impl HttpError {
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => is_transient_status(*status),
+            Self::Transport { transient, .. } => *transient,
+            Self::Interrupted { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+/// Whether a server that answers so may answer otherwise when asked again.
+pub(crate) fn is_transient_status(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
+}
+
+/// Whether a request that failed so may succeed when it is made again. A refused
+/// connection or an unknown host is final: waiting seldom helps and delays the
+/// next mirror.
+pub(crate) fn is_transient(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Io(error) => !matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::InvalidData | io::ErrorKind::NotFound
+        ),
+        ureq::Error::Timeout(_) | ureq::Error::Protocol(_) | ureq::Error::ConnectionFailed => true,
+        _ => false,
+    }
+}
+
+/// Says what went wrong on the way to a server.
+pub(crate) fn describe(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Io(error) => error.to_string(),
+        ureq::Error::HostNotFound => "no such host".to_owned(),
+        ureq::Error::Timeout(limit) => format!("timed out ({limit})"),
+        other => other.to_string(),
+    }
+}
+
+/// Removes a user name and a password from a URL that is to be shown.
+pub(crate) fn redact(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..authority].rfind('@') {
+        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
+        None => url.to_owned(),
+    }
+}
+
+/// Whether certificates are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Trust {
+    /// Against the configured authorities.
+    Verified,
+    /// Not at all: the host was named insecure.
+    Unverified,
+}
+
+/// Connections, pooled, shared by all threads.
+pub struct HttpClient {
+    config: HttpConfig,
+    /// By trust and TLS; made when first needed, as reading the authorities takes
+    /// milliseconds.
+    agents: Mutex<Vec<((Trust, bool), Agent)>>,
+}
+
+impl HttpClient {
+    /// Makes a client; nothing is read or connected yet.
+    pub fn new(config: HttpConfig) -> Self {
+        Self {
+            config,
+            agents: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Returns how connections are made.
+    pub fn config(&self) -> &HttpConfig {
+        &self.config
+    }
+
+    /// Returns the agent for `url`.
+    pub(crate) fn agent(&self, url: &str, trust: Trust) -> Result<Agent, HttpError> {
+        let key = (trust, url.starts_with("https:"));
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, agent)) = agents.iter().find(|(k, _)| *k == key) {
+            return Ok(agent.clone());
+        }
+        let agent = self.build_agent(trust, key.1)?;
+        agents.push((key, agent.clone()));
+        Ok(agent)
+    }
+
+    fn build_agent(&self, trust: Trust, tls: bool) -> Result<Agent, HttpError> {
+        let mut tls_config = TlsConfig::builder();
+        if trust == Trust::Unverified {
+            tls_config = tls_config.disable_verification(true);
+        } else if tls {
+            tls_config = tls_config.root_certs(self.root_certs()?);
+        }
+        let proxy = if tls {
+            &self.config.https_proxy
+        } else {
+            &self.config.http_proxy
+        };
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .user_agent(USER_AGENT)
+            .proxy(
+                proxy
+                    .as_deref()
+                    .map(|proxy| self.proxy(proxy))
+                    .transpose()?,
+            )
+            .tls_config(tls_config.build())
+            .max_idle_connections(32)
+            .max_idle_connections_per_host(8)
+            .save_redirect_history(true)
+            .timeout_connect(Some(self.config.connect_timeout))
+            .timeout_per_read(Some(self.config.idle_timeout))
+            .timeout_per_write(Some(self.config.idle_timeout))
+            .timeout_recv_response(Some(self.config.response_timeout))
+            .build();
+        Ok(Agent::new_with_config(config))
+    }
+
+    /// Reads `[scheme://][user:password@]host[:port]`.
+    fn proxy(&self, proxy: &str) -> Result<Proxy, HttpError> {
+        let invalid = |reason: String| HttpError::Proxy {
+            proxy: redact(proxy),
+            reason,
+        };
+        let parsed = Proxy::new(proxy).map_err(|e| invalid(e.to_string()))?;
+        let Some(no_proxy) = &self.config.no_proxy else {
+            return Ok(parsed);
+        };
+        let mut builder = Proxy::builder(parsed.protocol())
+            .host(parsed.host())
+            .port(parsed.port());
+        if let (Some(user), Some(password)) = (parsed.username(), parsed.password()) {
+            builder = builder.username(user).password(password);
+        }
+        for host in no_proxy
+            .split(',')
+            .map(str::trim)
+            .filter(|host| !host.is_empty())
+        {
+            builder = builder.no_proxy(host);
+        }
+        builder.build().map_err(|e| invalid(e.to_string()))
+    }
+
+    fn root_certs(&self) -> Result<RootCerts, HttpError> {
+        let config = &self.config;
+        let mut files = config.ca_files.clone();
+        for dir in &config.ca_dirs {
+            files.extend(certificate_files(dir).map_err(|source| HttpError::Ca {
+                path: dir.clone(),
+                source,
+            })?);
+        }
+        if config.ca_files.is_empty() && config.ca_dirs.is_empty() {
+            files.extend(
+                SYSTEM_BUNDLES
+                    .iter()
+                    .map(PathBuf::from)
+                    .find(|path| path.is_file()),
+            );
+        }
+        if files.is_empty() && config.extra_ca_files.is_empty() {
+            return Ok(RootCerts::WebPki);
+        }
+        files.extend(config.extra_ca_files.iter().cloned());
+        let mut seen = HashSet::new();
+        let mut certificates = Vec::new();
+        for path in &files {
+            let found = read_certificates(path).map_err(|source| HttpError::Ca {
+                path: path.clone(),
+                source,
+            })?;
+            certificates.extend(found.into_iter().filter(|c| seen.insert(c.der().to_vec())));
+        }
+        Ok(RootCerts::new_with_certs(&certificates))
+    }
+
+    /// Downloads `request` into the writer that `open` gives, whole or not at all;
+    /// `open` is called again if the bytes so far must be dropped.
+    pub fn download<W: Write>(
+        &self,
+        request: &HttpRequest<'_>,
+        open: &mut dyn FnMut() -> io::Result<W>,
+    ) -> Result<Download<W>, HttpError> {
+        let mut transfer = Transfer::new(self, request)?;
+        let mut failures = 0;
+        loop {
+            let before = transfer.received;
+            let error = match transfer.attempt(open) {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            failures = if transfer.received > before {
+                1
+            } else {
+                failures + 1
+            };
+            match self
+                .config
+                .retry
+                .delay(failures, None)
+                .filter(|_| error.is_transient())
+            {
+                Some(pause) => std::thread::sleep(pause),
+                None => return Err(error),
+            }
+        }
+    }
+}
+
+/// Lists what OpenSSL would look at: links or files named `<hash>.<n>`, or
+/// everything if the directory is not hashed.
+fn certificate_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    let hashed = |path: &PathBuf| {
+        let name = path
+            .file_name()
+            .and_then(|n| n.to_str())
+            .and_then(|n| n.split_once('.'));
+        name.is_some_and(|(stem, n)| {
+            stem.len() == 8
+                && stem.bytes().all(|b| b.is_ascii_hexdigit())
+                && n.bytes().all(|b| b.is_ascii_digit())
+        })
+    };
+    if files.iter().any(hashed) {
+        files.retain(hashed);
+    }
+    Ok(files)
+}
+
+fn read_certificates(path: &Path) -> io::Result<Vec<Certificate<'static>>> {
+    let pem = fs::read(path)?;
+    let invalid = |error: ureq::Error| io::Error::new(io::ErrorKind::InvalidData, error);
+    let mut certificates = Vec::new();
+    for item in parse_pem(&pem) {
+        if let PemItem::Certificate(certificate) = item.map_err(invalid)? {
+            certificates.push(certificate);
+        }
+    }
+    Ok(certificates)
+}
+
+/// What to download.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HttpRequest<'a> {
+    /// An `http://` or `https://` URL.
+    pub url: &'a str,
+    /// The entity tag of a copy that is at hand.
+    pub etag: Option<&'a str>,
+    /// The modification time of a copy that is at hand, as the server wrote it.
+    pub last_modified: Option<&'a str>,
+    /// The digest that the content must have.
+    pub checksum: Option<&'a Digest>,
+}
+
+/// What a download brought.
+#[derive(Debug)]
+pub enum Download<W> {
+    /// The copy at hand is the current one.
+    NotModified,
+    /// The whole content was written.
+    Complete(Downloaded<W>),
+}
+
+/// A complete download.
+#[derive(Debug)]
+pub struct Downloaded<W> {
+    /// The writer with the whole content.
+    pub sink: W,
+    /// How many bytes there are.
+    pub size: u64,
+    /// Their digest, by the algorithm of the checksum asked for, else sha256.
+    pub digest: Digest,
+    /// Where redirects led.
+    pub final_url: String,
+    /// `Last-Modified`, as the server wrote it.
+    pub last_modified: Option<String>,
+    /// `ETag`, as the server wrote it.
+    pub etag: Option<String>,
+    /// The file name in `Content-Disposition`, without directories.
+    pub disposition_name: Option<String>,
+}
+
+/// Returns the file name that `ADD <url> <dir>/` gives: the last component of the
+/// URL's path, decoded; none if the path has no name.
+pub fn file_name(url: &str) -> Option<String> {
+    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let end = after_scheme.find(['?', '#']).unwrap_or(after_scheme.len());
+    let (_, path) = after_scheme[..end].split_once('/')?;
+    let path = percent_decode(path);
+    let name = path
+        .trim_end_matches('/')
+        .rsplit('/')
+        .next()
+        .unwrap_or_default();
+    let valid = !matches!(name, "" | "." | "..") && !name.contains('\0');
+    valid.then(|| name.to_owned())
+}
+
+fn percent_decode(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    let digit = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16));
+    while let Some(byte) = bytes.next() {
+        let mut ahead = bytes.clone();
+        match (byte, digit(ahead.next()), digit(ahead.next())) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high * 16 + low) as u8);
+                bytes = ahead;
+            }
+            _ => out.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Reads `filename="…"` (RFC 6266) and drops any directories in it.
+fn disposition_name(value: &str) -> Option<String> {
+    let name = value.split(';').skip(1).find_map(|parameter| {
+        let (key, value) = parameter.split_once('=')?;
+        key.trim()
+            .eq_ignore_ascii_case("filename")
+            .then(|| value.trim().trim_matches('"'))
+    })?;
+    let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    (!matches!(name, "" | "." | "..") && !name.contains('\0')).then(|| name.to_owned())
+}
+
+/// A download in progress over any number of connections.
+struct Transfer<'a, W> {
+    client: &'a HttpClient,
+    request: &'a HttpRequest<'a>,
+    shown_url: String,
+    sink: Option<W>,
+    hasher: Hasher,
+    received: u64,
+    expected: Option<u64>,
+    /// What proves that a later answer is a part of the same content.
+    validator: Option<String>,
+}
+
+impl<'a, W: Write> Transfer<'a, W> {
+    fn new(client: &'a HttpClient, request: &'a HttpRequest<'a>) -> Result<Self, HttpError> {
+        let url = request.url;
+        let invalid = |reason: &str| HttpError::Url {
+            url: redact(url),
+            reason: reason.to_owned(),
+        };
+        let uri: Uri = url
+            .parse()
+            .map_err(|e: ureq::http::uri::InvalidUri| invalid(&e.to_string()))?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Err(invalid("only http:// and https:// are supported"));
+        }
+        Ok(Self {
+            client,
+            request,
+            shown_url: redact(url),
+            sink: None,
+            hasher: Hasher::new(Algorithm::Sha256),
+            received: 0,
+            expected: None,
+            validator: None,
+        })
+    }
+
+    fn attempt(
+        &mut self,
+        open: &mut dyn FnMut() -> io::Result<W>,
+    ) -> Result<Download<W>, HttpError> {
+        let mut response = self.send()?;
+        match response.status() {
+            StatusCode::NOT_MODIFIED => return Ok(Download::NotModified),
+            StatusCode::PARTIAL_CONTENT if self.resumes(response.headers()) => {}
+            status if status.is_success() && status != StatusCode::PARTIAL_CONTENT => {
+                self.restart(response.headers(), open)?;
+            }
+            // A part of something else: drop what came and ask for the whole.
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
+                self.validator = None;
+                let source = io::Error::other("the content changed meanwhile");
+                return Err(self.interrupted(source));
+            }
+            status => {
+                return Err(HttpError::Status {
+                    url: self.shown_url.clone(),
+                    status,
+                });
+            }
+        }
+        self.receive(&mut response)?;
+        self.finish(&response)
+    }
+
+    fn send(&self) -> Result<Response<Body>, HttpError> {
+        let request = self.request;
+        let mut call = self
+            .client
+            .agent(request.url, Trust::Verified)?
+            .get(request.url);
+        if let (Some(validator), true) = (&self.validator, self.received > 0) {
+            call = call
+                .header(header::RANGE, format!("bytes={}-", self.received))
+                .header(header::IF_RANGE, validator);
+        } else if let Some(etag) = request.etag {
+            call = call.header(header::IF_NONE_MATCH, etag);
+        } else if let Some(time) = request.last_modified {
+            call = call.header(header::IF_MODIFIED_SINCE, time);
+        }
+        call.call().map_err(|error| HttpError::Transport {
+            url: self.shown_url.clone(),
+            reason: describe(&error),
+            transient: is_transient(&error),
+        })
+    }
+
+    fn resumes(&self, headers: &HeaderMap) -> bool {
+        let range = text(headers, &header::CONTENT_RANGE).unwrap_or_default();
+        range.starts_with(&format!("bytes {}-", self.received)) && self.sink.is_some()
+    }
+
+    fn restart(
+        &mut self,
+        headers: &HeaderMap,
+        open: &mut dyn FnMut() -> io::Result<W>,
+    ) -> Result<(), HttpError> {
+        let url = &self.shown_url;
+        self.sink = Some(open().map_err(|source| HttpError::Sink {
+            url: url.clone(),
+            source,
+        })?);
+        let algorithm = self
+            .request
+            .checksum
+            .map_or(Algorithm::Sha256, Digest::algorithm);
+        self.hasher = Hasher::new(algorithm);
+        self.received = 0;
+        self.expected = text(headers, &header::CONTENT_LENGTH).and_then(|n| n.parse().ok());
+        let strong_etag = text(headers, &header::ETAG).filter(|tag| !tag.starts_with("W/"));
+        self.validator = strong_etag.or_else(|| text(headers, &header::LAST_MODIFIED));
+        Ok(())
+    }
+
+    fn receive(&mut self, response: &mut Response<Body>) -> Result<(), HttpError> {
+        let mut reader = response.body_mut().as_reader();
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            let count = match reader.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(source) => return Err(self.interrupted(source)),
+            };
+            self.hasher.update(&buffer[..count]);
+            if let Some(sink) = &mut self.sink {
+                sink.write_all(&buffer[..count])
+                    .map_err(|source| HttpError::Sink {
+                        url: self.shown_url.clone(),
+                        source,
+                    })?;
+            }
+            self.received += count as u64;
+        }
+        if self
+            .expected
+            .is_some_and(|expected| expected != self.received)
+        {
+            return Err(self.interrupted(io::ErrorKind::UnexpectedEof.into()));
+        }
+        Ok(())
+    }
+
+    fn interrupted(&self, source: io::Error) -> HttpError {
+        HttpError::Interrupted {
+            url: self.shown_url.clone(),
+            received: self.received,
+            expected: self.expected,
+            source,
+        }
+    }
+
+    fn finish(&mut self, response: &Response<Body>) -> Result<Download<W>, HttpError> {
+        let digest = self.hasher.clone().finish();
+        if let Some(expected) = self
+            .request
+            .checksum
+            .filter(|expected| **expected != digest)
+        {
+            return Err(HttpError::Checksum {
+                url: self.shown_url.clone(),
+                expected: expected.clone(),
+                actual: digest,
+            });
+        }
+        let sink = self
+            .sink
+            .take()
+            .expect("an answer that is received has a sink");
+        let headers = response.headers();
+        Ok(Download::Complete(Downloaded {
+            sink,
+            size: self.received,
+            digest,
+            final_url: redact(&response.get_uri().to_string()),
+            last_modified: text(headers, &header::LAST_MODIFIED),
+            etag: text(headers, &header::ETAG),
+            disposition_name: text(headers, &header::CONTENT_DISPOSITION)
+                .and_then(|value| disposition_name(&value)),
+        }))
+    }
+}
+
+/// Returns a header's value if it is text.
+pub(crate) fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
+}
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
