@@ -6,11 +6,21 @@
 //! system's clock could not tell a later change is never remembered, so that
 //! the index cannot lie.
 
-use std::path::Path;
+mod scan;
+mod stat_index;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::prelude::*;
 
 use crate::error::StoreError;
-use crate::path::RelPath;
+use crate::layer::{EntryKind, LayerIndex};
+use crate::path::{self, RelPath};
 use crate::tree::MergedTree;
+
+use scan::Found;
+use stat_index::{Clock, Hashed, Stamp, StatIndex};
 
 /// What a filter says about a path of the context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,35 +53,128 @@ impl ContextScan {
     /// Walks the directory `root` in parallel and stats what `filter` lets through.
     ///
     /// With `roots`, only these sub-paths and the directories that lead to them
-    /// are looked at; symbolic links that lead to them or from them are
-    /// followed inside the root. `stat_index` is where hashes are remembered;
-    /// see [`Store::context_index`](crate::Store::context_index).
+    /// are looked at, and where symbolic links among them lead inside the root.
+    /// `stat_index` is where hashes are remembered; see
+    /// [`Store::context_index`](crate::Store::context_index).
     pub fn scan(
-        _root: &Path,
-        _roots: &[RelPath],
-        _filter: &dyn ContextFilter,
-        _stat_index: &Path,
+        root: &Path,
+        roots: &[RelPath],
+        filter: &dyn ContextFilter,
+        stat_index: &Path,
     ) -> Result<ContextTree, StoreError> {
-        Ok(ContextTree {})
+        let mut found = scan::scan(root, roots, filter)?;
+        let known = StatIndex::load(stat_index);
+        let stale = known.fill(&mut found, !roots.is_empty());
+        let (entries, stamps) = found
+            .into_iter()
+            .map(|found| (found.entry, found.stamp))
+            .unzip();
+        let state = State {
+            index: Arc::new(LayerIndex::new(entries)),
+            stamps,
+            others: stale,
+        };
+        Ok(ContextTree {
+            root: root.to_owned(),
+            stat_index: stat_index.to_owned(),
+            clock: Clock::of(root),
+            state: Mutex::new(state),
+        })
     }
 }
 
 /// A scanned context.
 #[derive(Debug)]
-pub struct ContextTree {}
+pub struct ContextTree {
+    root: PathBuf,
+    stat_index: PathBuf,
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    index: Arc<LayerIndex>,
+    /// One an entry: what was seen of it.
+    stamps: Vec<Stamp>,
+    /// What the stat index knows of files that this scan did not look at.
+    others: Vec<(RelPath, Stamp, Hashed)>,
+}
 
 impl ContextTree {
     /// Returns the tree with the hashes known so far; owners are 0:0.
     ///
     /// Files not hashed yet have no digest: see [`ensure_hashed`](Self::ensure_hashed).
     pub fn tree(&self) -> MergedTree {
-        MergedTree::new(Vec::new())
+        MergedTree::new(vec![(
+            self.locked(|state| state.index.clone()),
+            self.root.clone(),
+        )])
     }
 
     /// Hashes the files at and below `paths`, as far as they are not known.
     ///
     /// Trees returned earlier do not change; ask for [`tree`](Self::tree) again.
-    pub fn ensure_hashed(&self, _paths: &[RelPath]) -> Result<(), StoreError> {
+    pub fn ensure_hashed(&self, paths: &[RelPath]) -> Result<(), StoreError> {
+        // The lock is not held while hashing: other threads may ask for the tree meanwhile.
+        let index = self.locked(|state| state.index.clone());
+        let todo = unhashed(&index, paths);
+        if todo.is_empty() {
+            return Ok(());
+        }
+        let hash = |&number: &usize| {
+            let full = index.entries()[number].path.under(&self.root);
+            stat_index::hash(&full).map(|found| (number, found))
+        };
+        let hashed: Result<Vec<_>, StoreError> = match todo.len() {
+            0..8 => todo.iter().map(hash).collect(),
+            _ => todo.par_iter().with_min_len(4).map(hash).collect(),
+        };
+        drop(index);
+        let hashed = hashed?;
+        self.locked(|state| {
+            for (number, (stamp, found)) in hashed {
+                state.stamps[number] = stamp.settled(&self.clock);
+                let entry = &mut Arc::make_mut(&mut state.index).entries_mut()[number];
+                found.write_to(entry, &stamp);
+            }
+            stat_index::save(&self.stat_index, &state.index, &state.stamps, &state.others);
+        });
         Ok(())
     }
+
+    fn locked<T>(&self, run: impl FnOnce(&mut State) -> T) -> T {
+        // A panic elsewhere leaves at worst entries without a hash.
+        run(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
+
+/// Returns the numbers of the files at and below `paths` that have no hash.
+fn unhashed(index: &LayerIndex, paths: &[RelPath]) -> Vec<usize> {
+    let entries = index.entries();
+    let mut numbers: Vec<usize> = Vec::new();
+    for wanted in paths {
+        let from = entries.partition_point(|entry| {
+            path::compare(entry.path.as_bytes(), wanted.as_bytes()).is_lt()
+        });
+        let below = entries[from..]
+            .iter()
+            .take_while(|entry| entry.path.starts_with(wanted));
+        let open = below.enumerate().filter(|(_, entry)| {
+            matches!(
+                entry.kind,
+                EntryKind::File {
+                    content: crate::ContentHash::UNHASHED,
+                    ..
+                }
+            )
+        });
+        numbers.extend(open.map(|(number, _)| from + number));
+    }
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
+}
+
+#[cfg(test)]
+mod tests;

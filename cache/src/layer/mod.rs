@@ -46,6 +46,7 @@ pub use entry::{Entry, EntryKind, Timestamp, Xattr};
 pub use id::LayerId;
 pub use index::{DecodeError, LayerIndex};
 pub use staging::Staging;
+pub(crate) use walk::hash_open;
 
 /// A layer whose files are there.
 #[derive(Debug, Clone)]
