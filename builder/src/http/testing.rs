@@ -76,6 +76,11 @@ impl Reply {
         self
     }
 
+    /// Ends the connection without an answer.
+    pub(crate) fn hang_up() -> Self {
+        Self::new(0, "")
+    }
+
     /// Sends no length: the end of the connection is the end of the body.
     pub(crate) fn unframed(mut self) -> Self {
         self.length = false;
@@ -174,12 +179,15 @@ fn serve(
         log.push(request.clone());
     }
     let reply = answer(&request);
+    if reply.status == 0 {
+        return;
+    }
     let mut head = format!("HTTP/1.1 {} Test\r\nConnection: close\r\n", reply.status);
     if reply.length {
-        head.push_str(&format!("Content-Length: {}\r\n", reply.body.len()));
+        head.extend(["Content-Length: ", &reply.body.len().to_string(), "\r\n"]);
     }
     for (name, value) in &reply.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        head.extend([name, ": ", value, "\r\n"]);
     }
     let sent = &reply.body[..reply.cut.unwrap_or(reply.body.len())];
     let _ = stream.write_all(format!("{head}\r\n").as_bytes());

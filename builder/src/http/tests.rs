@@ -181,6 +181,18 @@ fn wrong_content_is_refused() {
     assert_eq!(fetch(&request).unwrap().digest, expected);
 }
 
+/// A disk without room.
+#[derive(Debug)]
+struct Full;
+impl Write for Full {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 #[test]
 fn unusable_urls_and_full_disks_are_told_apart() {
     for url in ["", "nonsense", "ftp://h/x", "http://", "http://a b/"] {
@@ -190,16 +202,6 @@ fn unusable_urls_and_full_disks_are_told_apart() {
         })
         .unwrap_err();
         assert!(matches!(error, HttpError::Url { .. }), "{url}: {error}");
-    }
-    #[derive(Debug)]
-    struct Full;
-    impl Write for Full {
-        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::StorageFull.into())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
     }
     let server = TestServer::start(|_| Reply::new(200, "x"));
     let url = server.url("/f");

@@ -281,7 +281,7 @@ impl TokenRequest<'_> {
         let scopes = self.scopes.iter().map(|scope| ("scope", scope.as_str()));
         for (name, value) in service.into_iter().chain(account).chain(scopes) {
             url.push(separator);
-            url.push_str(&format!("{name}={}", encode(value)));
+            url.extend([name, "=", &encode(value)]);
             separator = '&';
         }
         url

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use cooper_oci::{Digest, DocumentError, Platform, Reference};
@@ -297,6 +297,12 @@ pub enum RegistryError {
         /// The type it has.
         media_type: String,
     },
+    /// There is no manifest to push.
+    #[error("nothing to push to {reference}: the image has no manifest")]
+    NothingToPush {
+        /// The image.
+        reference: Box<Reference>,
+    },
     /// Indexes name indexes without end.
     #[error("{reference} nests image indexes more than {limit} deep")]
     Nesting {
@@ -338,7 +344,7 @@ fn lines(attempts: &[Attempt]) -> String {
         [only] => format!(": {only}"),
         many => many
             .iter()
-            .map(|attempt| format!("\n  {attempt}"))
+            .flat_map(|attempt| ["\n  ".to_owned(), attempt.to_string()])
             .collect(),
     }
 }
@@ -417,6 +423,6 @@ impl RegistryError {
 }
 
 /// A file that an error is about; kept apart so that messages quote it alike.
-pub(super) fn show(path: &PathBuf) -> impl fmt::Display + '_ {
+pub(super) fn show(path: &Path) -> impl fmt::Display + '_ {
     path.display()
 }

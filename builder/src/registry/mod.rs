@@ -24,6 +24,7 @@ mod blob;
 mod config;
 mod credentials;
 mod error;
+mod push;
 
 mod resolve;
 mod transport;
@@ -35,6 +36,7 @@ pub use config::{ConfigError, RegistryConfig};
 pub use credentials::{Credential, CredentialError, Credentials};
 pub use error::{ApiError, Attempt, Failure, RegistryError};
 
+pub use push::{OpenBlob, PushImage, PushManifest, Pushed};
 pub use resolve::{Resolved, ResolvedIndex};
 
 use cooper_oci::{Digest, Reference};

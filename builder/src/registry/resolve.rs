@@ -63,7 +63,7 @@ pub struct ResolvedIndex {
 /// A manifest or an index.
 enum Document {
     Manifest(Box<Manifest>),
-    Index(Index),
+    Index(Box<Index>),
 }
 
 struct Fetched {
@@ -133,7 +133,7 @@ impl Transport {
             let (descriptor, bytes) = (fetched.descriptor, fetched.bytes);
             top.get_or_insert(ResolvedIndex {
                 descriptor,
-                index,
+                index: *index,
                 bytes,
             });
             fetched = self.fetch_child(&reference, &child, watch)?;
@@ -311,7 +311,7 @@ fn parse_document(bytes: &[u8], content_type: &str) -> Result<(String, Document)
         };
         Ok((
             stated.unwrap_or_else(|| fallback.to_owned()),
-            Document::Index(index),
+            Document::Index(Box::new(index)),
         ))
     } else {
         let manifest = Manifest::from_json(bytes)?;

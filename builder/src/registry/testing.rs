@@ -25,8 +25,17 @@ pub(super) struct TestImage {
 
 impl TestImage {
     pub(super) fn new() -> Self {
+        Self::with_seed(65_521)
+    }
+
+    /// Another image, with other content.
+    pub(super) fn variant() -> Self {
+        Self::with_seed(65_519)
+    }
+
+    fn with_seed(seed: u32) -> Self {
         let layer: Vec<u8> = (0..300_000_u32)
-            .flat_map(|i| (i % 65_521).to_le_bytes())
+            .flat_map(|i| (i % seed).to_le_bytes())
             .collect();
         let layer_descriptor = Descriptor::of(media_type::OCI_LAYER_TAR, &layer);
         let platform: Platform = "linux/amd64".parse().unwrap();
@@ -134,4 +143,147 @@ pub(super) fn reference(server: &TestServer, name: &str) -> Reference {
 
 pub(super) fn amd64() -> Platform {
     "linux/amd64".parse().unwrap()
+}
+
+/// A real registry of its own on a free port.
+pub(super) struct RealRegistry {
+    child: std::process::Child,
+    port: u16,
+    _dir: tempfile::TempDir,
+}
+
+/// `tester` with the password `open sesame`.
+const HTPASSWD: &str = "tester:$2b$04$apHi6.8bcR3SfOrKBEXeMeij37IrP8LO3APw2x/TIOB4x2ukdZFhW\n";
+
+impl RealRegistry {
+    /// Starts a registry, with basic authentication if asked for; none if this
+    /// machine has no `docker-registry`.
+    pub(super) fn start(protected: bool) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let root = dir.path().display();
+        let mut config = format!(
+            "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
+             storage: {{filesystem: {{rootdirectory: {root}/data}}}}\n\
+             http: {{addr: 127.0.0.1:{port}, relativeurls: true}}\n"
+        );
+        if protected {
+            let htpasswd = format!("{root}/htpasswd");
+            std::fs::write(&htpasswd, HTPASSWD).unwrap();
+            config.extend(["auth: {htpasswd: {realm: test, path: ", &htpasswd, "}}\n"]);
+        }
+        std::fs::write(dir.path().join("config.yml"), config).unwrap();
+        let child = std::process::Command::new("docker-registry")
+            .arg("serve")
+            .arg(dir.path().join("config.yml"))
+            .env_clear()
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn();
+        let child = match child {
+            Ok(child) => child,
+            Err(error) => {
+                skip(&format!("docker-registry cannot be started: {error}"));
+                return None;
+            }
+        };
+        let registry = Self {
+            child,
+            port,
+            _dir: dir,
+        };
+        for _ in 0..200 {
+            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return Some(registry);
+            }
+            std::thread::sleep(Duration::from_millis(25));
+        }
+        panic!("docker-registry does not listen on port {port}");
+    }
+
+    pub(super) fn authority(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub(super) fn reference(&self, name: &str) -> Reference {
+        format!("{}/{name}", self.authority()).parse().unwrap()
+    }
+}
+
+impl Drop for RealRegistry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "skipped tests must be seen")]
+fn skip(reason: &str) {
+    eprintln!("SKIPPED: {reason}");
+}
+
+/// Passes requests on to a registry, unless `fault` answers.
+pub(super) fn proxy(
+    registry: &RealRegistry,
+    fault: impl Fn(&mut TestRequest) -> Option<Reply> + Send + Sync + 'static,
+) -> TestServer {
+    let upstream = registry.authority();
+    TestServer::start(move |request| {
+        let mut request = request.clone();
+        if let Some(reply) = fault(&mut request) {
+            // What the fault left of the body still arrives.
+            if request.method == "PATCH" && !request.body.is_empty() {
+                forward(&upstream, &request);
+            }
+            return reply;
+        }
+        forward(&upstream, &request)
+    })
+}
+
+pub(super) fn forward(upstream: &str, request: &TestRequest) -> Reply {
+    let mut call = ureq::http::Request::builder()
+        .method(request.method.as_str())
+        .uri(format!("http://{upstream}{}", request.path));
+    for (name, value) in &request.headers {
+        if !matches!(
+            name.as_str(),
+            "host" | "connection" | "content-length" | "content-range"
+        ) {
+            call = call.header(name, value);
+        }
+    }
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .proxy(None)
+        .build()
+        .into();
+    let sends = matches!(request.method.as_str(), "POST" | "PUT" | "PATCH");
+    let mut response = if sends {
+        agent
+            .run(call.body(request.body.as_slice()).unwrap())
+            .unwrap()
+    } else {
+        agent.run(call.body(()).unwrap()).unwrap()
+    };
+    let body = response
+        .body_mut()
+        .with_config()
+        .limit(u64::MAX)
+        .read_to_vec()
+        .unwrap();
+    let mut reply = Reply::new(response.status().as_u16(), body);
+    for (name, value) in response.headers() {
+        if !matches!(
+            name.as_str(),
+            "connection" | "content-length" | "transfer-encoding"
+        ) {
+            reply = reply.header(name.as_str(), value.to_str().unwrap());
+        }
+    }
+    reply
 }

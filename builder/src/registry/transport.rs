@@ -60,7 +60,7 @@ pub(super) enum Payload<'a> {
     Bytes(&'a [u8]),
     /// So many bytes of a stream, opened for each attempt.
     Stream {
-        open: &'a dyn Fn() -> Result<Box<dyn Read + Send>, Failure>,
+        open: &'a dyn Fn() -> Result<Box<dyn Read + 'a>, Failure>,
         length: u64,
     },
 }
@@ -270,7 +270,7 @@ impl Transport {
         let agent = self.http.agent(&call.url, trust)?;
         let failed = |error: &ureq::Error| Failure::Transport {
             method: call.method.to_string(),
-            url: http::redact(&call.url),
+            url: shown(&call.url),
             reason: http::describe(error),
             transient: http::is_transient(error),
             unknown_host: matches!(error, ureq::Error::HostNotFound),
@@ -373,7 +373,7 @@ fn status_failure(call: &Call<'_>, response: &mut Response<Body>, authenticated:
         .read_to_end(&mut body);
     Failure::Status {
         method: call.method.to_string(),
-        url: http::redact(&call.url),
+        url: shown(&call.url),
         status,
         errors: parse_errors(&body),
         retry_after: retry_after
@@ -386,30 +386,30 @@ fn status_failure(call: &Call<'_>, response: &mut Response<Body>, authenticated:
 /// Reads the errors of a registry, or of a token server (RFC 6749, section 5.2).
 fn parse_errors(body: &[u8]) -> Vec<ApiError> {
     #[derive(Deserialize)]
-    struct Errors {
+    struct Answer {
         #[serde(default)]
         errors: Vec<Entry>,
         #[serde(default)]
         error: Option<String>,
-        #[serde(default, alias = "details")]
-        error_description: Option<String>,
+        #[serde(default, rename = "error_description", alias = "details")]
+        description: Option<String>,
     }
     #[derive(Deserialize)]
     struct Entry {
         #[serde(default)]
-        code: Option<String>,
+        code: Option<serde_json::Value>,
         #[serde(default)]
         message: Option<String>,
     }
-    let Ok(parsed) = serde_json::from_slice::<Errors>(body) else {
+    let Ok(parsed) = serde_json::from_slice::<Answer>(body) else {
         return Vec::new();
     };
     let entries = parsed
         .errors
         .into_iter()
-        .map(|entry| (entry.code, entry.message));
-    let oauth = (parsed.error.is_some() || parsed.error_description.is_some())
-        .then_some((parsed.error, parsed.error_description));
+        .map(|entry| (entry.code.map(code_text), entry.message));
+    let oauth = (parsed.error.is_some() || parsed.description.is_some())
+        .then_some((parsed.error, parsed.description));
     entries
         .chain(oauth)
         .map(|(code, message)| ApiError {
@@ -417,6 +417,14 @@ fn parse_errors(body: &[u8]) -> Vec<ApiError> {
             message: message.unwrap_or_default(),
         })
         .collect()
+}
+
+/// Codes are text by the specification, and numbers by some proxies.
+fn code_text(code: serde_json::Value) -> String {
+    match code {
+        serde_json::Value::String(code) => code,
+        other => other.to_string(),
+    }
 }
 
 /// Reads a body that must not be longer than `limit`.
@@ -447,6 +455,15 @@ pub(super) fn read_limited(
     Ok(bytes)
 }
 
+/// Returns a URL as errors name it: without passwords, and without the state that
+/// registries append to the addresses of uploads.
+pub(super) fn shown(url: &str) -> String {
+    let upload = url
+        .split_once('?')
+        .filter(|(path, _)| path.contains("/blobs/uploads/"));
+    http::redact(upload.map_or(url, |(path, _)| path))
+}
+
 /// Returns a URL's scheme and authority.
 pub(super) fn origin(url: &str) -> Option<&str> {
     let start = url
@@ -465,7 +482,10 @@ pub(super) fn encode(value: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            out.push('%');
+            for digit in [byte >> 4, byte & 15] {
+                out.push(char::from(b"0123456789ABCDEF"[usize::from(digit)]));
+            }
         }
     }
     out

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cooper_oci::{Descriptor, Digest, Platform, Reference};
 
-use crate::http::testing::{Reply, TestServer};
+use crate::http::testing::{Reply, TestRequest, TestServer};
 use crate::registry::testing::{TestImage, amd64, client, not_found, quick, reference};
 use crate::registry::*;
 
@@ -28,7 +28,7 @@ fn layer_requests(image: &TestImage, server: &TestServer) -> Vec<Option<usize>> 
         .log()
         .iter()
         .filter(|r| r.path == path)
-        .map(|r| r.range_start())
+        .map(TestRequest::range_start)
         .collect()
 }
 
@@ -52,7 +52,7 @@ fn images_are_resolved_by_tag_digest_and_platform() {
         assert_eq!(resolved.config_bytes, image.config, "{name}");
         assert_eq!(
             resolved.manifest.layers,
-            [image.layer_descriptor.clone()],
+            std::slice::from_ref(&image.layer_descriptor),
             "{name}"
         );
         assert_eq!(resolved.index.is_some(), name == "app:multi");
