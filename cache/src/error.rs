@@ -180,7 +180,7 @@ impl<T, E: Into<io::Error>> IoContext<T> for Result<T, E> {
 #[non_exhaustive]
 pub enum ArchiveError {
     /// The stream is no tar, or broken.
-    #[error("malformed archive{}", at(after))]
+    #[error("malformed archive{}", at(after.as_ref()))]
     Malformed {
         /// The last entry that could be read.
         after: Option<RelPath>,
@@ -245,9 +245,8 @@ pub enum ArchiveError {
     },
 }
 
-fn at(after: &Option<RelPath>) -> String {
+fn at(after: Option<&RelPath>) -> String {
     after
-        .as_ref()
         .map(|path| format!(" (after {path})"))
         .unwrap_or_default()
 }

@@ -10,10 +10,10 @@
 //!     fs/                      overlayfs upper form, immutable
 //!     index                    see layer::index
 //!     stamp                    boot id under which it was written or verified
-//!     diff_id                  digest of its tar, once it was made
-//!     packed/COMPRESSION-LEVEL descriptor (JSON) of a packed blob
 //!   pending/sha256/HEX         descriptor (JSON) of the blob of a layer not unpacked
 //!   aliases/sha256/HEX         diff id of a built layer → its layer id
+//!   memos/ALGO-HEX.diff_id     digest of a built layer's tar, once it was made (JSON)
+//!   memos/ALGO-HEX.gzip-6      descriptor of a packed blob (JSON), by compression and level
 //!   records/HH/HEX             solver records, by key
 //!   images/sha256/HEX          image records (JSON), by config digest
 //!   refs/HEX                   {reference, image} (JSON), by hash of the reference
@@ -49,6 +49,7 @@ const DIRS: &[&str] = &[
     "pending/sha256",
     "pending/sha512",
     "aliases/sha256",
+    "memos",
     "records",
     "images/sha256",
     "refs",

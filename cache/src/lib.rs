@@ -57,7 +57,7 @@ pub use layer::{
     Staging, Timestamp, Unpack, Unpacked, Xattr, detect_archive, unpack_archive,
 };
 pub use lock::{ClaimGuard, Lease};
-pub use meta::{Batch, Meta, Table, Use};
+pub use meta::{Batch, Meta, Pair, Table, Use};
 pub use path::RelPath;
 pub use records::Records;
 pub use store::{Store, StoreOptions};

@@ -66,10 +66,6 @@ impl Store {
         })
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-
     /// Returns the store's directory.
     pub fn root(&self) -> &Path {
         self.shared.layout.root()

@@ -134,7 +134,7 @@ impl ContextTree {
         let hashed = hashed?;
         self.locked(|state| {
             for (number, (stamp, found)) in hashed {
-                state.stamps[number] = stamp.settled(&self.clock);
+                state.stamps[number] = stamp.settled(self.clock);
                 let entry = &mut Arc::make_mut(&mut state.index).entries_mut()[number];
                 found.write_to(entry, &stamp);
             }

@@ -22,7 +22,8 @@ const MAX_LINKS: usize = 100_000;
 pub(super) struct Found {
     pub(super) entry: Entry,
     pub(super) stamp: Stamp,
-    inode: (u64, u64, u64),
+    inode: (u64, u64),
+    linked: bool,
 }
 
 struct Scan<'a> {
@@ -139,11 +140,13 @@ impl Scan<'_> {
             secs: stat.st_mtime,
             nanos: stat.st_mtime_nsec as u32,
         };
-        let inode = (stat.st_dev, stat.st_ino, stat.st_nlink as u64);
+        let inode = (stat.st_dev, stat.st_ino);
+        let linked = stat.st_nlink > 1;
         Ok(Some(Found {
             entry,
             stamp: Stamp::of(stat),
             inode,
+            linked,
         }))
     }
 
@@ -263,9 +266,8 @@ fn leads_to(link: &RelPath, target: &[u8], wanted: &RelPath) -> RelPath {
 fn group_links(found: &mut [Found]) {
     let mut names: HashMap<(u64, u64), Vec<usize>> = HashMap::new();
     for (number, one) in found.iter().enumerate() {
-        let (device, inode, links) = one.inode;
-        if links > 1 && !one.entry.is_dir() {
-            names.entry((device, inode)).or_default().push(number);
+        if one.linked && !one.entry.is_dir() {
+            names.entry(one.inode).or_default().push(number);
         }
     }
     let mut groups: Vec<Vec<usize>> = names

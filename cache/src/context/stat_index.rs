@@ -59,7 +59,7 @@ pub(super) struct Clock {
 impl Clock {
     pub(super) fn of(root: &Path) -> Self {
         /// ext2/3/4, XFS, Btrfs, tmpfs, overlayfs, F2FS, ZFS, bcachefs.
-        const LOCAL: [i64; 8] = [
+        const LOCAL: [i128; 8] = [
             0xef53,
             0x5846_5342,
             0x9123_683e,
@@ -70,7 +70,7 @@ impl Clock {
             0xca45_1a4e,
         ];
         let local =
-            rustix::fs::statfs(root).is_ok_and(|stat| LOCAL.contains(&(stat.f_type as i64)));
+            rustix::fs::statfs(root).is_ok_and(|stat| LOCAL.contains(&i128::from(stat.f_type)));
         Self { local }
     }
 
@@ -108,7 +108,7 @@ impl Stamp {
     }
 
     /// Decides whether the hash taken with this stamp may be remembered.
-    pub(super) fn settled(mut self, clock: &Clock) -> Self {
+    pub(super) fn settled(mut self, clock: Clock) -> Self {
         let [_, _, _, mtime, mtime_nanos, ctime, ctime_nanos] = self.fields;
         let guard = clock.guard(mtime_nanos, ctime_nanos);
         self.settled = self.hashed_at.is_some_and(|at| {

@@ -1,11 +1,18 @@
-//! Unpacking layer tars, which may be hostile.
+//! Layer blobs: decompressing, checking and unpacking in one pass.
+//!
+//! One thread reads, decompresses and hashes; the caller's parses; others
+//! create the files. What is unpacked counts only after the whole tar's digest
+//! was seen to be the promised one.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufReader, Read, Write};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use cooper_oci::DiffId;
+use cooper_oci::{Compression, DiffId, Sha256Hasher};
 
-use crate::error::StoreError;
+use crate::error::{ArchiveError, StoreError};
+use crate::layer::disk::Canvas;
+use crate::layer::unpack::{Ground, unpack};
 use crate::layer::{LayerIndex, Staging};
 
 /// What an archive may grow to.
@@ -26,15 +33,171 @@ impl Default for Limits {
     }
 }
 
+const CHUNK: usize = 256 << 10;
+
+/// Unpacks a layer's blob into a fresh staging and checks its tar's digest.
 pub(super) fn unpack_layer(
-    _file: File,
-    _staging: &Staging,
-    _diff_id: &DiffId,
-    _userxattr: bool,
+    blob: File,
+    staging: &Staging,
+    diff_id: &DiffId,
+    limits: Limits,
+    userxattr: bool,
 ) -> Result<LayerIndex, StoreError> {
-    Ok(LayerIndex::default())
+    let canvas = Canvas::open(&staging.fs(), userxattr)?;
+    let (sender, receiver) = sync_channel(16);
+    std::thread::scope(|scope| {
+        let hasher = scope.spawn(move || feed(blob, limits.bytes, &sender));
+        let ground = Ground {
+            add: None,
+            most: limits.entries,
+        };
+        let unpacked = unpack(Chunks::new(receiver), &canvas, &ground);
+        // The digest covers what comes after the end of the archive too.
+        let unpacked = unpacked.and_then(|(index, mut rest)| {
+            let drained = io::copy(&mut rest, &mut io::sink());
+            drained.map(|_| index).map_err(refusal)
+        });
+        let digest = hasher.join().unwrap_or(None);
+        let index = unpacked?;
+        match digest.map(DiffId) {
+            Some(actual) if actual == *diff_id => Ok(index),
+            Some(actual) => Err(StoreError::DiffIdMismatch {
+                expected: diff_id.clone(),
+                actual,
+            }),
+            None => Err(refusal(io::ErrorKind::UnexpectedEof.into())),
+        }
+    })
 }
 
-pub(super) fn decompress_to(_file: File, _to: &mut dyn Write) -> io::Result<()> {
-    Ok(())
+fn refusal(error: io::Error) -> StoreError {
+    match error.downcast::<ArchiveError>() {
+        Ok(refusal) => refusal.into(),
+        Err(source) => ArchiveError::Malformed {
+            after: None,
+            source,
+        }
+        .into(),
+    }
+}
+
+type Chunk = io::Result<Vec<u8>>;
+
+/// Decompresses and hashes; returns the digest if all went through.
+fn feed(blob: File, limit: u64, to: &SyncSender<Chunk>) -> Option<cooper_oci::Digest> {
+    let mut hasher = Sha256Hasher::new();
+    let mut reader = match decoder(blob) {
+        Ok(reader) => Limited {
+            inner: reader,
+            left: limit,
+            limit,
+        },
+        Err(error) => {
+            let _ = to.send(Err(error));
+            return None;
+        }
+    };
+    loop {
+        let mut chunk = Vec::with_capacity(CHUNK);
+        match (&mut reader).take(CHUNK as u64).read_to_end(&mut chunk) {
+            Ok(0) => return Some(hasher.finish()),
+            Ok(_) => {
+                hasher.update(&chunk);
+                // The parser is gone: it has refused the archive.
+                to.send(Ok(chunk)).ok()?;
+            }
+            Err(error) => {
+                let _ = to.send(Err(error));
+                return None;
+            }
+        }
+    }
+}
+
+/// Returns the plain stream of a blob, recognising gzip and zstd by content.
+pub(super) fn decoder(mut blob: File) -> io::Result<Box<dyn Read + Send>> {
+    let mut magic = [0; 4];
+    let count = read_up_to(&mut blob, &mut magic)?;
+    io::Seek::rewind(&mut blob)?;
+    Ok(match Compression::detect(&magic[..count]) {
+        Compression::None => Box::new(blob),
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(
+            BufReader::with_capacity(CHUNK, blob),
+        )),
+        Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(blob)?),
+    })
+}
+
+/// Fills `buffer` as far as the stream goes.
+pub(super) fn read_up_to(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match from.read(&mut buffer[filled..])? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    Ok(filled)
+}
+
+/// Writes the plain stream of a blob.
+pub(super) fn decompress_to(blob: File, to: &mut dyn Write) -> io::Result<()> {
+    let mut reader = decoder(blob)?;
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => return Ok(()),
+            count => to.write_all(&buffer[..count])?,
+        }
+    }
+}
+
+/// A stream that may not grow beyond a limit.
+pub(super) struct Limited<R> {
+    pub(super) inner: R,
+    pub(super) left: u64,
+    pub(super) limit: u64,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.left = self
+            .left
+            .checked_sub(count as u64)
+            .ok_or_else(|| io::Error::other(ArchiveError::TooLarge { limit: self.limit }))?;
+        Ok(count)
+    }
+}
+
+/// The receiving end of [`feed`], as a stream.
+struct Chunks {
+    from: Receiver<Chunk>,
+    chunk: Vec<u8>,
+    at: usize,
+}
+
+impl Chunks {
+    const fn new(from: Receiver<Chunk>) -> Self {
+        Self {
+            from,
+            chunk: Vec::new(),
+            at: 0,
+        }
+    }
+}
+
+impl Read for Chunks {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.chunk.len() {
+            match self.from.recv() {
+                Ok(chunk) => (self.chunk, self.at) = (chunk?, 0),
+                Err(_) => return Ok(0),
+            }
+        }
+        let count = buffer.len().min(self.chunk.len() - self.at);
+        buffer[..count].copy_from_slice(&self.chunk[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
+    }
 }

@@ -1,8 +1,14 @@
 //! Archives that ADD unpacks.
 
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
 
-use crate::error::StoreError;
+use crate::error::{IoContext, StoreError};
+use crate::layer::apply::{Limited, read_up_to};
+use crate::layer::disk::Canvas;
+use crate::layer::tar_read::TarReader;
+use crate::layer::unpack::{Ground, unpack};
 use crate::layer::{Entry, Limits, Staging};
 use crate::path::RelPath;
 use crate::tree::MergedTree;
@@ -12,7 +18,8 @@ use crate::tree::MergedTree;
 pub struct Unpack<'a> {
     /// What is there already, including earlier work in the same staging.
     pub tree: &'a MergedTree,
-    /// The directory to unpack into; made, root's and 0755, if it is not there.
+    /// The directory to unpack into, without symbolic links on the way; made,
+    /// root's and 0755, if it is not there.
     pub dest: RelPath,
     /// Owner of everything in the archive instead of its own.
     pub owner: Option<(u32, u32)>,
@@ -23,14 +30,35 @@ pub struct Unpack<'a> {
 /// What an archive left in a staging.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unpacked {
-    /// New and changed entries, with the directories that hold them.
+    /// New and changed entries, with the directories that hold them, in path order.
     pub entries: Vec<Entry>,
 }
 
 /// Whether the file is an archive by its content: a tar, plain or in gzip, bzip2, xz or zstd,
 /// of which at least the first header can be read.
-pub fn detect_archive(_file: &Path) -> Result<bool, StoreError> {
-    Ok(false)
+pub fn detect_archive(file: &Path) -> Result<bool, StoreError> {
+    let opened = File::open(file).during("open", file)?;
+    let Ok(stream) = decoder(opened) else {
+        return Ok(false);
+    };
+    Ok(matches!(TarReader::new(stream).next(), Ok(Some(_))))
+}
+
+/// Returns the plain stream of an archive, recognising the compression by content.
+fn decoder(mut file: File) -> io::Result<Box<dyn Read + Send>> {
+    let mut magic = [0; 6];
+    let count = read_up_to(&mut file, &mut magic)?;
+    file.rewind()?;
+    let file = BufReader::with_capacity(256 << 10, file);
+    Ok(match &magic[..count] {
+        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
+        b"BZh1" | [b'B', b'Z', b'h', ..] => Box::new(bzip2::bufread::MultiBzDecoder::new(file)),
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => {
+            Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(file))
+        }
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::stream::read::Decoder::with_buffer(file)?),
+        _ => Box::new(file),
+    })
 }
 
 /// Unpacks the archive `file` into `staging`.
@@ -39,9 +67,25 @@ pub fn detect_archive(_file: &Path) -> Result<bool, StoreError> {
 /// tree, and an entry whose directory lies outside the destination through a
 /// link is refused. `.wh.` entries become whiteouts.
 pub fn unpack_archive(
-    _file: &Path,
-    _staging: &Staging,
-    _how: &Unpack<'_>,
+    file: &Path,
+    staging: &Staging,
+    how: &Unpack<'_>,
 ) -> Result<Unpacked, StoreError> {
-    Ok(Unpacked::default())
+    let stream = decoder(File::open(file).during("open", file)?).during("read", file)?;
+    let limit = how.limits.bytes;
+    let stream = Limited {
+        inner: stream,
+        left: limit,
+        limit,
+    };
+    let userxattr = staging.shared().options.userxattr;
+    let canvas = Canvas::open(&staging.fs(), userxattr)?.overwriting();
+    let ground = Ground {
+        add: Some(how),
+        most: how.limits.entries,
+    };
+    let (index, _) = unpack(stream, &canvas, &ground)?;
+    Ok(Unpacked {
+        entries: index.entries().to_vec(),
+    })
 }

@@ -28,6 +28,8 @@ pub(super) struct Canvas {
     opaque_xattr: &'static str,
     /// Owner of everything this process makes, if nothing is said.
     own: (u32, u32),
+    /// Whether what is in the way is removed.
+    overwrite: bool,
 }
 
 /// The name of the mark that overlayfs reads.
@@ -56,7 +58,16 @@ impl Canvas {
             path: path.to_owned(),
             opaque_xattr: opaque_xattr(userxattr),
             own,
+            overwrite: false,
         })
+    }
+
+    /// Lets entries take the place of what earlier work left.
+    pub(super) fn overwriting(self) -> Self {
+        Self {
+            overwrite: true,
+            ..self
+        }
     }
 
     /// Returns where `path` is, for messages.
@@ -83,8 +94,19 @@ impl Canvas {
     /// Makes a directory that everything can be put into until it is finished.
     pub(super) fn make_dir(&self, path: &RelPath, parent: &mut Parent) -> Result<(), StoreError> {
         let (dir, name) = self.parent(path, parent)?;
-        let made = rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o700));
-        made.during("create", &self.full(path))
+        match rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o700)) {
+            Err(Errno::EXIST) if self.overwrite => {
+                let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
+                let stat = stat.during("stat", &self.full(path))?;
+                if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                    return Ok(());
+                }
+                rustix::fs::unlinkat(dir, name, AtFlags::empty())
+                    .and_then(|()| rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o700)))
+                    .during("replace", &self.full(path))
+            }
+            made => made.during("create", &self.full(path)),
+        }
     }
 
     /// Gives a directory its owner, mode, attributes and times.
@@ -104,7 +126,11 @@ impl Canvas {
     /// Makes an empty regular file to be written and then given to [`finish_file`](Self::finish_file).
     pub(super) fn create_file(&self, path: &RelPath) -> Result<File, StoreError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
-        let file = self.open_beneath(path, flags, Mode::from_raw_mode(0o600));
+        let mut file = self.open_beneath(path, flags, Mode::from_raw_mode(0o600));
+        if self.overwrite && matches!(file, Err(Errno::EXIST)) {
+            self.remove(path)?;
+            file = self.open_beneath(path, flags, Mode::from_raw_mode(0o600));
+        }
         file.map(File::from).during("create", &self.full(path))
     }
 
@@ -128,16 +154,19 @@ impl Canvas {
         parent: &mut Parent,
     ) -> Result<(), StoreError> {
         let full = self.full(&entry.path);
+        if self.overwrite {
+            self.remove(&entry.path)?;
+        }
         let (dir, name) = self.parent(&entry.path, parent)?;
         match &entry.kind {
             EntryKind::Symlink { target } => {
                 let target: &[u8] = target;
-                rustix::fs::symlinkat(target, &dir, name).during("link", &full)?;
+                rustix::fs::symlinkat(target, dir, name).during("link", &full)?;
             }
             EntryKind::Whiteout => {
                 let device = rustix::fs::makedev(0, 0);
                 return rustix::fs::mknodat(
-                    &dir,
+                    dir,
                     name,
                     FileType::CharacterDevice,
                     Mode::empty(),
@@ -146,7 +175,7 @@ impl Canvas {
                 .during("create", &full);
             }
             EntryKind::Fifo => {
-                rustix::fs::mkfifoat(&dir, name, Mode::from_raw_mode(0o600))
+                rustix::fs::mkfifoat(dir, name, Mode::from_raw_mode(0o600))
                     .during("create", &full)?;
             }
             EntryKind::CharDev { major, minor } => {
@@ -184,6 +213,9 @@ impl Canvas {
     /// Makes `path` another name of `existing`.
     pub(super) fn make_link(&self, existing: &RelPath, path: &RelPath) -> Result<(), StoreError> {
         let full = self.full(path);
+        if self.overwrite {
+            self.remove(path)?;
+        }
         let (mut from, mut to) = (Parent::default(), Parent::default());
         let (old_dir, old) = self.parent(existing, &mut from)?;
         let (new_dir, new) = self.parent(path, &mut to)?;

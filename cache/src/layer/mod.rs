@@ -19,8 +19,11 @@ mod entry;
 mod id;
 mod index;
 mod pack;
+mod pool;
 mod staging;
+mod tar_read;
 mod tar_write;
+mod unpack;
 mod verify;
 mod walk;
 
@@ -190,7 +193,8 @@ impl Layers {
         }
         let file = self.blobs().open(&blob.digest)?;
         let staging = self.prepare()?;
-        let index = apply::unpack_layer(file, &staging, diff_id, self.shared.options.userxattr)?;
+        let userxattr = self.shared.options.userxattr;
+        let index = apply::unpack_layer(file, &staging, diff_id, Limits::default(), userxattr)?;
         let layer = self.publish_as(staging, index, id)?;
         self.register_blob(diff_id, blob)?;
         Ok(layer)
@@ -258,14 +262,13 @@ impl Layers {
 
     /// Writes the layer's tar: for a built layer made from its files, for a pulled one from its blob.
     pub fn write_tar(&self, id: &LayerId, to: &mut dyn Write) -> Result<(), StoreError> {
-        match self.pulled_blob(id) {
-            Some(blob) => apply::decompress_to(self.blobs().open(&blob.digest)?, to)
-                .during("read", &self.blobs().path(&blob.digest)),
-            None => {
-                let layer = self.ensure_dir(id)?;
-                tar_write::write_layer(&*layer.index()?, &layer.fs(), to)
-            }
+        if let Some(blob) = self.pulled_blob(id) {
+            let path = self.blobs().path(&blob.digest);
+            return apply::decompress_to(self.blobs().open(&blob.digest)?, to)
+                .during("read", &path);
         }
+        let layer = self.ensure_dir(id)?;
+        tar_write::write_layer(&*layer.index()?, &layer.fs(), to)
     }
 
     fn pulled_blob(&self, id: &LayerId) -> Option<Descriptor> {
@@ -279,6 +282,15 @@ impl Layers {
     pub fn alias(&self, diff_id: &DiffId) -> Option<LayerId> {
         let text = fs::read_to_string(self.shared.layout.alias(diff_id)).ok()?;
         text.trim_end().parse().ok()
+    }
+
+    /// Returns where something that was computed about a layer is remembered.
+    fn memo(&self, id: &LayerId, what: &str) -> PathBuf {
+        let (algorithm, hex) = id.parts();
+        self.shared
+            .layout
+            .dir("memos")
+            .join(format!("{algorithm}-{hex}.{what}"))
     }
 
     fn set_alias(&self, diff_id: &DiffId, id: &LayerId) -> Result<(), StoreError> {
@@ -328,5 +340,7 @@ fn check_shape(index: &LayerIndex) -> Result<(), StoreError> {
     Ok(())
 }
 
+#[cfg(test)]
+mod tar_tests;
 #[cfg(test)]
 mod tests;

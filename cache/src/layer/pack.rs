@@ -1,19 +1,299 @@
-//! Packing layers into blobs.
+//! Packing layers into blobs, on all processors.
+//!
+//! The tar is cut into blocks of a fixed size; each becomes a gzip member or a
+//! zstd frame of its own, and the concatenation is one valid stream. Blocks are
+//! compressed by several threads and written in order: the bytes are the same
+//! for any number of them. The tar's own digest is taken on the way.
 
-use cooper_oci::{Compression, Descriptor, DiffId};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::Path;
 
+use cooper_oci::{Compression, Descriptor, DiffId, Digest, Sha256Hasher};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use crate::content::BlobWriter;
 use crate::error::StoreError;
+use crate::images::{json, read_json};
 use crate::layer::{LayerId, Layers};
+use crate::lock::ClaimGuard;
 
-pub(super) fn diff_id(_layers: &Layers, id: &LayerId) -> Result<DiffId, StoreError> {
-    Err(StoreError::MissingLayer { id: id.clone() })
+/// Tar bytes in a gzip member; a change changes every digest of a packed layer.
+const GZIP_BLOCK: usize = 1 << 20;
+/// Tar bytes in a zstd frame.
+const ZSTD_BLOCK: usize = 4 << 20;
+
+/// Returns the digest of a built layer's tar, remembered beside the layers.
+pub(super) fn diff_id(layers: &Layers, id: &LayerId) -> Result<DiffId, StoreError> {
+    if let Some(known) = known_diff_id(layers, id) {
+        return Ok(known);
+    }
+    let mut hasher = Sha256Hasher::new();
+    layers.write_tar(id, &mut hasher)?;
+    let diff_id = DiffId(hasher.finish());
+    remember_diff_id(layers, id, &diff_id)?;
+    Ok(diff_id)
 }
 
+fn known_diff_id(layers: &Layers, id: &LayerId) -> Option<DiffId> {
+    match id {
+        LayerId::Pulled(diff_id) => Some(diff_id.clone()),
+        LayerId::Built(_) => read_json::<DiffId>(&layers.memo(id, "diff_id")).ok()?,
+    }
+}
+
+fn remember_diff_id(layers: &Layers, id: &LayerId, diff_id: &DiffId) -> Result<(), StoreError> {
+    layers
+        .shared
+        .write_atomic(&layers.memo(id, "diff_id"), &json(diff_id))?;
+    layers.set_alias(diff_id, id)
+}
+
+/// Returns the blob that holds the layer in this compression, made once.
 pub(super) fn pack(
-    _layers: &Layers,
+    layers: &Layers,
     id: &LayerId,
-    _compression: Compression,
-    _level: Option<i32>,
+    compression: Compression,
+    level: Option<i32>,
 ) -> Result<Descriptor, StoreError> {
-    Err(StoreError::MissingLayer { id: id.clone() })
+    let level = level.unwrap_or(match compression {
+        Compression::Gzip => 6,
+        Compression::Zstd => 3,
+        Compression::None => 0,
+    });
+    let memo = layers.memo(id, &format!("{compression}-{level}"));
+    if let Some(known) = packed(layers, &memo)? {
+        return Ok(known);
+    }
+    if let Some(original) = layers.pulled_blob(id)
+        && cooper_oci::media_type::layer_compression(&original.media_type) == Some(compression)
+    {
+        return Ok(original);
+    }
+    let name = blake3::hash(memo.as_os_str().as_encoded_bytes()).to_hex();
+    let _claim = ClaimGuard::wait(layers.shared.layout.dir("locks").join(name.as_str()))?;
+    if let Some(known) = packed(layers, &memo)? {
+        return Ok(known);
+    }
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let writer = layers.blobs().writer()?;
+    let source = |to: &mut dyn Write| layers.write_tar(id, to);
+    let (writer, diff_id) = compress(source, writer, compression, level, threads)?;
+    let (digest, size) = writer.commit(None, None)?;
+    if let LayerId::Pulled(expected) = id
+        && *expected != diff_id
+    {
+        layers.blobs().remove(&digest)?;
+        return Err(StoreError::DiffIdMismatch {
+            expected: expected.clone(),
+            actual: diff_id,
+        });
+    }
+    if known_diff_id(layers, id).is_none() {
+        remember_diff_id(layers, id, &diff_id)?;
+    }
+    let descriptor = Descriptor::new(compression.layer_media_type(false), digest, size);
+    layers.shared.write_atomic(&memo, &json(&descriptor))?;
+    Ok(descriptor)
+}
+
+fn packed(layers: &Layers, memo: &Path) -> Result<Option<Descriptor>, StoreError> {
+    let known: Option<Descriptor> = read_json(memo)?;
+    Ok(known.filter(|blob| layers.blobs().size(&blob.digest) == Some(blob.size)))
+}
+
+/// Compresses what `source` writes; returns the filled writer and the digest of the plain stream.
+pub(super) fn compress(
+    source: impl FnOnce(&mut dyn Write) -> Result<(), StoreError>,
+    mut writer: BlobWriter,
+    compression: Compression,
+    level: i32,
+    threads: usize,
+) -> Result<(BlobWriter, DiffId), StoreError> {
+    let block = match compression {
+        Compression::None => {
+            let mut plain = Plain {
+                to: &mut writer,
+                hasher: Sha256Hasher::new(),
+            };
+            source(&mut plain)?;
+            let digest = plain.hasher.finish();
+            return Ok((writer, DiffId(digest)));
+        }
+        Compression::Gzip => GZIP_BLOCK,
+        Compression::Zstd => ZSTD_BLOCK,
+    };
+    let (to_workers, jobs) = bounded::<(usize, Vec<u8>)>(threads * 2);
+    let (to_writer, results) = unbounded();
+    // Blocks on their way are limited by tokens, so that a slow one holds the rest back.
+    let (give, tokens) = bounded(threads * 4);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let (jobs, to_writer) = (jobs.clone(), to_writer.clone());
+            scope.spawn(move || work(&jobs, &to_writer, compression, level));
+        }
+        drop((jobs, to_writer));
+        let writing =
+            scope.spawn(move || write_in_order(&results, &tokens, &mut writer).map(|()| writer));
+        let mut blocks = Blocks::new(block, to_workers, give);
+        let produced = source(&mut blocks).and_then(|()| {
+            blocks
+                .finish()
+                .map_err(|error| StoreError::io("pack", "layer".as_ref(), error))
+        });
+        let written = writing
+            .join()
+            .map_err(|_| io::Error::other("writer panicked"));
+        let written = written.and_then(|written| written);
+        match (produced, written) {
+            (Ok(digest), Ok(writer)) => Ok((writer, DiffId(digest))),
+            // A failed writer makes the producer fail too; its error is the cause.
+            (_, Err(error)) => Err(StoreError::io("write", "layer blob".as_ref(), error)),
+            (Err(error), Ok(_)) => Err(error),
+        }
+    })
+}
+
+type Compressed = (usize, io::Result<Vec<u8>>);
+
+fn work(
+    jobs: &Receiver<(usize, Vec<u8>)>,
+    results: &Sender<Compressed>,
+    compression: Compression,
+    level: i32,
+) {
+    let mut encoder = Encoder::new(compression, level);
+    for (number, block) in jobs {
+        let compressed = match &mut encoder {
+            Ok(encoder) => encoder.encode(&block),
+            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+        };
+        if results.send((number, compressed)).is_err() {
+            return;
+        }
+    }
+}
+
+enum Encoder {
+    Gzip(libdeflater::Compressor),
+    Zstd(zstd::bulk::Compressor<'static>),
+}
+
+impl Encoder {
+    fn new(compression: Compression, level: i32) -> io::Result<Self> {
+        if compression == Compression::Zstd {
+            return zstd::bulk::Compressor::new(level).map(Self::Zstd);
+        }
+        let level = libdeflater::CompressionLvl::new(level)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "gzip level out of range"))?;
+        Ok(Self::Gzip(libdeflater::Compressor::new(level)))
+    }
+
+    fn encode(&mut self, block: &[u8]) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Zstd(encoder) => encoder.compress(block),
+            Self::Gzip(encoder) => {
+                let mut member = vec![0; encoder.gzip_compress_bound(block.len())];
+                let length = encoder
+                    .gzip_compress(block, &mut member)
+                    .map_err(io::Error::other)?;
+                member.truncate(length);
+                Ok(member)
+            }
+        }
+    }
+}
+
+fn write_in_order(
+    results: &Receiver<Compressed>,
+    tokens: &Receiver<()>,
+    to: &mut BlobWriter,
+) -> io::Result<()> {
+    let mut early = BTreeMap::new();
+    let mut next = 0;
+    for (number, block) in results {
+        early.insert(number, block?);
+        while let Some(block) = early.remove(&next) {
+            to.write_all(&block)?;
+            next += 1;
+            let _ = tokens.recv();
+        }
+    }
+    Ok(())
+}
+
+/// Cuts a stream into blocks, hashing it.
+struct Blocks {
+    size: usize,
+    block: Vec<u8>,
+    number: usize,
+    hasher: Sha256Hasher,
+    to: Sender<(usize, Vec<u8>)>,
+    tokens: Sender<()>,
+}
+
+impl Blocks {
+    fn new(size: usize, to: Sender<(usize, Vec<u8>)>, tokens: Sender<()>) -> Self {
+        let hasher = Sha256Hasher::new();
+        Self {
+            size,
+            block: Vec::with_capacity(size),
+            number: 0,
+            hasher,
+            to,
+            tokens,
+        }
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        self.hasher.update(&self.block);
+        let block = std::mem::replace(&mut self.block, Vec::with_capacity(self.size));
+        let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+        self.tokens.send(()).map_err(gone)?;
+        self.to
+            .send((self.number, block))
+            .map_err(|_| io::ErrorKind::BrokenPipe)?;
+        self.number += 1;
+        Ok(())
+    }
+
+    fn finish(mut self) -> io::Result<Digest> {
+        if !self.block.is_empty() {
+            self.send()?;
+        }
+        Ok(self.hasher.finish())
+    }
+}
+
+impl Write for Blocks {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let count = data.len().min(self.size - self.block.len());
+        self.block.extend_from_slice(&data[..count]);
+        if self.block.len() == self.size {
+            self.send()?;
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A stream that is stored as it is. Its blob's digest is the tar's.
+struct Plain<'a> {
+    to: &'a mut BlobWriter,
+    hasher: Sha256Hasher,
+}
+
+impl Write for Plain<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let count = self.to.write(data)?;
+        self.hasher.update(&data[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
 }

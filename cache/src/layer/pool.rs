@@ -86,7 +86,9 @@ impl Pool {
         loop {
             let guard = self.to_workers.wait_while(self.locked(), idle);
             let mut state = guard.unwrap_or_else(PoisonError::into_inner);
-            let Some(job) = state.queue.pop_front() else { return };
+            let Some(job) = state.queue.pop_front() else {
+                return;
+            };
             state.bytes -= job.data.len();
             state.active += 1;
             drop(state);

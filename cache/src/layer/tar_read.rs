@@ -57,7 +57,11 @@ fn invalid(reason: &'static str) -> io::Error {
 
 impl<R: Read> TarReader<R> {
     pub(super) fn new(inner: R) -> Self {
-        Self { inner, left: 0, padding: 0 }
+        Self {
+            inner,
+            left: 0,
+            padding: 0,
+        }
     }
 
     /// Returns the next member, passing over what was not read of the last; nothing at the end.
@@ -69,7 +73,9 @@ impl<R: Read> TarReader<R> {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             (self.left, self.padding) = (0, 0);
-            let Some(header) = self.header()? else { return Ok(None) };
+            let Some(header) = self.header()? else {
+                return Ok(None);
+            };
             let size = header.entry_size()?;
             let kind = header.as_bytes()[156];
             match kind {
@@ -79,7 +85,11 @@ impl<R: Read> TarReader<R> {
                 b'K' => extensions.link = Some(text(self.extension(size)?)),
                 _ => {
                     let member = member(&header, kind, extensions)?;
-                    self.left = if holds_data(member.kind) { member.size } else { 0 };
+                    self.left = if holds_data(member.kind) {
+                        member.size
+                    } else {
+                        0
+                    };
                     self.padding = self.left.wrapping_neg() % BLOCK as u64;
                     return Ok(Some(member));
                 }
@@ -140,7 +150,9 @@ impl<R: Read> Read for TarReader<R> {
         if self.left == 0 || buffer.is_empty() {
             return Ok(0);
         }
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        let most = usize::try_from(self.left)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
         match self.inner.read(&mut buffer[..most])? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             count => {
@@ -159,8 +171,12 @@ fn member(header: &Header, kind: u8, extensions: Extensions) -> io::Result<Membe
     if extensions.sparse {
         return Err(invalid("sparse files are not supported"));
     }
-    let path = extensions.path.unwrap_or_else(|| header.path_bytes().into_owned());
-    let link = extensions.link.or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned));
+    let path = extensions
+        .path
+        .unwrap_or_else(|| header.path_bytes().into_owned());
+    let link = extensions
+        .link
+        .or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned));
     let kind = match kind {
         0 | b'7' | b'0' if kind == 0 && path.ends_with(b"/") => b'5',
         0 | b'7' => b'0',
@@ -174,7 +190,10 @@ fn member(header: &Header, kind: u8, extensions: Extensions) -> io::Result<Membe
     let device = match kind {
         b'3' | b'4' => {
             let number = |part: io::Result<Option<u32>>| part.map(Option::unwrap_or_default);
-            (number(header.device_major())?, number(header.device_minor())?)
+            (
+                number(header.device_major())?,
+                number(header.device_minor())?,
+            )
         }
         _ => (0, 0),
     };
@@ -190,7 +209,10 @@ fn member(header: &Header, kind: u8, extensions: Extensions) -> io::Result<Membe
         gid: id(number(extensions.gid, header.gid())?)?,
         mtime: match extensions.mtime {
             Some(mtime) => mtime,
-            None => Timestamp { secs: header.mtime()? as i64, nanos: 0 },
+            None => Timestamp {
+                secs: header.mtime()? as i64,
+                nanos: 0,
+            },
         },
         size: number(extensions.size, header.entry_size())?,
         device,
@@ -211,15 +233,24 @@ impl Extensions {
     fn read_pax(&mut self, mut data: &[u8]) -> io::Result<()> {
         let malformed = || invalid("malformed pax record");
         while !data.is_empty() && data[0] != 0 {
-            let space = data.iter().position(|byte| *byte == b' ').ok_or_else(malformed)?;
+            let space = data
+                .iter()
+                .position(|byte| *byte == b' ')
+                .ok_or_else(malformed)?;
             let length: usize = ascii(&data[..space]).ok_or_else(malformed)?;
             if length <= space + 1 {
                 return Err(malformed());
             }
             let (record, rest) = data.split_at_checked(length).ok_or_else(malformed)?;
-            let record = record[space + 1..].strip_suffix(b"\n").ok_or_else(malformed)?;
-            let equals = record.iter().position(|byte| *byte == b'=').ok_or_else(malformed)?;
-            self.set(&record[..equals], &record[equals + 1..]).ok_or_else(malformed)?;
+            let record = record[space + 1..]
+                .strip_suffix(b"\n")
+                .ok_or_else(malformed)?;
+            let equals = record
+                .iter()
+                .position(|byte| *byte == b'=')
+                .ok_or_else(malformed)?;
+            self.set(&record[..equals], &record[equals + 1..])
+                .ok_or_else(malformed)?;
             data = rest;
         }
         Ok(())
@@ -255,10 +286,17 @@ fn time(text: &[u8]) -> Option<Timestamp> {
     let text = std::str::from_utf8(text).ok()?;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let secs: i64 = whole.parse().ok()?;
-    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    let digits: String = fraction
+        .chars()
+        .chain("000000000".chars())
+        .take(9)
+        .collect();
     let nanos: u32 = digits.parse().ok()?;
     Some(if whole.starts_with('-') && nanos > 0 {
-        Timestamp { secs: secs.checked_sub(1)?, nanos: 1_000_000_000 - nanos }
+        Timestamp {
+            secs: secs.checked_sub(1)?,
+            nanos: 1_000_000_000 - nanos,
+        }
     } else {
         Timestamp { secs, nanos }
     })
@@ -270,10 +308,17 @@ mod tests {
 
     #[test]
     fn times_have_fractions_and_signs() {
-        for (text, secs, nanos) in
-            [("12", 12, 0), ("12.5", 12, 500_000_000), ("-1.25", -2, 750_000_000), ("0.0000000019", 0, 1)]
-        {
-            assert_eq!(time(text.as_bytes()), Some(Timestamp { secs, nanos }), "{text}");
+        for (text, secs, nanos) in [
+            ("12", 12, 0),
+            ("12.5", 12, 500_000_000),
+            ("-1.25", -2, 750_000_000),
+            ("0.0000000019", 0, 1),
+        ] {
+            assert_eq!(
+                time(text.as_bytes()),
+                Some(Timestamp { secs, nanos }),
+                "{text}"
+            );
         }
         assert_eq!(time(b"x"), None);
     }
@@ -281,12 +326,22 @@ mod tests {
     #[test]
     fn pax_records_are_read_strictly() {
         let mut extensions = Extensions::default();
-        extensions.read_pax(b"12 path=a=b\n11 uid=1234\n29 SCHILY.xattr.user.k=\0\xff\n=v\n").expect_err("length");
+        extensions
+            .read_pax(b"12 path=a=b\n11 uid=1234\n29 SCHILY.xattr.user.k=\0\xff\n=v\n")
+            .expect_err("length");
         let mut extensions = Extensions::default();
-        extensions.read_pax(b"12 path=a=b\n12 uid=12345\n").expect("read");
+        extensions
+            .read_pax(b"12 path=a=b\n13 uid=12345\n")
+            .expect("read");
         assert_eq!(extensions.path.as_deref(), Some(&b"a=b"[..]));
         assert_eq!(extensions.uid, Some(12345));
-        for bad in [&b"0 a=b\n"[..], b"99 a=b\n", b"6 ab\n", b"x a=b\n", b"13 size=-1234\n"] {
+        for bad in [
+            &b"0 a=b\n"[..],
+            b"99 a=b\n",
+            b"6 ab\n",
+            b"x a=b\n",
+            b"13 size=-1234\n",
+        ] {
             assert!(Extensions::default().read_pax(bad).is_err(), "{bad:?}");
         }
     }
@@ -298,6 +353,9 @@ mod tests {
         header.set_size(1 << 40);
         header.set_cksum();
         let mut reader = TarReader::new(io::Cursor::new(header.as_bytes().to_vec()));
-        assert_eq!(reader.next().expect_err("huge").kind(), io::ErrorKind::InvalidData);
+        assert_eq!(
+            reader.next().expect_err("huge").kind(),
+            io::ErrorKind::InvalidData
+        );
     }
 }

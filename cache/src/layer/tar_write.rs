@@ -35,21 +35,26 @@ pub(super) fn write_layer(
         let (window, later) = rest.split_at(window(rest));
         rest = later;
         let ahead: Vec<_> = if window.len() > 8 {
-            window.par_iter().with_min_len(8).map(|entry| read_ahead(entry, fs)).collect()
+            window
+                .par_iter()
+                .with_min_len(8)
+                .map(|entry| read_ahead(entry, fs))
+                .collect()
         } else {
             window.iter().map(|entry| read_ahead(entry, fs)).collect()
         };
         for (entry, data) in window.iter().zip(ahead) {
-            if entry.path.components().any(|name| name.starts_with(b".wh.")) {
+            if entry
+                .path
+                .components()
+                .any(|name| name.starts_with(b".wh."))
+            {
                 continue;
             }
-            let target = entry.hardlink.and_then(|group| match first_names.get(&group) {
-                Some(first) => Some(*first),
-                None => {
-                    first_names.insert(group, entry);
-                    None
-                }
-            });
+            let first = entry
+                .hardlink
+                .map(|group| *first_names.entry(group).or_insert(entry));
+            let target = first.filter(|first| first.path != entry.path);
             match target {
                 Some(first) => write_link(to, entry, first).during("write", fs)?,
                 None => write_entry(to, entry, data?, fs)?,
@@ -65,17 +70,26 @@ fn window(entries: &[Entry]) -> usize {
         bytes += entry.size();
         bytes <= WINDOW.1
     };
-    entries.iter().take(WINDOW.0).take_while(fits).count().max(1)
+    entries
+        .iter()
+        .take(WINDOW.0)
+        .take_while(fits)
+        .count()
+        .max(1)
 }
 
 fn read_ahead(entry: &Entry, fs: &Path) -> Result<Option<Vec<u8>>, StoreError> {
-    let EntryKind::File { size, content } = entry.kind else { return Ok(None) };
+    let EntryKind::File { size, content } = entry.kind else {
+        return Ok(None);
+    };
     if size > READ_AHEAD {
         return Ok(None);
     }
     let full = entry.path.under(fs);
     let mut data = Vec::with_capacity(size as usize + 1);
-    File::open(&full).and_then(|mut file| file.read_to_end(&mut data)).during("read", &full)?;
+    File::open(&full)
+        .and_then(|mut file| file.read_to_end(&mut data))
+        .during("read", &full)?;
     if data.len() as u64 != size || ContentHash::of(&data) != content {
         return Err(damaged(&full));
     }
@@ -83,7 +97,10 @@ fn read_ahead(entry: &Entry, fs: &Path) -> Result<Option<Vec<u8>>, StoreError> {
 }
 
 fn damaged(full: &Path) -> StoreError {
-    StoreError::Corrupt { path: full.to_owned(), reason: "content differs from its index".to_owned() }
+    StoreError::Corrupt {
+        path: full.to_owned(),
+        reason: "content differs from its index".to_owned(),
+    }
 }
 
 fn write_entry(
@@ -104,16 +121,24 @@ fn write_entry(
             member.kind = EntryType::Directory;
             member.write(to, &name, b"").during("write", &full)?;
             if *opaque {
-                let parent = if entry.path.is_root() { &b""[..] } else { &name };
+                let parent = if entry.path.is_root() {
+                    &b""[..]
+                } else {
+                    &name
+                };
                 let mark = [parent, b".wh..wh..opq"].concat();
-                Member::mark().write(to, &mark, b"").during("write", &full)?;
+                Member::mark()
+                    .write(to, &mark, b"")
+                    .during("write", &full)?;
             }
             return Ok(());
         }
         EntryKind::Whiteout => {
             let parent = entry.path.parent().unwrap_or_default();
             let mark = [b".wh.", entry.path.file_name().unwrap_or_default()].concat();
-            return Member::mark().write(to, parent.join(mark).as_bytes(), b"").during("write", &full);
+            return Member::mark()
+                .write(to, parent.join(mark).as_bytes(), b"")
+                .during("write", &full);
         }
         EntryKind::File { size, content } => {
             member.size = *size;
@@ -139,7 +164,11 @@ fn write_entry(
 }
 
 fn write_link(to: &mut dyn Write, entry: &Entry, first: &Entry) -> io::Result<()> {
-    let member = Member { kind: EntryType::Link, xattrs: &[], ..Member::of(first) };
+    let member = Member {
+        kind: EntryType::Link,
+        xattrs: &[],
+        ..Member::of(first)
+    };
     member.write(to, entry.path.as_bytes(), first.path.as_bytes())
 }
 
@@ -159,7 +188,9 @@ fn stream(
     let mut buffer = vec![0; 256 << 10];
     let mut left = size;
     while left > 0 {
-        let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let most = usize::try_from(left)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
         let count = file.read(&mut buffer[..most]).during("read", full)?;
         if count == 0 {
             return Err(damaged(full));
@@ -171,7 +202,8 @@ fn stream(
     if hasher.finalize().as_bytes() != content.as_bytes() {
         return Err(damaged(full));
     }
-    to.write_all(&[0; 512][..(size.wrapping_neg() % 512) as usize]).during("write", full)
+    to.write_all(&[0; 512][..(size.wrapping_neg() % 512) as usize])
+        .during("write", full)
 }
 
 /// What goes into a header, beside the names.
@@ -230,7 +262,9 @@ impl<'a> Member<'a> {
         let uid = number("uid", self.uid.into(), SMALL);
         let gid = number("gid", self.gid.into(), SMALL);
         let size = number("size", self.size, LARGE);
-        let mtime = u64::try_from(self.mtime).ok().filter(|mtime| *mtime <= LARGE);
+        let mtime = u64::try_from(self.mtime)
+            .ok()
+            .filter(|mtime| *mtime <= LARGE);
         if mtime.is_none() {
             pax.push((b"mtime".into(), self.mtime.to_string().into_bytes()));
         }
@@ -274,13 +308,21 @@ fn fit(key: &str, name: &[u8], field: &mut [u8; 100], pax: &mut Vec<(Vec<u8>, Ve
 }
 
 fn write_pax(to: &mut dyn Write, name: &[u8], records: &[(Vec<u8>, Vec<u8>)]) -> io::Result<()> {
-    let data: Vec<u8> = records.iter().flat_map(|(key, value)| record(key, value)).collect();
+    let data: Vec<u8> = records
+        .iter()
+        .flat_map(|(key, value)| record(key, value))
+        .collect();
     let mut header = Header::new_ustar();
     let fields = header.as_ustar_mut().expect("made as ustar");
     let base = name.strip_suffix(b"/").unwrap_or(name);
     let base = base.rsplit(|byte| *byte == b'/').next().unwrap_or(base);
     let title = [b"PaxHeaders.0/", base].concat();
-    fit("", &title[..title.len().min(100)], &mut fields.name, &mut Vec::new());
+    fit(
+        "",
+        &title[..title.len().min(100)],
+        &mut fields.name,
+        &mut Vec::new(),
+    );
     header.set_entry_type(EntryType::XHeader);
     header.set_mode(0o644);
     header.set_uid(0);

@@ -267,7 +267,7 @@ fn stale_work_of_dead_processes_is_swept_and_a_format_from_the_future_refused() 
     let (dir, store) = store();
     let garbage = dir.path().join("tmp/999999-0-1");
     fs::create_dir_all(garbage.join("fs/locked")).expect("mkdir");
-    fs::set_permissions(garbage.join("fs/locked"), fs::Permissions::from_mode(0)).expect("chmod");
+    fs::set_permissions(garbage.join("fs/locked"), fs::Permissions::from_mode(0o0)).expect("chmod");
     let held = store.layers().prepare().expect("prepare");
     let second = crate::Store::open(dir.path(), crate::StoreOptions::default()).expect("open");
     assert!(!garbage.exists() && held.fs().exists());
