@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod container;
 pub mod http;
 pub mod options;
 pub mod progress;

@@ -175,6 +175,18 @@ impl Report {
         Self::new("").exit(exit)
     }
 
+    /// Returns the last of `reports` as the error, after the others are printed: of several
+    /// arguments each fails by itself.
+    pub fn of_all(mut reports: Vec<Self>) -> Result<(), Self> {
+        let Some(last) = reports.pop() else {
+            return Ok(());
+        };
+        for report in reports {
+            print_error(&report.render(false));
+        }
+        Err(last)
+    }
+
     /// Puts `heading` before what was said so far, which becomes its first cause.
     #[must_use]
     pub fn context(mut self, heading: impl Into<String>) -> Self {

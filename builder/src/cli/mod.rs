@@ -9,8 +9,17 @@
 //! only then are threads started (progress, signals, workers).
 
 pub mod build;
+pub mod history;
+mod human;
+pub mod images;
+pub mod inspect;
 pub mod output;
+pub mod ps;
+pub mod run;
+pub mod session;
 pub mod source;
+mod table;
+pub mod tag;
 pub mod value;
 
 use std::ffi::OsString;
@@ -59,6 +68,23 @@ enum Command {
     /// Say `docker buildx` and mean cooper
     #[command(subcommand, hide = true)]
     Buildx(Buildx),
+    /// Run a program in a container made from an image
+    #[command(disable_help_flag = true)]
+    Run(Box<run::RunArgs>),
+    /// List containers
+    Ps(ps::PsArgs),
+    /// Remove containers
+    Rm(ps::RmArgs),
+    /// List images
+    Images(images::ImagesArgs),
+    /// Show everything about images
+    Inspect(inspect::InspectArgs),
+    /// Show how an image came to be
+    History(history::HistoryArgs),
+    /// Give an image another name
+    Tag(tag::TagArgs),
+    /// Remove images
+    Rmi(tag::RmiArgs),
 }
 
 #[derive(Subcommand, Debug)]
@@ -128,7 +154,19 @@ fn dispatch(command: Command, settings: &Settings) -> Result<ExitCode, Report> {
             let _options = args.resolve(settings)?;
             Err(Report::new("the build pipeline is not connected yet").exit(Exit::Internal))
         }
+        Command::Run(args) => args.run(settings),
+        Command::Ps(args) => done(args.run(settings)),
+        Command::Rm(args) => done(args.run(settings)),
+        Command::Images(args) => done(args.run(settings)),
+        Command::Inspect(args) => done(args.run(settings)),
+        Command::History(args) => done(args.run(settings)),
+        Command::Tag(args) => done(args.run(settings)),
+        Command::Rmi(args) => done(args.run(settings)),
     }
+}
+
+fn done(result: Result<(), Report>) -> Result<ExitCode, Report> {
+    result.map(|()| ExitCode::SUCCESS)
 }
 
 /// Prints what is wrong with the arguments, or the help that they ask for.

@@ -1,0 +1,287 @@
+//! `cooper images`: what the store holds.
+
+use clap::{Args, ValueEnum};
+use cooper_cache::ImageRecord;
+use cooper_oci::Reference;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::session::Session;
+use super::table::Table;
+use super::{Settings, human};
+use crate::report::{Report, print_data};
+
+/// Options of `cooper images`.
+#[derive(Args, Clone, Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
+pub struct ImagesArgs {
+    /// Show only images of this name
+    #[arg(value_name = "NAME[:TAG]")]
+    pub name: Option<String>,
+
+    /// Show only IDs
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    /// Show the digests under which images were pulled
+    #[arg(long)]
+    pub digests: bool,
+
+    /// Do not shorten IDs
+    #[arg(long)]
+    pub no_trunc: bool,
+
+    /// Show every image; the store holds no hidden ones
+    #[arg(short, long, hide = true)]
+    pub all: bool,
+
+    /// How to show them
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+}
+
+/// How a list is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Columns under a header
+    #[default]
+    Table,
+    /// One JSON object a line
+    Json,
+}
+
+/// One line: an image under one of its names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Line {
+    id: String,
+    name: Option<Reference>,
+    digest: Option<String>,
+    created: Option<String>,
+    size: u64,
+}
+
+impl ImagesArgs {
+    /// Prints the images.
+    pub fn run(&self, settings: &Settings) -> Result<(), Report> {
+        let session = Session::open(settings)?;
+        let images = session
+            .store
+            .images()
+            .list()
+            .map_err(|error| Report::from_error(&error))?;
+        let lines = self.lines(images)?;
+        print_data(&self.render(&lines, Timestamp::now()))
+    }
+
+    /// Returns the lines to show: youngest first, one for each name.
+    fn lines(&self, images: Vec<(ImageRecord, Vec<Reference>)>) -> Result<Vec<Line>, Report> {
+        let wanted = match &self.name {
+            Some(name) => Some(
+                name.parse::<Reference>()
+                    .map_err(|error| Report::from_error(&error))?,
+            ),
+            None => None,
+        };
+        let mut lines = Vec::new();
+        for (record, names) in images {
+            let digest = record
+                .manifest
+                .as_ref()
+                .map(|manifest| manifest.digest.to_string());
+            let line = |name| Line {
+                id: record.id.to_string(),
+                name,
+                digest: digest.clone(),
+                created: record.created.clone(),
+                size: record.size,
+            };
+            if names.is_empty() && wanted.is_none() {
+                lines.push(line(None));
+            }
+            let shown = names
+                .into_iter()
+                .filter(|name| wanted.as_ref().is_none_or(|wanted| matches(wanted, name)));
+            lines.extend(shown.map(|name| line(Some(name))));
+        }
+        let time = |line: &Line| {
+            line.created
+                .as_deref()
+                .and_then(|at| at.parse::<Timestamp>().ok())
+        };
+        lines.sort_by(|a, b| time(b).cmp(&time(a)).then_with(|| a.name.cmp(&b.name)));
+        Ok(lines)
+    }
+
+    fn render(&self, lines: &[Line], now: Timestamp) -> String {
+        if self.quiet {
+            let mut ids: Vec<_> = lines.iter().map(|line| self.id(&line.id)).collect();
+            ids.dedup();
+            return ids.into_iter().map(|id| id + "\n").collect();
+        }
+        if self.format == Format::Json {
+            let text = |line: &Line| self.json(line, now).to_string() + "\n";
+            return lines.iter().map(text).collect();
+        }
+        let mut header = vec!["REPOSITORY", "TAG", "DIGEST", "IMAGE ID", "CREATED", "SIZE"];
+        header.retain(|column| self.digests || *column != "DIGEST");
+        let mut table = Table::new(header);
+        for line in lines {
+            let (repository, tag) = line.repository_and_tag();
+            let mut cells = vec![repository, tag];
+            cells.extend(
+                self.digests
+                    .then(|| line.digest.clone().unwrap_or_else(none)),
+            );
+            cells.push(self.id(&line.id));
+            cells.push(human::since(line.created.as_deref(), now));
+            cells.push(human::size(line.size));
+            table.row(cells);
+        }
+        table.render()
+    }
+
+    fn id(&self, id: &str) -> String {
+        if self.no_trunc {
+            id.to_owned()
+        } else {
+            short_id(id).to_owned()
+        }
+    }
+
+    fn json(&self, line: &Line, now: Timestamp) -> Value {
+        let (repository, tag) = line.repository_and_tag();
+        json!({
+            "Containers": "N/A",
+            "CreatedAt": human::date(line.created.as_deref()),
+            "CreatedSince": human::since(line.created.as_deref(), now),
+            "Digest": line.digest.clone().unwrap_or_else(none),
+            "ID": self.id(&line.id),
+            "Repository": repository,
+            "SharedSize": "N/A",
+            "Size": human::size(line.size),
+            "Tag": tag,
+            "UniqueSize": "N/A",
+        })
+    }
+}
+
+impl Line {
+    fn repository_and_tag(&self) -> (String, String) {
+        match &self.name {
+            Some(name) => (
+                name.familiar_name(),
+                name.tag().map_or_else(none, str::to_owned),
+            ),
+            None => (none(), none()),
+        }
+    }
+}
+
+fn none() -> String {
+    "<none>".to_owned()
+}
+
+/// Returns the 12 digits that stand for an image.
+pub fn short_id(id: &str) -> &str {
+    let hex = id.strip_prefix("sha256:").unwrap_or(id);
+    hex.get(..12).unwrap_or(hex)
+}
+
+fn matches(wanted: &Reference, name: &Reference) -> bool {
+    wanted.name() == name.name() && (wanted.tag().is_none() || wanted.tag() == name.tag())
+}
+
+#[cfg(test)]
+mod tests {
+    use cooper_oci::{Descriptor, Digest};
+
+    use super::*;
+
+    fn images() -> Vec<(ImageRecord, Vec<Reference>)> {
+        let record = |seed: &str, created: &str, size| ImageRecord {
+            id: Digest::sha256(seed),
+            layers: Vec::new(),
+            manifest: None,
+            created: Some(created.to_owned()),
+            size,
+        };
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| name.parse().expect("valid"))
+                .collect()
+        };
+        let mut pulled = record("b", "2024-04-01T00:00:00Z", 133_400_000);
+        pulled.manifest = Some(Descriptor::of(
+            cooper_oci::media_type::OCI_MANIFEST,
+            b"manifest",
+        ));
+        vec![
+            (
+                record("a", "2024-05-01T11:00:00Z", 4_261_000),
+                names(&["app:latest", "r.example/team/app:v1"]),
+            ),
+            (pulled, names(&["debian:bookworm"])),
+            (record("c", "2024-05-01T11:58:30Z", 0), names(&[])),
+        ]
+    }
+
+    fn render(args: &ImagesArgs) -> String {
+        let now = "2024-05-01T12:00:00Z".parse().expect("valid");
+        args.render(&args.lines(images()).expect("valid"), now)
+    }
+
+    #[test]
+    fn images_are_listed_youngest_first() {
+        insta::assert_snapshot!(render(&ImagesArgs::default()), @r"
+        REPOSITORY           TAG        IMAGE ID       CREATED              SIZE
+        <none>               <none>     2e7d2c03a950   About a minute ago   0B
+        app                  latest     ca978112ca1b   About an hour ago    4.26MB
+        r.example/team/app   v1         ca978112ca1b   About an hour ago    4.26MB
+        debian               bookworm   3e23e8160039   4 weeks ago          133MB
+        ");
+    }
+
+    #[test]
+    fn digests_ids_and_names_can_be_asked_for() {
+        let digests = ImagesArgs {
+            digests: true,
+            name: Some("debian".into()),
+            ..ImagesArgs::default()
+        };
+        insta::assert_snapshot!(render(&digests), @r"
+        REPOSITORY   TAG        DIGEST                                                                    IMAGE ID       CREATED       SIZE
+        debian       bookworm   sha256:05b3abf2579a5eb66403cd78be557fd860633a1fe2103c7642030defe32c657f   3e23e8160039   4 weeks ago   133MB
+        ");
+        let quiet = ImagesArgs {
+            quiet: true,
+            ..ImagesArgs::default()
+        };
+        insta::assert_snapshot!(render(&quiet), @r"
+        2e7d2c03a950
+        ca978112ca1b
+        3e23e8160039
+        ");
+        let other = ImagesArgs {
+            name: Some("app:v2".into()),
+            quiet: true,
+            ..ImagesArgs::default()
+        };
+        assert_eq!(render(&other), "");
+    }
+
+    #[test]
+    fn json_has_dockers_keys() {
+        let json = ImagesArgs {
+            format: Format::Json,
+            name: Some("debian".into()),
+            ..ImagesArgs::default()
+        };
+        insta::assert_snapshot!(render(&json), @r#"
+        {"Containers":"N/A","CreatedAt":"2024-04-01 00:00:00 +0000 UTC","CreatedSince":"4 weeks ago","Digest":"sha256:05b3abf2579a5eb66403cd78be557fd860633a1fe2103c7642030defe32c657f","ID":"3e23e8160039","Repository":"debian","SharedSize":"N/A","Size":"133MB","Tag":"bookworm","UniqueSize":"N/A"}
+        "#);
+    }
+}

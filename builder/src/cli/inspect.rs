@@ -1,0 +1,187 @@
+//! `cooper inspect`: everything about images, in docker's JSON shape.
+
+use clap::Args;
+use cooper_cache::ImageRecord;
+use cooper_oci::{ImageConfig, Reference};
+use serde_json::{Value, json};
+
+use super::Settings;
+use super::session::Session;
+use crate::report::{Report, print_data};
+
+/// Options of `cooper inspect`.
+#[derive(Args, Clone, Debug)]
+pub struct InspectArgs {
+    /// Images, by name or ID
+    #[arg(required = true, value_name = "IMAGE")]
+    pub names: Vec<String>,
+}
+
+impl InspectArgs {
+    /// Prints what is known of each; those that do not exist are reported after those that do.
+    pub fn run(&self, settings: &Settings) -> Result<(), Report> {
+        let session = Session::open(settings)?;
+        let (mut found, mut failures) = (Vec::new(), Vec::new());
+        for name in &self.names {
+            match inspect(&session, name) {
+                Ok(value) => found.push(value),
+                Err(report) => failures.push(report),
+            }
+        }
+        print_data(&pretty(&Value::Array(found)))?;
+        Report::of_all(failures)
+    }
+}
+
+fn inspect(session: &Session, name: &str) -> Result<Value, Report> {
+    let record = session.image(name)?;
+    let config = session.config(&record)?;
+    Ok(image(&record, &session.names(&record)?, &config))
+}
+
+/// Returns docker's description of an image.
+fn image(record: &ImageRecord, names: &[Reference], config: &ImageConfig) -> Value {
+    let document: Value = serde_json::from_slice(&config.to_json()).unwrap_or_default();
+    let part = |key: &str| document.get(key).cloned().unwrap_or_default();
+    let text = |key: &str| {
+        document
+            .get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let tags: Vec<_> = names.iter().map(Reference::familiar).collect();
+    let comment = config
+        .history
+        .last()
+        .and_then(|item| item.comment.clone())
+        .unwrap_or_default();
+    let mut value = json!({
+        "Id": record.id.to_string(),
+        "RepoTags": tags,
+        "RepoDigests": repo_digests(record, names),
+        "Comment": comment,
+        "Created": record.created,
+        "Author": text("author"),
+        "Config": part("config"),
+        "Architecture": text("architecture"),
+        "Os": text("os"),
+        "Size": record.size,
+        "RootFS": {
+            "Type": "layers",
+            "Layers": record.layers.iter().map(|layer| layer.diff_id.to_string()).collect::<Vec<_>>(),
+        },
+        "Layers": record.layers.iter().map(|layer| layer.layer.to_string()).collect::<Vec<_>>(),
+    });
+    if let Some(variant) = &config.variant {
+        value["Variant"] = variant.as_str().into();
+    }
+    if let Some(manifest) = &record.manifest {
+        value["Descriptor"] = serde_json::to_value(manifest).unwrap_or_default();
+    }
+    value
+}
+
+/// Returns under which digests the image can be pulled again.
+fn repo_digests(record: &ImageRecord, names: &[Reference]) -> Vec<String> {
+    let Some(manifest) = &record.manifest else {
+        return Vec::new();
+    };
+    let mut digests: Vec<_> = names
+        .iter()
+        .map(|name| format!("{}@{}", name.familiar_name(), manifest.digest))
+        .collect();
+    digests.sort();
+    digests.dedup();
+    digests
+}
+
+/// Returns `value` with the four-space indentation that docker prints.
+fn pretty(value: &Value) -> String {
+    let mut out = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
+    match serde::Serialize::serialize(value, &mut serializer) {
+        Ok(()) => String::from_utf8_lossy(&out).into_owned() + "\n",
+        Err(_) => format!("{value}\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cooper_cache::{ImageLayer, LayerId};
+    use cooper_oci::{Descriptor, DiffId, Digest, Platform, RuntimeConfig};
+
+    use super::*;
+
+    #[test]
+    fn an_image_is_described_in_dockers_shape() {
+        let mut config = ImageConfig::new(&Platform::new("linux", "amd64"));
+        config.config = RuntimeConfig {
+            env: vec!["PATH=/bin".into()],
+            cmd: Some(vec!["sh".into()]),
+            working_dir: "/".into(),
+            ..RuntimeConfig::default()
+        };
+        let diff_id = DiffId(Digest::sha256("layer"));
+        let layer: LayerId = diff_id.0.to_string().parse().expect("valid");
+        let record = ImageRecord {
+            id: Digest::sha256("config"),
+            layers: vec![ImageLayer {
+                diff_id,
+                layer,
+                blobs: Vec::new(),
+            }],
+            manifest: Some(Descriptor::of(
+                cooper_oci::media_type::OCI_MANIFEST,
+                b"manifest",
+            )),
+            created: Some("2024-05-01T10:00:00Z".into()),
+            size: 4_261_000,
+        };
+        let names = ["busybox:1", "busybox:latest"].map(|name| name.parse().expect("valid"));
+        insta::assert_snapshot!(pretty(&Value::Array(vec![image(&record, &names, &config)])), @r#"
+        [
+            {
+                "Id": "sha256:b79606fb3afea5bd1609ed40b622142f1c98125abcfe89a76a661b0e8e343910",
+                "RepoTags": [
+                    "busybox:1",
+                    "busybox:latest"
+                ],
+                "RepoDigests": [
+                    "busybox@sha256:05b3abf2579a5eb66403cd78be557fd860633a1fe2103c7642030defe32c657f"
+                ],
+                "Comment": "",
+                "Created": "2024-05-01T10:00:00Z",
+                "Author": "",
+                "Config": {
+                    "Env": [
+                        "PATH=/bin"
+                    ],
+                    "Cmd": [
+                        "sh"
+                    ],
+                    "WorkingDir": "/"
+                },
+                "Architecture": "amd64",
+                "Os": "linux",
+                "Size": 4261000,
+                "RootFS": {
+                    "Type": "layers",
+                    "Layers": [
+                        "sha256:dac1d7cfa95021764849fd102524e141488c5e3a90f861dbb5a12d9ac8584f85"
+                    ]
+                },
+                "Layers": [
+                    "sha256:dac1d7cfa95021764849fd102524e141488c5e3a90f861dbb5a12d9ac8584f85"
+                ],
+                "Descriptor": {
+                    "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                    "digest": "sha256:05b3abf2579a5eb66403cd78be557fd860633a1fe2103c7642030defe32c657f",
+                    "size": 8
+                }
+            }
+        ]
+        "#);
+    }
+}
