@@ -29,9 +29,9 @@ pub struct Diagnostic {
     /// The offending token.
     pub span: Span,
     /// Text under the caret; empty if the message says it all.
-    pub label: String,
+    pub label: Box<str>,
     /// What to do about it.
-    pub help: Option<String>,
+    pub help: Option<Box<str>>,
     /// Further facts.
     pub notes: Vec<String>,
 }
@@ -56,7 +56,7 @@ impl Diagnostic {
             code,
             message,
             span,
-            label: String::new(),
+            label: Box::default(),
             help: None,
             notes: Vec::new(),
         }
@@ -65,14 +65,14 @@ impl Diagnostic {
     /// Sets the text under the caret.
     #[must_use]
     pub fn with_label(mut self, label: impl Into<String>) -> Self {
-        self.label = label.into();
+        self.label = label.into().into();
         self
     }
 
     /// Sets the advice.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(help.into().into());
         self
     }
 
@@ -91,7 +91,7 @@ impl Diagnostic {
         candidates: impl IntoIterator<Item = &'a str>,
     ) -> Self {
         if let Some(best) = closest(written, candidates) {
-            self.help = Some(format!("did you mean `{best}`?"));
+            self.help = Some(format!("did you mean `{best}`?").into());
         }
         self
     }
@@ -105,6 +105,12 @@ impl fmt::Display for Diagnostic {
 }
 
 impl std::error::Error for Diagnostic {}
+
+impl From<Diagnostic> for Diagnostics {
+    fn from(diagnostic: Diagnostic) -> Self {
+        vec![diagnostic]
+    }
+}
 
 /// Returns the candidate most similar to `written`, ignoring case, if it is
 /// near enough to be a slip of the finger.

@@ -38,6 +38,9 @@ pub struct ImageRequest {
     pub platform: Platform,
     /// Where the image is asked for first.
     pub span: Span,
+    /// The stage whose name looks much like this one, for when there is no
+    /// such image.
+    pub suggestion: Option<String>,
 }
 
 /// What the plan needs to know of an image.

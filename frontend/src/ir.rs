@@ -34,7 +34,7 @@ pub enum BuildOp {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SourceOp {
     /// The layers of an image that has been resolved.
-    Image(ImageSource),
+    Image(Box<ImageSource>),
     /// An empty filesystem, for `--from=scratch`.
     Scratch,
     /// Files of a local directory.

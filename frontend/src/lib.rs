@@ -13,11 +13,14 @@
 pub mod dockerignore;
 mod error;
 pub mod image;
+pub mod instruction;
 pub mod ir;
 pub mod lower;
 pub mod plan;
 pub mod settings;
 mod source;
+
+mod stage;
 pub mod syntax;
 pub mod word;
 
@@ -25,4 +28,4 @@ pub use error::{Diagnostic, Diagnostics, Severity};
 pub use lower::{HistoryItem, Lowered, Step};
 pub use plan::Plan;
 pub use source::{LineColumn, SourceFile, Span, Spanned};
-pub use syntax::{Dockerfile, parse};
+pub use stage::{Dockerfile, Stage, parse};

@@ -108,6 +108,12 @@ fn write_platform(hasher: &mut StableHasher, platform: &Platform) {
     hasher.write(&platform.os_features);
 }
 
+fn write_owner(hasher: &mut StableHasher, mode: u32, uid: u32, gid: u32) {
+    hasher.write(&mode);
+    hasher.write(&uid);
+    hasher.write(&gid);
+}
+
 impl StableHash for DeviceRequest {
     fn stable_hash(&self, hasher: &mut StableHasher) {
         hasher.write(&self.name);
@@ -164,9 +170,7 @@ impl StableHash for MountOp {
                 hasher.write_variant("cache");
                 hasher.write(id);
                 hasher.write(sharing);
-                [mode, uid, gid]
-                    .into_iter()
-                    .for_each(|number| hasher.write(number));
+                write_owner(hasher, *mode, *uid, *gid);
                 hasher.write(input);
                 hasher.write(source);
                 hasher.write(readonly);
@@ -186,9 +190,7 @@ impl StableHash for MountOp {
                 hasher.write_variant("secret");
                 hasher.write(id);
                 hasher.write(env);
-                [mode, uid, gid]
-                    .into_iter()
-                    .for_each(|number| hasher.write(number));
+                write_owner(hasher, *mode, *uid, *gid);
             }
             MountKind::Ssh {
                 id,
@@ -199,9 +201,7 @@ impl StableHash for MountOp {
             } => {
                 hasher.write_variant("ssh");
                 hasher.write(id);
-                [mode, uid, gid]
-                    .into_iter()
-                    .for_each(|number| hasher.write(number));
+                write_owner(hasher, *mode, *uid, *gid);
             }
         }
     }

@@ -4,14 +4,29 @@
 //! become a graph of [`BuildOp`]s, the configuration of the target's image,
 //! and its history. Every reachable stage is lowered once, in file order.
 
+mod chmod;
+mod copy;
+mod format;
+mod graph;
+mod meta;
+mod ports;
+mod remote;
+mod run;
+mod stage;
+
 use std::collections::BTreeMap;
 
 use cooper_oci::ImageConfig;
 use cooper_solver::{Graph, VertexId};
 
-use crate::error::Diagnostic;
+use crate::error::{Diagnostic, Diagnostics};
+use crate::image::ResolvedImages;
 use crate::ir::BuildOp;
+use crate::plan::{Plan, Reach};
 use crate::source::Span;
+
+use graph::GraphBuilder;
+use stage::StageState;
 
 /// A build ready to be solved.
 #[derive(Clone, Debug)]
@@ -63,3 +78,81 @@ pub struct Step {
     /// Where it is written; for a trigger of a base image, its `FROM` line.
     pub span: Span,
 }
+
+/// Lowers all reachable stages.
+pub(crate) fn lower(plan: &Plan, images: &ResolvedImages) -> Result<Lowered, Diagnostics> {
+    let reach = Reach::find(plan, images);
+    let mut errors = reach.errors;
+    errors.extend(reach.missing.iter().map(|request| {
+        let message = format!("the image {} has not been resolved", request.name);
+        Diagnostic::error("unresolved-image", request.span, message)
+    }));
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let mut lowering = Lowering {
+        plan,
+        images,
+        graph: GraphBuilder::default(),
+        done: Vec::new(),
+        warnings: plan.dockerfile.warnings.clone(),
+        errors,
+    };
+    for (index, commands) in reach.stages.iter().enumerate() {
+        let state = commands
+            .as_ref()
+            .map(|commands| lowering.stage(index, commands));
+        lowering.done.push(state);
+    }
+    lowering.finish()
+}
+
+/// Lowering under way.
+struct Lowering<'a> {
+    plan: &'a Plan,
+    images: &'a ResolvedImages,
+    graph: GraphBuilder,
+    /// The finished stages; `None` for those that are not needed.
+    done: Vec<Option<StageState>>,
+    warnings: Diagnostics,
+    errors: Diagnostics,
+}
+
+impl Lowering<'_> {
+    fn finish(mut self) -> Result<Lowered, Diagnostics> {
+        if !self.errors.is_empty() {
+            return Err(self.errors);
+        }
+        let target = self.done.swap_remove(self.plan.target);
+        let state = target.expect("the target is always reachable");
+        let mut image = state.image;
+        let settings = &self.plan.settings;
+        image.config.labels.extend(settings.labels.iter().cloned());
+        if settings.platform_explicit {
+            let platform = &settings.platform;
+            let same = image.os == platform.os && image.architecture == platform.architecture;
+            image.os.clone_from(&platform.os);
+            image.architecture.clone_from(&platform.architecture);
+            if platform.variant.is_some() || !same {
+                image.variant.clone_from(&platform.variant);
+            }
+            if platform.os_version.is_some() || !same {
+                image.os_version.clone_from(&platform.os_version);
+            }
+        }
+        let normal = image.platform().normalized();
+        image.set_platform(&normal);
+        let (graph, steps) = self.graph.finish();
+        Ok(Lowered {
+            graph,
+            target: state.layers,
+            image,
+            history: state.history,
+            steps,
+            warnings: self.warnings,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

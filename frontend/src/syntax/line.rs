@@ -4,10 +4,11 @@
 //! comments inside it dropped. It remembers where each of its pieces came
 //! from, so that any byte of it maps back to the file.
 
+use crate::error::Diagnostic;
 use crate::source::{Span, Spanned};
 
 /// The longest physical line accepted, as in docker.
-pub(crate) const MAX_LINE: usize = 65_535;
+const MAX_LINE: usize = 65_535;
 
 /// Text put together from pieces of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,8 +77,14 @@ pub(crate) struct PhysicalLine<'a> {
 }
 
 impl PhysicalLine<'_> {
-    pub(crate) fn span(&self) -> Span {
-        Span::new(self.start, self.start + self.text.len())
+    /// Refuses lines that docker refuses.
+    pub(crate) fn check_length(&self) -> Option<Diagnostic> {
+        (self.text.len() > MAX_LINE).then(|| {
+            let start = Span::new(self.start, self.start);
+            let message = format!("dockerfile line greater than max allowed size of {MAX_LINE}");
+            Diagnostic::error("line-too-long", start, message)
+                .with_help("is this a Dockerfile? long data belongs into a file for COPY")
+        })
     }
 
     pub(crate) fn is_comment(&self) -> bool {
@@ -99,6 +106,11 @@ impl<'a> Lines<'a> {
             0
         };
         Self { text, at }
+    }
+
+    /// Returns where the next line starts.
+    pub(crate) fn offset(&self) -> usize {
+        self.at
     }
 }
 

@@ -542,7 +542,7 @@ impl Run<'_> {
             Some(rest) => (true, rest),
             None => (false, word.as_str()),
         };
-        let pattern = self.pattern(start, text)?;
+        let pattern = Self::pattern(start, text)?;
         let kept = match operator {
             '#' => pattern.trim_prefix(&value, longest),
             _ => pattern.trim_suffix(&value, longest),
@@ -574,9 +574,7 @@ impl Run<'_> {
                 String::new()
             });
         };
-        Ok(self
-            .pattern(start, &text)?
-            .replace(&value, &replacement, all))
+        Ok(Self::pattern(start, &text)?.replace(&value, &replacement, all))
     }
 
     fn raw_until(&mut self, stop: char, raw_escapes: bool) -> Result<String, WordError> {
@@ -586,7 +584,7 @@ impl Run<'_> {
         result.map(|(word, _)| word)
     }
 
-    fn pattern(&self, start: usize, text: &str) -> Result<Pattern, WordError> {
+    fn pattern(start: usize, text: &str) -> Result<Pattern, WordError> {
         Pattern::new(text).map_err(|escape| WordError {
             kind: WordErrorKind::InvalidPattern {
                 pattern: text.to_owned(),

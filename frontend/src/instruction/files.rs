@@ -1,0 +1,157 @@
+//! COPY and ADD.
+
+use crate::error::{Diagnostic, Diagnostics};
+use crate::source::Spanned;
+use crate::syntax::Statement;
+use crate::syntax::heredoc;
+
+use super::flags::{Flags, Takes};
+use super::json_strings;
+
+/// `COPY` or `ADD`; the fields of the other one are empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyFiles {
+    /// Paths, patterns and addresses, unexpanded.
+    pub sources: Vec<Spanned<String>>,
+    /// Files given in the Dockerfile.
+    pub inline: Vec<InlineSource>,
+    /// Destination, unexpanded.
+    pub dest: Spanned<String>,
+    /// `--from` (COPY).
+    pub from: Option<Spanned<String>>,
+    /// `--chown`.
+    pub chown: Option<Spanned<String>>,
+    /// `--chmod`.
+    pub chmod: Option<Spanned<String>>,
+    /// `--link`.
+    pub link: bool,
+    /// `--parents` (COPY).
+    pub parents: bool,
+    /// `--exclude`, any number.
+    pub exclude: Vec<Spanned<String>>,
+    /// `--checksum` (ADD).
+    pub checksum: Option<Spanned<String>>,
+    /// `--unpack` (ADD).
+    pub unpack: Option<bool>,
+    /// `--keep-git-dir` (ADD).
+    pub keep_git_dir: Option<bool>,
+}
+
+/// A heredoc as a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InlineSource {
+    /// The file's name.
+    pub name: String,
+    /// The content.
+    pub data: String,
+    /// Whether variables in it expand.
+    pub expand: bool,
+    /// Where the content stands.
+    pub span: crate::source::Span,
+}
+
+pub(super) fn parse_copy(statement: &Statement) -> Result<CopyFiles, Diagnostics> {
+    let flags = Flags::check(
+        statement,
+        &[
+            ("from", Takes::Text),
+            ("chown", Takes::Text),
+            ("chmod", Takes::Text),
+            ("link", Takes::Switch),
+            ("parents", Takes::Switch),
+            ("exclude", Takes::Many),
+        ],
+    )?;
+    parse(statement, &flags, "COPY")
+}
+
+pub(super) fn parse_add(statement: &Statement) -> Result<CopyFiles, Diagnostics> {
+    let flags = Flags::check(
+        statement,
+        &[
+            ("chown", Takes::Text),
+            ("chmod", Takes::Text),
+            ("link", Takes::Switch),
+            ("exclude", Takes::Many),
+            ("checksum", Takes::Text),
+            ("unpack", Takes::Switch),
+            ("keep-git-dir", Takes::Switch),
+        ],
+    )?;
+    parse(statement, &flags, "ADD")
+}
+
+fn parse(statement: &Statement, flags: &Flags<'_>, name: &str) -> Result<CopyFiles, Diagnostics> {
+    let whole = statement.rest_span();
+    let json = json_strings(statement, statement.rest()).map_err(|error| vec![error])?;
+    let is_json = json.is_some();
+    let mut words = match json {
+        Some(list) => list
+            .into_iter()
+            .map(|word| Spanned::new(word, whole))
+            .collect(),
+        None => statement.blank_separated(),
+    };
+    let dest = words.pop().filter(|_| !words.is_empty()).ok_or_else(|| {
+        let message = format!(
+            "{name} requires at least two arguments, but only one was provided. \
+             Destination could not be determined"
+        );
+        vec![Diagnostic::error("missing-argument", whole, message)]
+    })?;
+    if !is_json && heredoc::parse_mark(&dest).is_some() {
+        let message = format!("{name} cannot accept a heredoc as a destination");
+        return Err(vec![Diagnostic::error(
+            "heredoc-destination",
+            dest.span,
+            message,
+        )]);
+    }
+    let (inline, sources) = if is_json {
+        (Vec::new(), words)
+    } else {
+        split_inline(statement, words)
+    };
+    Ok(CopyFiles {
+        sources,
+        inline,
+        dest,
+        from: flags.text("from"),
+        chown: flags.text("chown"),
+        chmod: flags.text("chmod"),
+        link: flags.switch("link").unwrap_or(false),
+        parents: flags.switch("parents").unwrap_or(false),
+        exclude: flags.many("exclude"),
+        checksum: flags.text("checksum"),
+        unpack: flags.switch("unpack"),
+        keep_git_dir: flags.switch("keep-git-dir"),
+    })
+}
+
+/// Parts heredoc marks from paths.
+fn split_inline(
+    statement: &Statement,
+    words: Vec<Spanned<String>>,
+) -> (Vec<InlineSource>, Vec<Spanned<String>>) {
+    let mut inline = Vec::new();
+    let mut sources = Vec::new();
+    for word in words {
+        let Some(mark) = heredoc::parse_mark(&word) else {
+            sources.push(word);
+            continue;
+        };
+        let document = statement
+            .heredocs
+            .iter()
+            .rfind(|document| document.name == mark.name);
+        inline.push(InlineSource {
+            data: document
+                .map(crate::syntax::Heredoc::data)
+                .unwrap_or_default(),
+            span: document.map_or(word.span, |document| document.span),
+            name: mark.name,
+            expand: mark.expand,
+        });
+    }
+    (inline, sources)
+}

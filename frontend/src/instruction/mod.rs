@@ -1,0 +1,192 @@
+//! Statements to typed instructions, one file a family.
+//!
+//! Values are still as written: variables expand later, when the stage's
+//! environment is known. What can be checked without that is checked here.
+
+mod command;
+mod config;
+mod files;
+mod flags;
+mod from;
+mod health;
+mod mount;
+mod run;
+mod variables;
+
+pub use command::{CommandForm, CommandLine};
+pub use config::OnBuild;
+pub use files::{CopyFiles, InlineSource};
+pub use from::From;
+pub use health::{Health, HealthDurations, HealthTest, parse_duration};
+pub use mount::{Mount, MountType};
+pub use mount::{MountField, MountSpec};
+pub use run::Run;
+pub use variables::{ArgDefinition, Pair};
+
+use crate::error::{Diagnostic, Diagnostics};
+use crate::source::{Span, Spanned};
+use crate::syntax::Statement;
+
+/// One instruction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instruction {
+    /// What it says.
+    pub kind: Kind,
+    /// Its lines, without heredocs.
+    pub span: Span,
+    /// The joined line, trimmed, as it stands.
+    pub original: String,
+    /// Comment lines directly above.
+    pub comments: Vec<String>,
+}
+
+/// What an instruction says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    missing_docs,
+    reason = "the variants are the Dockerfile's instructions"
+)]
+pub enum Kind {
+    From(From),
+    Run(Box<Run>),
+    Copy(Box<CopyFiles>),
+    Add(Box<CopyFiles>),
+    Env(Vec<Pair>),
+    Label(Vec<Pair>),
+    Arg(Vec<ArgDefinition>),
+    Workdir(Spanned<String>),
+    User(Spanned<String>),
+    Expose(Vec<Spanned<String>>),
+    Volume(Vec<Spanned<String>>),
+    Cmd(CommandLine),
+    Entrypoint(CommandLine),
+    Shell(Vec<String>),
+    StopSignal(Spanned<String>),
+    Healthcheck(Health),
+    OnBuild(OnBuild),
+    Maintainer(String),
+}
+
+impl Kind {
+    /// Returns the instruction's name in upper case.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::From(_) => "FROM",
+            Self::Run(_) => "RUN",
+            Self::Copy(_) => "COPY",
+            Self::Add(_) => "ADD",
+            Self::Env(_) => "ENV",
+            Self::Label(_) => "LABEL",
+            Self::Arg(_) => "ARG",
+            Self::Workdir(_) => "WORKDIR",
+            Self::User(_) => "USER",
+            Self::Expose(_) => "EXPOSE",
+            Self::Volume(_) => "VOLUME",
+            Self::Cmd(_) => "CMD",
+            Self::Entrypoint(_) => "ENTRYPOINT",
+            Self::Shell(_) => "SHELL",
+            Self::StopSignal(_) => "STOPSIGNAL",
+            Self::Healthcheck(_) => "HEALTHCHECK",
+            Self::OnBuild(_) => "ONBUILD",
+            Self::Maintainer(_) => "MAINTAINER",
+        }
+    }
+}
+
+/// The names of all instructions.
+pub const NAMES: [&str; 18] = [
+    "FROM",
+    "RUN",
+    "COPY",
+    "ADD",
+    "ENV",
+    "LABEL",
+    "ARG",
+    "WORKDIR",
+    "USER",
+    "EXPOSE",
+    "VOLUME",
+    "CMD",
+    "ENTRYPOINT",
+    "SHELL",
+    "STOPSIGNAL",
+    "HEALTHCHECK",
+    "ONBUILD",
+    "MAINTAINER",
+];
+
+/// Parses one statement; on failure the list holds every independent error.
+pub fn parse_instruction(statement: &Statement, escape: char) -> Result<Instruction, Diagnostics> {
+    let kind = parse_kind(statement, escape)?;
+    Ok(Instruction {
+        kind,
+        span: statement.span,
+        original: statement.line.text.trim().to_owned(),
+        comments: statement.comments.clone(),
+    })
+}
+
+fn parse_kind(statement: &Statement, escape: char) -> Result<Kind, Diagnostics> {
+    let keyword = statement.keyword.to_ascii_uppercase();
+    match keyword.as_str() {
+        "FROM" => from::parse(statement).map(Kind::From),
+        "RUN" => run::parse(statement).map(|run| Kind::Run(Box::new(run))),
+        "COPY" => files::parse_copy(statement).map(|copy| Kind::Copy(Box::new(copy))),
+        "ADD" => files::parse_add(statement).map(|add| Kind::Add(Box::new(add))),
+        "ENV" => variables::parse_pairs(statement, "ENV", escape).map(Kind::Env),
+        "LABEL" => variables::parse_pairs(statement, "LABEL", escape).map(Kind::Label),
+        "ARG" => variables::parse_arg(statement, escape).map(Kind::Arg),
+        "WORKDIR" => config::parse_single(statement, "WORKDIR").map(Kind::Workdir),
+        "USER" => config::parse_single(statement, "USER").map(Kind::User),
+        "EXPOSE" => config::parse_expose(statement).map(Kind::Expose),
+        "VOLUME" => config::parse_volume(statement).map(Kind::Volume),
+        "CMD" => command::parse(statement).map(Kind::Cmd),
+        "ENTRYPOINT" => command::parse(statement).map(Kind::Entrypoint),
+        "SHELL" => command::parse_shell(statement).map(Kind::Shell),
+        "STOPSIGNAL" => config::parse_single(statement, "STOPSIGNAL").map(Kind::StopSignal),
+        "HEALTHCHECK" => health::parse(statement).map(Kind::Healthcheck),
+        "ONBUILD" => config::parse_onbuild(statement).map(Kind::OnBuild),
+        "MAINTAINER" => config::parse_single(statement, "MAINTAINER")
+            .map(|maintainer| Kind::Maintainer(maintainer.value)),
+        _ => Err(vec![unknown(&statement.keyword)]),
+    }
+}
+
+fn unknown(keyword: &Spanned<String>) -> Diagnostic {
+    let shown: String = keyword.chars().take(40).collect();
+    let message = format!("unknown instruction: {shown}");
+    Diagnostic::error("unknown-instruction", keyword.span, message).with_suggestion(keyword, NAMES)
+}
+
+/// Parses the elements of a JSON array of strings.
+///
+/// `None` means that the text is no JSON array, and is to be read in another
+/// form.
+fn json_strings(statement: &Statement, text: &str) -> Result<Option<Vec<String>>, Diagnostic> {
+    if !text.starts_with('[') {
+        return Ok(None);
+    }
+    let Ok(values) = serde_json::from_str::<Vec<serde_json::Value>>(text) else {
+        return Ok(None);
+    };
+    let strings: Option<Vec<_>> = values
+        .into_iter()
+        .map(|value| value.as_str().map(str::to_owned))
+        .collect();
+    strings.map(Some).ok_or_else(|| {
+        Diagnostic::error(
+            "json-not-strings",
+            statement.line.span_of(text),
+            "when using JSON array syntax, arrays must be comprised of strings only",
+        )
+        .with_help("put each element in double quotes")
+    })
+}
+
+fn at_least_one(statement: &Statement, name: &str) -> Diagnostic {
+    let message = format!("{name} requires at least one argument");
+    Diagnostic::error("missing-argument", statement.keyword.span, message)
+}
+
+#[cfg(test)]
+mod tests;

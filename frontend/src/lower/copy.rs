@@ -1,0 +1,479 @@
+//! COPY and ADD.
+
+use cooper_oci::Digest;
+use cooper_solver::VertexId;
+
+use crate::dockerignore::{DockerIgnore, clean};
+use crate::error::{Diagnostic, Diagnostics};
+use crate::instruction::{CopyFiles, InlineSource};
+use crate::ir::{
+    BuildOp, CopyAction, CopySource, FileAction, FileOp, GitSource, HttpSource, InlineAction,
+    SourceOp, Unpack,
+};
+use crate::plan::{From, word_error};
+use crate::source::{Span, Spanned};
+use crate::word::Lexer;
+
+use super::chmod;
+use super::remote::{self, Remote};
+use super::stage::StageLowering;
+
+/// A COPY or ADD with its variables expanded.
+struct Expanded {
+    sources: Vec<Spanned<String>>,
+    dest: String,
+    /// The destination as written after expansion.
+    dest_written: String,
+    chown: Option<String>,
+    chmod: Option<String>,
+    exclude: Vec<String>,
+    checksum: Option<Spanned<String>>,
+    inline: Vec<(String, String)>,
+}
+
+/// Actions under way, with the inputs they read.
+struct Actions {
+    inputs: Vec<VertexId>,
+    base: bool,
+    actions: Vec<FileAction>,
+}
+
+impl Actions {
+    fn input(&mut self, vertex: VertexId) -> usize {
+        let skipped = usize::from(self.base);
+        let known = self
+            .inputs
+            .iter()
+            .skip(skipped)
+            .position(|input| *input == vertex);
+        known.map_or_else(
+            || {
+                self.inputs.push(vertex);
+                self.inputs.len() - 1
+            },
+            |at| at + skipped,
+        )
+    }
+
+    /// Appends a copy; one more source of the same input joins the last
+    /// action.
+    fn copy(&mut self, action: CopyAction) {
+        if let Some(FileAction::Copy(last)) = self.actions.last_mut()
+            && last.input == action.input
+            && last.local_rules == action.local_rules
+            && last.unpack == action.unpack
+        {
+            last.sources.extend(action.sources);
+        } else {
+            self.actions.push(FileAction::Copy(Box::new(action)));
+        }
+    }
+}
+
+impl StageLowering<'_, '_> {
+    pub(super) fn copy(
+        &mut self,
+        copy: &CopyFiles,
+        from: Option<&From>,
+        is_add: bool,
+        original: &str,
+        span: Span,
+    ) -> Result<(), Diagnostics> {
+        let expanded = self.expand_copy(copy)?;
+        let link = copy.link && expanded.chmod.is_none();
+        self.check_copy(copy, &expanded, link, is_add)?;
+        let base = self.state.layers.filter(|_| !link);
+        let mut actions = Actions {
+            inputs: base.into_iter().collect(),
+            base: base.is_some(),
+            actions: Vec::new(),
+        };
+        let mut errors = Vec::new();
+        for source in &expanded.sources {
+            let added = self.add_source(copy, &expanded, source, from, is_add, &mut actions);
+            errors.extend(added.err());
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        for (name, data) in &expanded.inline {
+            actions.actions.push(FileAction::Inline(InlineAction {
+                name: name.clone(),
+                data: data.clone().into_bytes(),
+                dest: expanded.dest.clone(),
+                chown: expanded.chown.clone(),
+                chmod: expanded.chmod.clone(),
+            }));
+        }
+        let vertex = self.push_copy(actions, link, original, span);
+        self.commit(history(copy, &expanded, is_add), Some(vertex));
+        Ok(())
+    }
+
+    /// Adds the vertices; with `--link` the files are a layer of their own that
+    /// is stacked on what was there.
+    fn push_copy(&mut self, actions: Actions, link: bool, original: &str, span: Span) -> VertexId {
+        let step = self.next_step(self.shown(original), span);
+        let op = BuildOp::File(FileOp {
+            base: actions.base,
+            actions: actions.actions,
+        });
+        let below = self.state.layers.filter(|_| link);
+        let vertex = self.push_layer(op, &actions.inputs, step.clone());
+        match below {
+            Some(below) => {
+                let display = step.display.replacen("] ", "] LINK ", 1);
+                let step = super::Step { display, ..step };
+                self.push_layer(BuildOp::Merge, &[below, vertex], step)
+            }
+            None => vertex,
+        }
+    }
+
+    fn expand_copy(&self, copy: &CopyFiles) -> Result<Expanded, Diagnostics> {
+        let values = self.expand_all(&copy.sources)?;
+        let sources = values
+            .into_iter()
+            .zip(&copy.sources)
+            .map(|(value, word)| Spanned::new(value, word.span))
+            .collect();
+        let dest_written = self.expand(&copy.dest)?;
+        let mut inline = Vec::new();
+        for source in &copy.inline {
+            inline.push((source.name.clone(), self.inline_data(source)?));
+        }
+        let checksum = self.expand_option(copy.checksum.as_ref())?;
+        Ok(Expanded {
+            sources,
+            dest: self.destination(&dest_written),
+            dest_written,
+            chown: self.expand_option(copy.chown.as_ref())?,
+            chmod: self.expand_option(copy.chmod.as_ref())?,
+            exclude: self.expand_all(&copy.exclude)?,
+            checksum: checksum
+                .zip(copy.checksum.as_ref())
+                .map(|(value, word)| Spanned::new(value, word.span)),
+            inline,
+        })
+    }
+
+    fn inline_data(&self, source: &InlineSource) -> Result<String, Diagnostic> {
+        if !source.expand {
+            return Ok(source.data.clone());
+        }
+        let expanded = Lexer::new('\\')
+            .ignore_quotes()
+            .expand(&source.data, &self.state.env);
+        expanded.map(|value| value.word).map_err(|error| {
+            let word = Spanned::new(source.data.clone(), source.span);
+            word_error(&word, &error)
+        })
+    }
+
+    /// Makes a destination absolute; what says "directory" ends in a slash.
+    fn destination(&self, written: &str) -> String {
+        let directory = matches!(written, "" | "." | "..")
+            || written.ends_with('/')
+            || written.ends_with("/.")
+            || written.ends_with("/..");
+        let path = if written.starts_with('/') {
+            clean(written)
+        } else {
+            clean(&format!("{}/{written}", self.workdir_or_root()))
+        };
+        if directory && !path.ends_with('/') {
+            format!("{path}/")
+        } else {
+            path
+        }
+    }
+
+    fn check_copy(
+        &self,
+        copy: &CopyFiles,
+        expanded: &Expanded,
+        link: bool,
+        is_add: bool,
+    ) -> Result<(), Diagnostics> {
+        let mut errors = Vec::new();
+        let span_of =
+            |word: Option<&Spanned<String>>| word.map(|word| word.span).unwrap_or_default();
+        if let Some(Err(message)) = expanded.chmod.as_deref().map(chmod::check) {
+            errors.push(
+                Diagnostic::error("invalid-chmod", span_of(copy.chmod.as_ref()), message)
+                    .with_help(
+                        "write an octal mode such as 0755, or a symbolic one such as u=rwX,go=rX",
+                    ),
+            );
+        }
+        let no_users = link || self.state.layers.is_none();
+        if let Some(chown) = expanded
+            .chown
+            .as_deref()
+            .filter(|chown| no_users && names_user(chown))
+        {
+            let place = if link {
+                "with --link"
+            } else {
+                "in an empty image"
+            };
+            let message =
+                format!("--chown={chown} names a user or group, which nothing defines {place}");
+            errors.push(
+                Diagnostic::error("chown-by-name", span_of(copy.chown.as_ref()), message)
+                    .with_help("use numbers, such as --chown=1000:1000"),
+            );
+        }
+        for (pattern, word) in expanded.exclude.iter().zip(&copy.exclude) {
+            if DockerIgnore::from_patterns([pattern.as_str()]).is_err() {
+                let message = format!("syntax error in pattern {pattern:?}");
+                errors.push(Diagnostic::error("invalid-pattern", word.span, message));
+            }
+        }
+        if is_add && let Some(checksum) = &expanded.checksum {
+            errors.extend(check_checksum(checksum, &expanded.sources));
+        }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
+    }
+
+    fn add_source(
+        &mut self,
+        copy: &CopyFiles,
+        expanded: &Expanded,
+        source: &Spanned<String>,
+        from: Option<&From>,
+        is_add: bool,
+        actions: &mut Actions,
+    ) -> Result<(), Diagnostic> {
+        let error = |message: String| Diagnostic::error("invalid-source", source.span, message);
+        let template = |input, sources, unpack, local_rules| CopyAction {
+            input,
+            sources,
+            dest: expanded.dest.clone(),
+            chown: expanded.chown.clone(),
+            chmod: expanded.chmod.clone(),
+            exclude: expanded.exclude.clone(),
+            unpack,
+            local_rules,
+        };
+        let remote = if from.is_some() {
+            Remote::No
+        } else {
+            remote::classify(source).map_err(error)?
+        };
+        match remote {
+            Remote::Http | Remote::Git(_) if !is_add => {
+                let what = if remote == Remote::Http {
+                    "URL"
+                } else {
+                    "git ref"
+                };
+                Err(error(format!("source can't be a {what} for COPY")).with_help("use ADD"))
+            }
+            Remote::Http => {
+                let (vertex, name) = self.http(source, expanded.checksum.as_ref())?;
+                let input = actions.input(vertex);
+                let unpack = if copy.unpack == Some(true) {
+                    Unpack::IfArchive
+                } else {
+                    Unpack::Never
+                };
+                let file = whole(&format!("/{name}"), source);
+                actions.copy(template(input, vec![file], unpack, false));
+                Ok(())
+            }
+            Remote::Git(git) => {
+                let vertex = self.git(git, copy, expanded, source)?;
+                let input = actions.input(vertex);
+                actions.copy(template(
+                    input,
+                    vec![whole("/", source)],
+                    Unpack::Never,
+                    true,
+                ));
+                Ok(())
+            }
+            Remote::No => {
+                let (entry, read) = local_source(source, copy.parents);
+                let vertex = match from {
+                    Some(from) => self.source(from, &read, source.span)?,
+                    None => self.lowering.graph.local("context", &read),
+                };
+                let input = actions.input(vertex);
+                let archives = copy.unpack.unwrap_or(is_add);
+                let unpack = if archives {
+                    Unpack::IfArchive
+                } else {
+                    Unpack::Never
+                };
+                actions.copy(template(input, vec![entry], unpack, true));
+                Ok(())
+            }
+        }
+    }
+
+    fn http(
+        &mut self,
+        url: &Spanned<String>,
+        checksum: Option<&Spanned<String>>,
+    ) -> Result<(VertexId, String), Diagnostic> {
+        let checksum = checksum
+            .map(|checksum| {
+                checksum.parse::<Digest>().map_err(|source| {
+                    let message = format!("invalid checksum {:?}: {source}", checksum.value);
+                    Diagnostic::error("invalid-checksum", checksum.span, message)
+                })
+            })
+            .transpose()?;
+        let filename = remote::file_name(url);
+        let http = HttpSource {
+            url: url.value.clone(),
+            filename: filename.clone(),
+            checksum,
+        };
+        let op = BuildOp::Source(SourceOp::Http(http));
+        let name = format!("ADD {}", url.value);
+        Ok((
+            self.lowering.graph.add(op, &[], &name, self.ignore_cache),
+            filename,
+        ))
+    }
+
+    fn git(
+        &mut self,
+        mut git: GitSource,
+        copy: &CopyFiles,
+        expanded: &Expanded,
+        source: &Spanned<String>,
+    ) -> Result<VertexId, Diagnostic> {
+        git.keep_git_dir |= copy.keep_git_dir == Some(true);
+        if let Some(checksum) = &expanded.checksum {
+            if git
+                .checksum
+                .as_ref()
+                .is_some_and(|known| *known != checksum.value)
+            {
+                let known = git.checksum.unwrap_or_default();
+                let message = format!("checksum mismatch {:?} != {known:?}", checksum.value);
+                return Err(Diagnostic::error(
+                    "invalid-checksum",
+                    checksum.span,
+                    message,
+                ));
+            }
+            git.checksum = Some(checksum.value.clone());
+        }
+        let op = BuildOp::Source(SourceOp::Git(git));
+        let name = format!("ADD {}", source.value);
+        Ok(self.lowering.graph.add(op, &[], &name, self.ignore_cache))
+    }
+}
+
+fn whole(path: &str, written: &str) -> CopySource {
+    CopySource {
+        path: path.to_owned(),
+        written: written.to_owned(),
+        parents: None,
+        required: true,
+    }
+}
+
+/// Returns a source of files, and the path in the context that it reads.
+fn local_source(written: &str, parents: bool) -> (CopySource, String) {
+    let rooted = |path: &str| clean(&format!("/{path}"));
+    if !parents {
+        let path = rooted(written);
+        let required = !has_wildcards(&path);
+        let source = CopySource {
+            path: path.clone(),
+            written: written.to_owned(),
+            parents: None,
+            required,
+        };
+        return (source, path);
+    }
+    let (pivot, pattern) = written.split_once("/./").unwrap_or(("/", written));
+    let (path, pattern) = (rooted(pivot), rooted(pattern));
+    let below = pattern.trim_start_matches('/').to_owned();
+    let required = !has_wildcards(&path) && !has_wildcards(&below);
+    let read = rooted(&format!("{path}/{}", before_deep_wildcard(&below)));
+    let source = CopySource {
+        path,
+        written: written.to_owned(),
+        parents: Some(below),
+        required,
+    };
+    (source, read)
+}
+
+/// Cuts a pattern before the first `**`, which reads any depth.
+fn before_deep_wildcard(pattern: &str) -> String {
+    let parts = pattern.split('/').take_while(|part| !part.contains("**"));
+    parts.collect::<Vec<_>>().join("/")
+}
+
+/// Whether a path has a wildcard that is not escaped.
+fn has_wildcards(path: &str) -> bool {
+    let mut chars = path.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '*' | '?' | '[' => return true,
+            '\\' => {
+                chars.next();
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Whether an owner is a name rather than numbers.
+fn names_user(chown: &str) -> bool {
+    chown
+        .split(':')
+        .any(|part| !part.is_empty() && part.parse::<u32>().is_err())
+}
+
+fn check_checksum(checksum: &Spanned<String>, sources: &[Spanned<String>]) -> Option<Diagnostic> {
+    let message = match sources {
+        [source] => match remote::classify(source) {
+            Ok(Remote::No) => "checksum requires HTTP(S) or Git sources",
+            _ => return None,
+        },
+        _ => "checksum can't be specified for multiple sources",
+    };
+    Some(Diagnostic::error(
+        "invalid-checksum",
+        checksum.span,
+        message,
+    ))
+}
+
+/// Returns the history line.
+fn history(copy: &CopyFiles, expanded: &Expanded, is_add: bool) -> String {
+    let mut words = vec![if is_add { "ADD" } else { "COPY" }.to_owned()];
+    if copy.parents {
+        words.push("--parents".to_owned());
+    }
+    words.extend(
+        expanded
+            .chown
+            .iter()
+            .map(|chown| format!("--chown={chown}")),
+    );
+    words.extend(
+        expanded
+            .chmod
+            .iter()
+            .map(|chmod| format!("--chmod={chmod}")),
+    );
+    words.extend(expanded.sources.iter().map(|source| source.value.clone()));
+    words.extend(expanded.inline.iter().map(|(name, _)| format!("<<{name}")));
+    words.push(expanded.dest_written.clone());
+    words.push("# buildkit".to_owned());
+    words.join(" ")
+}

@@ -1,0 +1,329 @@
+use super::*;
+
+#[test]
+fn forms_of_run_become_arguments_and_history() {
+    let sh = |line: &str| vec!["/bin/sh".to_owned(), "-c".to_owned(), line.to_owned()];
+    let table: &[(&str, Vec<String>, &str)] = &[
+        (
+            "RUN echo  a",
+            sh("echo  a"),
+            "RUN /bin/sh -c echo  a # buildkit",
+        ),
+        (
+            "RUN [\"a\", \"b c\"]",
+            vec!["a".into(), "b c".into()],
+            "RUN a b c # buildkit",
+        ),
+        ("RUN", sh(""), "RUN /bin/sh -c  # buildkit"),
+        ("RUN ['a']", sh("['a']"), "RUN /bin/sh -c ['a'] # buildkit"),
+        (
+            "RUN a \\\n  b",
+            sh("a   b"),
+            "RUN /bin/sh -c a   b # buildkit",
+        ),
+        (
+            "SHELL [\"/bin/bash\", \"-ec\"]\nRUN a",
+            vec!["/bin/bash".into(), "-ec".into(), "a".into()],
+            "RUN /bin/bash -ec a # buildkit",
+        ),
+        (
+            "RUN <<EOF\na $x\nb\nEOF",
+            sh("a $x\nb\n"),
+            "RUN /bin/sh -c a $x\nb\n # buildkit",
+        ),
+        (
+            "RUN <<-EOF\n\ta\nEOF",
+            sh("a\n"),
+            "RUN /bin/sh -c a\n # buildkit",
+        ),
+        (
+            "RUN <<EOF cat\na\nEOF",
+            sh("<<EOF cat\na\nEOF"),
+            "RUN /bin/sh -c <<EOF cat\na\nEOF # buildkit",
+        ),
+        (
+            "RUN cat <<A <<'B'\n1\nA\n2\nB",
+            sh("cat <<A <<'B'\n1\nA\n2\nB"),
+            "RUN /bin/sh -c cat <<A <<'B'\n1\nA\n2\nB # buildkit",
+        ),
+        (
+            "RUN <<EOF\n#!/usr/bin/env python\nx\nEOF",
+            sh("/dev/pipes/EOF"),
+            "RUN /bin/sh -c /dev/pipes/EOF # buildkit",
+        ),
+    ];
+    for (fragment, args, created_by) in table {
+        let lowered = below_base(fragment);
+        assert_eq!(exec(&lowered).args, *args, "{fragment}");
+        assert_eq!(
+            lowered.history.last().unwrap().created_by,
+            *created_by,
+            "{fragment}"
+        );
+        assert_eq!(lowered.history.last().unwrap().layer, lowered.target);
+    }
+}
+
+#[test]
+fn a_shebang_heredoc_is_a_file() {
+    let lowered = below_base("RUN <<-EOF\n\t#!/bin/python\n\tx\nEOF");
+    let scripts = &exec(&lowered).scripts;
+    assert_eq!(scripts.len(), 1);
+    assert_eq!(scripts[0].path, "/dev/pipes/EOF");
+    assert_eq!(scripts[0].data, b"#!/bin/python\nx\n");
+    let step = lowered.steps.values().last().unwrap();
+    assert_eq!(step.display, "[2/2] RUN <<-EOF (#!/bin/python...)");
+}
+
+#[test]
+fn environment_keeps_the_order_of_setting() {
+    let lowered = below_base("ENV a=1 b=2\nARG c=3\nENV a=4\nRUN x");
+    let env: Vec<_> = exec(&lowered)
+        .env
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    assert_eq!(env, ["PATH=/bin", "b=2", "c=3", "a=4"]);
+    assert_eq!(lowered.image.config.env, ["PATH=/bin", "a=4", "b=2"]);
+}
+
+#[test]
+fn settings_reach_the_step() {
+    let lowered =
+        Case::new("FROM base\nUSER u:g\nWORKDIR /w\nRUN --network=none --security=insecure x")
+            .with(|settings| {
+                settings.allow_insecure = true;
+                settings.add_hosts = vec![("h".into(), "1.2.3.4".into())];
+                settings.shm_size = Some(1);
+            })
+            .arg("http_proxy", "p")
+            .arg("BUILDKIT_SANDBOX_HOSTNAME", "box")
+            .lower();
+    let exec = exec(&lowered);
+    assert_eq!(
+        (
+            exec.user.as_str(),
+            exec.cwd.as_str(),
+            exec.hostname.as_str()
+        ),
+        ("u:g", "/w", "box")
+    );
+    assert_eq!(exec.network, crate::ir::NetworkMode::None);
+    assert_eq!(exec.security, crate::ir::SecurityMode::Insecure);
+    let proxy = ["HTTP_PROXY", "http_proxy"].map(|name| (name.to_owned(), "p".to_owned()));
+    assert_eq!(exec.unkeyed.proxy_env, proxy);
+    assert_eq!(exec.unkeyed.shm_size, Some(1));
+    assert!(!exec.env.iter().any(|(name, _)| name == "http_proxy"));
+}
+
+#[test]
+fn mounts_have_dockers_defaults() {
+    let table: &[(&str, &str)] = &[
+        ("type=bind,target=/a", "bind 1:/ on /a"),
+        ("target=/a,source=b/../c", "bind 1:/c on /a"),
+        ("type=bind,dst=a,src=/b,rw", "bind 1:/b on /w/a rw"),
+        (
+            "type=bind,destination=/a,readonly=false",
+            "bind 1:/ on /a rw",
+        ),
+        ("type=bind,from=img,target=/a", "bind 1:/ on /a"),
+        ("type=bind,from=scratch,target=/a", "bind 1:/ on /a"),
+        ("type=cache,target=/a/", "cache /a Shared 755 0:0 on /a"),
+        (
+            "type=cache,target=/a,id=x,sharing=locked,mode=0700,uid=1,gid=2",
+            "cache x Locked 700 1:2 on /a",
+        ),
+        (
+            "type=cache,target=/a,ro,sharing=private",
+            "cache /a Private 755 0:0 on /a ro",
+        ),
+        (
+            "type=cache,target=/a,from=img,source=/s",
+            "cache /a Shared 755 0:0 from 1:/s on /a",
+        ),
+        ("type=cache,target=/$v", "cache /val Shared 755 0:0 on /val"),
+        ("type=tmpfs,target=/a", "tmpfs None on /a"),
+        ("type=tmpfs,target=/a,size=1m", "tmpfs Some(1048576) on /a"),
+        ("type=secret,id=s", "secret s 400 0:0 on /run/secrets/s"),
+        (
+            "type=secret,id=s,target=/t,required,mode=0440,uid=5,gid=6",
+            "secret s required 440 5:6 on /t",
+        ),
+        (
+            "type=secret,target=/etc/tok",
+            "secret tok 400 0:0 on /etc/tok",
+        ),
+        (
+            "type=secret,id=s,env=TOKEN",
+            "secret s env TOKEN 400 0:0 on ",
+        ),
+        (
+            "type=secret,id=s,env=TOKEN,target=t",
+            "secret s env TOKEN 400 0:0 on /w/t",
+        ),
+        (
+            "type=ssh",
+            "ssh default 600 0:0 on /run/buildkit/ssh_agent.0",
+        ),
+        (
+            "type=ssh,id=x,required=true,target=/s",
+            "ssh x required 600 0:0 on /s",
+        ),
+    ];
+    for (mount, want) in table {
+        let lowered = below_base(&format!("WORKDIR /w\nENV v=val\nRUN --mount={mount} x"));
+        let mounts = &exec(&lowered).mounts;
+        assert_eq!(
+            show_mount(&mounts[0].kind, &mounts[0].target),
+            *want,
+            "{mount}"
+        );
+    }
+}
+
+#[test]
+fn mounts_that_make_no_sense_are_errors() {
+    let table: &[(&str, &str)] = &[
+        (
+            "type=bind",
+            "invalid-mount@type=bind: a bind mount needs a target",
+        ),
+        (
+            "type=cahce,target=/a",
+            "invalid-mount@type=cahce: unsupported mount type \"cahce\" (did you mean `cache`?)",
+        ),
+        (
+            "target=/a,form=x",
+            "invalid-mount@form=x: unexpected key 'form' in 'form=x' (did you mean `from`?)",
+        ),
+        (
+            "target=/a,nonsense",
+            "invalid-mount@nonsense: invalid field 'nonsense' must be a key=value pair",
+        ),
+        (
+            "target=/",
+            "invalid-mount@target=/: invalid mount target \"/\"",
+        ),
+        (
+            "target=/a,mode=1",
+            "invalid-mount@target=/a,mode=1: mode not allowed for \"bind\" type mounts",
+        ),
+        (
+            "target=/a,required",
+            "invalid-mount@required: unexpected key 'required' for mount type 'bind' (only after type=secret or type=ssh)",
+        ),
+        (
+            "target=/a,size=1",
+            "invalid-mount@size=1: unexpected key 'size' for mount type 'bind' (only after type=tmpfs)",
+        ),
+        (
+            "target=/a,rw=maybe",
+            "invalid-mount@rw=maybe: invalid value for rw: maybe",
+        ),
+        (
+            "type=cache,target=/a,mode=9",
+            "invalid-mount@mode=9: invalid value 9 for mode",
+        ),
+        (
+            "type=cache,target=/a,sharing=x",
+            "invalid-mount@sharing=x: unsupported sharing value \"x\" (use shared, private or locked)",
+        ),
+        (
+            "type=secret",
+            "invalid-mount@type=secret: invalid secret mount. one of source, target required",
+        ),
+        (
+            "type=secret,id=a,src=b",
+            "invalid-mount@type=secret,id=a,src=b: both source and id can't be set",
+        ),
+        (
+            "type=secret,id=a,from=b",
+            "invalid-mount@type=secret,id=a,from=b: secret mount should not have a from",
+        ),
+        (
+            "type=ssh,sharing=shared",
+            "invalid-mount@type=ssh,sharing=shared: invalid cache sharing set for ssh mount",
+        ),
+        (
+            "type=bind,target=/a,env=X",
+            "invalid-mount@type=bind,target=/a,env=X: env not allowed for \"bind\" type mounts",
+        ),
+    ];
+    for (mount, want) in table {
+        assert_eq!(
+            errors_below_base(&format!("RUN --mount={mount} x")),
+            [*want],
+            "{mount}"
+        );
+    }
+}
+
+#[test]
+fn mounts_share_inputs_and_are_sorted_by_target() {
+    let lowered = below_base(
+        "RUN --mount=target=/b/c,source=x --mount=target=/b,source=y --mount=type=ssh true",
+    );
+    assert_eq!(
+        graph(&lowered),
+        [
+            "image layer-of-docker.io/library/base:latest()",
+            "local context [x y]()",
+            "exec [\"/bin/sh\", \"-c\", \"true\"] bind 1:/y on /b bind 1:/x on /b/c ssh default 600 0:0 on /run/buildkit/ssh_agent.0(0,1)",
+        ]
+    );
+    let (name, value) = exec(&lowered).env.last().unwrap();
+    assert_eq!(
+        (name.as_str(), value.as_str()),
+        ("SSH_AUTH_SOCK", "/run/buildkit/ssh_agent.0")
+    );
+}
+
+#[test]
+fn what_is_not_keyed_does_not_change_the_key() {
+    use cooper_solver::CacheKey;
+    let key = |case: Case| {
+        let lowered = case.lower();
+        CacheKey::of("test", &BuildOp::Exec(Box::new(exec(&lowered).clone())))
+    };
+    let base = || Case::new("FROM base\nRUN --mount=type=secret,id=a x");
+    let plain = key(base());
+    assert_eq!(plain, key(base().arg("HTTPS_PROXY", "p")));
+    assert_eq!(
+        plain,
+        key(base().with(|settings| settings.shm_size = Some(7)))
+    );
+    assert_eq!(
+        plain,
+        key(Case::new(
+            "\n\nFROM base\n\nRUN   --mount=type=secret,id=a   x"
+        ))
+    );
+    assert_ne!(
+        plain,
+        key(Case::new("FROM base\nRUN --mount=type=secret,id=a y"))
+    );
+    assert_ne!(
+        plain,
+        key(Case::new("FROM base\nRUN --mount=type=secret,id=b x"))
+    );
+    assert_ne!(
+        plain,
+        key(Case::new(
+            "FROM base\nENV a=1\nRUN --mount=type=secret,id=a x"
+        ))
+    );
+}
+
+#[test]
+fn forbidden_and_empty_runs_are_errors() {
+    let table: &[(&str, &str)] = &[
+        (
+            "RUN --security=insecure x",
+            "insecure-not-allowed@insecure: security.insecure is not allowed (pass --allow security.insecure if you trust this Dockerfile)",
+        ),
+        ("RUN []", "empty-command@[]: RUN [] has nothing to run"),
+    ];
+    for (fragment, want) in table {
+        assert_eq!(errors_below_base(fragment), [*want], "{fragment}");
+    }
+}

@@ -1,0 +1,367 @@
+//! Which stages a build needs, and what must be known before it can start.
+//!
+//! A [`Plan`] resolves names: bases and `--from` to stages, contexts or
+//! images, the target to a stage. It then asks for the images that reachable
+//! stages need. Answers can raise more questions, because the triggers of a
+//! base image are instructions too.
+
+mod global;
+mod names;
+mod reach;
+mod trigger;
+
+use std::sync::Arc;
+
+use cooper_oci::{Platform, Reference};
+
+use crate::error::{Diagnostic, Diagnostics};
+use crate::image::{ImageKey, ImageName, ImageRequest, ResolvedImages};
+use crate::instruction::{Instruction, Kind};
+use crate::lower::{self, Lowered};
+use crate::settings::{BuildSettings, NamedContext};
+use crate::source::{Span, Spanned};
+use crate::stage::Dockerfile;
+use crate::word::{Environment, Lexer, WordError};
+
+pub(crate) use reach::{Command, Reach};
+pub(crate) use trigger::relocate;
+
+/// The stages that a target needs.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub(crate) dockerfile: Arc<Dockerfile>,
+    pub(crate) settings: Arc<BuildSettings>,
+    /// Global ARGs and the platform variables.
+    pub(crate) globals: Environment,
+    /// What each stage of the Dockerfile starts from.
+    pub(crate) bases: Vec<Base>,
+    /// The `--platform` of each stage.
+    pub(crate) platforms: Vec<Option<Platform>>,
+    /// Names of stages, the last of each name.
+    names: names::StageNames,
+    /// The stage to build.
+    pub(crate) target: usize,
+}
+
+/// What a stage starts from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Base {
+    /// Nothing.
+    Scratch,
+    /// An earlier stage.
+    Stage(usize),
+    /// An image.
+    Image(ImageRequest),
+    /// The files of a named context.
+    Local(String),
+    /// The stage's own instructions do not count: a named context has its
+    /// name.
+    Replaced(Box<Base>),
+}
+
+/// Where `--from` or a mount reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum From {
+    Scratch,
+    Stage(usize),
+    Image(ImageRequest),
+    Local(String),
+}
+
+impl Plan {
+    /// Finds the target and resolves what stages are made from.
+    pub fn new(dockerfile: &Dockerfile, settings: &BuildSettings) -> Result<Self, Diagnostics> {
+        let globals = global::arguments(dockerfile, settings)?;
+        let mut plan = Self {
+            dockerfile: Arc::new(dockerfile.clone()),
+            settings: Arc::new(settings.clone()),
+            globals,
+            bases: Vec::new(),
+            platforms: Vec::new(),
+            names: names::StageNames::default(),
+            target: 0,
+        };
+        let mut errors = Vec::new();
+        for index in 0..plan.dockerfile.stages.len() {
+            match plan.resolve_stage(index) {
+                Ok((base, platform)) => {
+                    plan.bases.push(base);
+                    plan.platforms.push(platform);
+                }
+                Err(error) => {
+                    errors.push(error);
+                    plan.bases.push(Base::Scratch);
+                    plan.platforms.push(None);
+                }
+            }
+            plan.names
+                .add(index, plan.dockerfile.stages[index].name.as_ref());
+        }
+        match plan.find_target() {
+            Ok(target) => plan.target = target,
+            Err(error) => errors.push(error),
+        }
+        errors.extend(reach::check(&plan));
+        if errors.is_empty() {
+            Ok(plan)
+        } else {
+            Err(errors)
+        }
+    }
+
+    /// Returns what must still be answered before [`Self::lower`] can work.
+    ///
+    /// Ask again after each round of answers: triggers of a base image can
+    /// copy from further images.
+    pub fn requests(&self, images: &ResolvedImages) -> Vec<ImageRequest> {
+        Reach::find(self, images).missing
+    }
+
+    /// Makes the build graph and the image configuration.
+    pub fn lower(&self, images: &ResolvedImages) -> Result<Lowered, Diagnostics> {
+        lower::lower(self, images)
+    }
+
+    /// Returns the name of the target stage, if it has one.
+    pub fn target_name(&self) -> Option<&str> {
+        self.dockerfile.stages[self.target]
+            .name
+            .as_ref()
+            .map(|name| name.value.as_str())
+    }
+
+    /// Returns how a stage is called in front of people.
+    pub(crate) fn stage_label(&self, index: usize) -> String {
+        let name = self.dockerfile.stages[index].name.as_ref();
+        name.map_or_else(|| format!("stage-{index}"), |name| name.value.clone())
+    }
+
+    pub(crate) fn lexer(&self) -> Lexer {
+        Lexer::new(self.dockerfile.directives.escape)
+    }
+
+    fn find_target(&self) -> Result<usize, Diagnostic> {
+        let last = self.dockerfile.stages.len() - 1;
+        let Some(target) = &self.settings.target else {
+            return Ok(last);
+        };
+        if target.is_empty() {
+            return Ok(last);
+        }
+        self.names.find(target).ok_or_else(|| {
+            let message = format!("target stage {target:?} could not be found");
+            let span = self.dockerfile.stages[last].span;
+            let error = Diagnostic::error("unknown-target", span, message)
+                .with_suggestion(target, self.names.all());
+            let names: Vec<_> = self.names.all().collect();
+            match error.help {
+                None if !names.is_empty() => {
+                    error.with_help(format!("stages of this file: {}", names.join(", ")))
+                }
+                None => error.with_help("no stage of this file has a name"),
+                Some(_) => error,
+            }
+        })
+    }
+
+    /// Resolves FROM of a stage; earlier stages are resolved already.
+    fn resolve_stage(&self, index: usize) -> Result<(Base, Option<Platform>), Diagnostic> {
+        let stage = &self.dockerfile.stages[index];
+        let platform = stage
+            .platform
+            .as_ref()
+            .map(|word| self.platform(word))
+            .transpose()?;
+        let wanted = platform
+            .clone()
+            .unwrap_or_else(|| self.settings.platform.clone());
+        if let Some(name) = &stage.name
+            && let Some((given, kind)) = self.named_context(name)
+        {
+            let base = match kind {
+                NamedContext::Local => Base::Local(given),
+                NamedContext::Image => Base::Image(context_request(given, &stage.base, wanted)),
+            };
+            return Ok((Base::Replaced(Box::new(base)), platform));
+        }
+        let name = self.expand_global(&stage.base)?;
+        if name.is_empty() {
+            return Err(self.blank_base(&stage.base));
+        }
+        let name = Spanned::new(name, stage.base.span);
+        let base = match self.names.find_exact(&name) {
+            Some(earlier) => Base::Stage(earlier),
+            None => match self.outside(&name, wanted)? {
+                From::Scratch => Base::Scratch,
+                From::Stage(stage) => Base::Stage(stage),
+                From::Image(request) => Base::Image(request),
+                From::Local(name) => Base::Local(name),
+            },
+        };
+        Ok((base, platform))
+    }
+
+    /// Resolves a name that is no stage.
+    fn outside(&self, name: &Spanned<String>, platform: Platform) -> Result<From, Diagnostic> {
+        if name.value == "scratch" {
+            return Ok(From::Scratch);
+        }
+        if let Some((given, kind)) = self.named_context(name) {
+            return Ok(match kind {
+                NamedContext::Local => From::Local(given),
+                NamedContext::Image => From::Image(context_request(given, name, platform)),
+            });
+        }
+        let reference: Reference = name.parse().map_err(|source| {
+            let message = format!("failed to parse stage name {:?}: {source}", name.value);
+            Diagnostic::error("invalid-reference", name.span, message)
+                .with_suggestion(name, self.names.all())
+        })?;
+        let reference = reference.with_default_tag();
+        Ok(From::Image(ImageRequest {
+            key: ImageKey {
+                name: ImageName::Reference(reference.to_string()),
+                platform: platform.clone(),
+            },
+            name: name.value.clone(),
+            reference: Some(reference),
+            platform,
+            span: name.span,
+            suggestion: crate::error::closest(name, self.names.all()).map(str::to_owned),
+        }))
+    }
+
+    /// Finds a `--build-context` by any spelling of its name.
+    fn named_context(&self, name: &str) -> Option<(String, NamedContext)> {
+        if self.settings.named_contexts.is_empty()
+            || name.eq_ignore_ascii_case("scratch")
+            || name.eq_ignore_ascii_case("context")
+        {
+            return None;
+        }
+        let wanted = names::canonical(name);
+        let mut contexts = self.settings.named_contexts.iter();
+        contexts
+            .find(|(given, _)| names::canonical(given) == wanted)
+            .map(|(given, kind)| (given.clone(), *kind))
+    }
+
+    /// Resolves `--from` of COPY or of a mount.
+    pub(crate) fn resolve_from(
+        &self,
+        written: &Spanned<String>,
+        numbers: bool,
+    ) -> Result<From, Diagnostic> {
+        let name = self.expand_global(written)?;
+        if name.is_empty() {
+            let message = format!("--from ({}) is blank", written.value);
+            return Err(Diagnostic::error("blank-from", written.span, message)
+                .with_help("only global ARGs, those before the first FROM, are known here"));
+        }
+        if numbers && let Ok(index) = name.parse::<usize>() {
+            if index < self.dockerfile.stages.len() {
+                return Ok(From::Stage(index));
+            }
+            let message = format!("invalid stage index {index}");
+            return Err(
+                Diagnostic::error("invalid-stage-index", written.span, message).with_help(format!(
+                    "stages are numbered 0 to {}",
+                    self.dockerfile.stages.len() - 1
+                )),
+            );
+        }
+        if let Some(stage) = self.names.find(&name) {
+            return Ok(From::Stage(stage));
+        }
+        let name = Spanned::new(name, written.span);
+        self.outside(&name, self.settings.platform.clone())
+    }
+
+    fn platform(&self, word: &Spanned<String>) -> Result<Platform, Diagnostic> {
+        let text = self.expand_global(word)?;
+        if text.is_empty() {
+            let message = format!("empty platform value from expression {}", word.value);
+            return Err(self.suggest_global(
+                word,
+                Diagnostic::error("empty-platform", word.span, message),
+            ));
+        }
+        text.parse().map_err(|source| {
+            let message = format!("failed to parse platform {}: {source}", word.value);
+            Diagnostic::error("invalid-platform", word.span, message)
+        })
+    }
+
+    fn blank_base(&self, word: &Spanned<String>) -> Diagnostic {
+        let message = format!("base name ({}) should not be blank", word.value);
+        self.suggest_global(word, Diagnostic::error("blank-base", word.span, message))
+    }
+
+    /// Says what a word's unset variables might have meant.
+    fn suggest_global(&self, word: &Spanned<String>, error: Diagnostic) -> Diagnostic {
+        let Ok(value) = self.lexer().expand(word, &self.globals) else {
+            return error;
+        };
+        let Some(unset) = value.unmatched.iter().next() else {
+            return error;
+        };
+        let error = error.with_help(format!(
+            "{unset} is not set here: give it a default with `ARG {unset}=…` before the first \
+             FROM, or pass --build-arg {unset}=…"
+        ));
+        error.with_suggestion(unset, self.globals.names())
+    }
+
+    /// Expands a word with global ARGs only.
+    fn expand_global(&self, word: &Spanned<String>) -> Result<String, Diagnostic> {
+        let value = self.lexer().expand(word, &self.globals);
+        value
+            .map(|value| value.word)
+            .map_err(|error| word_error(word, &error))
+    }
+}
+
+fn context_request(given: String, name: &Spanned<String>, platform: Platform) -> ImageRequest {
+    ImageRequest {
+        key: ImageKey {
+            name: ImageName::Context(given),
+            platform: platform.clone(),
+        },
+        name: name.value.clone(),
+        reference: None,
+        platform,
+        span: name.span,
+        suggestion: None,
+    }
+}
+
+/// Points at the construct of a word that does not expand.
+pub(crate) fn word_error(word: &Spanned<String>, error: &WordError) -> Diagnostic {
+    let contiguous = word.span.end - word.span.start == word.value.len();
+    let span = if contiguous {
+        Span::new(word.span.start + error.offset, word.span.end)
+    } else {
+        word.span
+    };
+    let message = format!("failed to process {:?}: {error}", word.value);
+    Diagnostic::error("expansion", span, message)
+}
+
+/// Returns the `--from` parts of an instruction: one for COPY, one for each
+/// mount of RUN.
+pub(crate) fn from_words(
+    instruction: &Instruction,
+) -> Vec<Option<(&'static str, Spanned<String>)>> {
+    match &instruction.kind {
+        Kind::Copy(copy) => vec![copy.from.clone().map(|from| ("copy", from))],
+        Kind::Run(run) => run
+            .mounts
+            .iter()
+            .map(|mount| mount.from().map(|from| ("mount", from)))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! Instructions to stages.
+
+use crate::error::{Diagnostic, Diagnostics};
+use crate::instruction::{ArgDefinition, Instruction, Kind, parse_instruction};
+use crate::source::{SourceFile, Span, Spanned};
+use crate::syntax::{Directives, parse_ast};
+
+/// A parsed Dockerfile: global ARGs and stages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dockerfile {
+    /// What the comments at the top ask for.
+    pub directives: Directives,
+    /// ARGs before the first FROM.
+    pub global_args: Vec<ArgDefinition>,
+    /// Stages in order; never empty.
+    pub stages: Vec<Stage>,
+    /// Warnings.
+    pub warnings: Diagnostics,
+}
+
+/// A FROM and the instructions below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// Name in lower case.
+    pub name: Option<Spanned<String>>,
+    /// Image or stage to start from, unexpanded.
+    pub base: Spanned<String>,
+    /// `--platform`, unexpanded.
+    pub platform: Option<Spanned<String>>,
+    /// The instructions after FROM.
+    pub instructions: Vec<Instruction>,
+    /// The FROM line.
+    pub span: Span,
+    /// Comment lines directly above FROM.
+    pub comments: Vec<String>,
+}
+
+/// So many errors are reported; a file with more is no Dockerfile.
+const MAX_ERRORS: usize = 50;
+
+/// Parses a Dockerfile; on failure the list holds every independent error.
+///
+/// ```
+/// use cooper_frontend::{SourceFile, parse};
+///
+/// let file = SourceFile::new("Dockerfile", "FROM busybox\nRNU make\nCOPY a\n");
+/// let errors = parse(&file).unwrap_err();
+/// assert_eq!(errors[0].to_string(), "unknown instruction: RNU (did you mean `RUN`?)");
+/// assert_eq!(errors.len(), 2);
+/// ```
+pub fn parse(source: &SourceFile) -> Result<Dockerfile, Diagnostics> {
+    parse_stages(source).map_err(|errors| explain(source, errors))
+}
+
+fn parse_stages(source: &SourceFile) -> Result<Dockerfile, Diagnostics> {
+    if source.text().is_empty() {
+        let message = "the Dockerfile cannot be empty";
+        return Err(vec![Diagnostic::error(
+            "empty-file",
+            Span::default(),
+            message,
+        )]);
+    }
+    let ast = parse_ast(source)?;
+    let escape = ast.directives.escape;
+    let mut builder = Builder::default();
+    for statement in &ast.statements {
+        match parse_instruction(statement, escape) {
+            Ok(instruction) => builder.add(instruction),
+            Err(errors) => {
+                builder.broken_from |= statement.keyword.eq_ignore_ascii_case("FROM");
+                builder.errors.extend(errors);
+            }
+        }
+    }
+    let end = Span::new(source.text().len(), source.text().len());
+    builder.finish(end, ast.statements.is_empty())?;
+    if !builder.errors.is_empty() {
+        return Err(builder.errors);
+    }
+    Ok(Dockerfile {
+        directives: ast.directives,
+        global_args: builder.global_args,
+        stages: builder.stages,
+        warnings: ast.warnings,
+    })
+}
+
+#[derive(Default)]
+struct Builder {
+    global_args: Vec<ArgDefinition>,
+    stages: Vec<Stage>,
+    errors: Diagnostics,
+    /// A FROM that did not parse: what follows it is not without a stage.
+    broken_from: bool,
+    /// Only the first instruction without a stage is worth a word.
+    stray: bool,
+}
+
+impl Builder {
+    fn add(&mut self, instruction: Instruction) {
+        match (instruction.kind, self.stages.last_mut()) {
+            (Kind::From(from), _) => self.stages.push(Stage {
+                name: from.name,
+                base: from.base,
+                platform: from.platform,
+                instructions: Vec::new(),
+                span: instruction.span,
+                comments: instruction.comments,
+            }),
+            (Kind::Arg(definitions), None) => self.global_args.extend(definitions),
+            (kind, Some(stage)) => stage.instructions.push(Instruction {
+                kind,
+                ..instruction
+            }),
+            (kind, None) => self.stray(&kind, instruction.span),
+        }
+    }
+
+    fn stray(&mut self, kind: &Kind, span: Span) {
+        if self.stray || self.broken_from {
+            return;
+        }
+        self.stray = true;
+        let message = format!(
+            "no build stage in current context: {} before FROM",
+            kind.name()
+        );
+        self.errors.push(
+            Diagnostic::error("missing-from", span, message)
+                .with_help("a Dockerfile starts with FROM; only ARG may stand before it"),
+        );
+    }
+
+    fn finish(&self, end: Span, empty: bool) -> Result<(), Diagnostics> {
+        if !self.stages.is_empty() || !self.errors.is_empty() {
+            return Ok(());
+        }
+        let message = if empty {
+            "file with no instructions"
+        } else {
+            "dockerfile contains no stages to build"
+        };
+        Err(vec![
+            Diagnostic::error("missing-from", end, message)
+                .with_help("a Dockerfile needs at least one FROM"),
+        ])
+    }
+}
+
+/// Puts a single finding in place of many that have one cause.
+fn explain(source: &SourceFile, mut errors: Diagnostics) -> Diagnostics {
+    if let Some(at) = source.text().find('\0') {
+        let message = format!("{} is a binary file, not a Dockerfile", source.name());
+        return vec![
+            Diagnostic::error("binary-file", Span::new(at, at + 1), message)
+                .with_label("a NUL byte"),
+        ];
+    }
+    if errors.len() > MAX_ERRORS {
+        let left = errors.len() - MAX_ERRORS;
+        errors.truncate(MAX_ERRORS);
+        let last = errors.remove(MAX_ERRORS - 1);
+        errors.push(last.with_note(format!("{left} more errors are not shown")));
+    }
+    errors
+}
