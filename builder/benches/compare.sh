@@ -230,7 +230,7 @@ podman_build() {
 }
 podman_export() { podman_build "$1" && rm -f "$2" && podman save --format oci-archive -o "$2" bench; }
 podman_pull_build() { podman_build --build-arg "BASE=$2" "$1"; }
-podman_run() { podman run --rm --network host --cgroups=disabled busybox true; }
+podman_run() { podman run --rm --network host --cgroups=disabled --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 busybox true; }
 podman_stop() { :; }
 
 # --- measuring ----------------------------------------------------------------------

@@ -6,3 +6,15 @@
 //! standard error and ends that test.
 
 mod arrows;
+mod behaviours;
+mod build;
+mod cache;
+mod concurrency;
+mod container;
+mod interchange;
+mod interrupt;
+mod negative;
+mod pull;
+mod real;
+mod rootless;
+mod support;

@@ -1,0 +1,370 @@
+//! COPY.
+
+use super::{Case, Expect, check};
+
+use crate::support::NONE;
+
+#[test]
+fn sources_are_found_as_buildkit_finds_them() {
+    check(&[
+        Case {
+            name: "`**` without --parents acts as one `*`",
+            setup: "mkdir -p d/f; printf a >a.txt; printf e >d/e.txt; printf g >d/f/g.txt",
+            dockerfile: "FROM busybox\nCOPY **/*.txt /1/\n",
+            args: NONE,
+            expect: Expect::Tree(&["1/ 755 0:0", r#"1/e.txt 644 0:0 "e""#]),
+        },
+        Case {
+            name: "`!` in a class is a character",
+            setup: "printf x >'!.txt'; printf a >a.txt; printf b >b.txt",
+            dockerfile: "FROM busybox\nCOPY [!a].txt /2/\n",
+            args: NONE,
+            expect: Expect::Tree(&[
+                "2/ 755 0:0",
+                r#"2/!.txt 644 0:0 "x""#,
+                r#"2/a.txt 644 0:0 "a""#,
+            ]),
+        },
+        Case {
+            name: "`^` negates a class",
+            setup: "printf x >'!.txt'; printf a >a.txt; printf b >b.txt",
+            dockerfile: "FROM busybox\nCOPY [^a].txt /2/\n",
+            args: NONE,
+            expect: Expect::Tree(&[
+                "2/ 755 0:0",
+                r#"2/!.txt 644 0:0 "x""#,
+                r#"2/b.txt 644 0:0 "b""#,
+            ]),
+        },
+        Case {
+            name: "a wildcard that matches nothing creates nothing",
+            setup: "",
+            dockerfile: "FROM busybox\nCOPY nomatch* /3/\n",
+            args: NONE,
+            expect: Expect::Tree(&[]),
+        },
+        Case {
+            name: "a name that is missing is an error",
+            setup: "",
+            dockerfile: "FROM busybox\nCOPY missing.txt /3/\n",
+            args: NONE,
+            expect: Expect::Fails(&["missing.txt"]),
+        },
+        Case {
+            name: "`..` is clamped to the context",
+            setup: "printf a >a.txt",
+            dockerfile: "FROM busybox\nCOPY ../../a.txt /4\n",
+            args: NONE,
+            expect: Expect::Tree(&[r#"4 644 0:0 "a""#]),
+        },
+        Case {
+            name: "a symlink out of the context is not found",
+            setup: "ln -s ../outside-of-this-context l",
+            dockerfile: "FROM busybox\nCOPY l /l\n",
+            args: NONE,
+            expect: Expect::Fails(&["not found"]),
+        },
+        Case {
+            name: "an absolute symlink resolves inside the context",
+            setup: "printf a >a.txt; ln -s /a.txt abs",
+            dockerfile: "FROM busybox\nCOPY abs /abs\n",
+            args: NONE,
+            expect: Expect::Tree(&[r#"abs 644 0:0 "a""#]),
+        },
+        Case {
+            name: "a symlink to a directory copies its contents; links inside stay links",
+            setup: "mkdir d; printf x >d/f; ln -s f d/lf; ln -s d ld",
+            dockerfile: "FROM busybox\nCOPY ld /5/\n",
+            args: NONE,
+            expect: Expect::Tree(&["5/ 755 0:0", r#"5/f 644 0:0 "x""#, "5/lf -> f"]),
+        },
+        Case {
+            name: "and so through a wildcard",
+            setup: "mkdir d; printf x >d/f; ln -s d ld",
+            dockerfile: "FROM busybox\nCOPY l* /5/\n",
+            args: NONE,
+            expect: Expect::Tree(&["5/ 755 0:0", r#"5/f 644 0:0 "x""#]),
+        },
+        Case {
+            name: "and so from a stage",
+            setup: "",
+            dockerfile: "FROM busybox AS s\nRUN mkdir /d && printf x >/d/f && ln -s d /ld\n\
+                         FROM busybox\nCOPY --from=s /ld /5/\n",
+            args: NONE,
+            expect: Expect::Tree(&["5/ 755 0:0", r#"5/f 644 0:0 "x""#]),
+        },
+        Case {
+            name: "a trailing slash on a file is forgiven",
+            setup: "printf a >a.txt",
+            dockerfile: "FROM busybox\nCOPY a.txt/ /1\n",
+            args: NONE,
+            expect: Expect::Tree(&[r#"1 644 0:0 "a""#]),
+        },
+        Case {
+            name: "quotes do not join a name with a blank",
+            setup: "printf a >'a b'",
+            dockerfile: "FROM busybox\nCOPY \"a b\" /x\n",
+            args: NONE,
+            expect: Expect::Fails(&[]),
+        },
+        Case {
+            name: "the JSON form takes a name with a blank",
+            setup: "printf a >'a b'",
+            dockerfile: "FROM busybox\nCOPY [\"a b\", \"/x\"]\n",
+            args: NONE,
+            expect: Expect::Tree(&[r#"x 644 0:0 "a""#]),
+        },
+    ]);
+}
+
+#[test]
+fn destinations_keep_what_they_are() {
+    check(&[
+        Case {
+            name: "a directory that exists keeps mode and owner",
+            setup: "mkdir d; printf x >d/f",
+            dockerfile: "FROM busybox\nRUN mkdir -m 700 /t && chown 33:33 /t\nCOPY d/ /t/\n",
+            args: NONE,
+            expect: Expect::Tree(&["t/ 700 33:33", r#"t/f 644 0:0 "x""#]),
+        },
+        Case {
+            name: "/tmp stays 1777",
+            setup: "mkdir d; printf x >d/f",
+            dockerfile: "FROM busybox\nCOPY d/ /tmp/\n",
+            args: NONE,
+            expect: Expect::Tree(&[r#"tmp/f 644 0:0 "x""#]),
+        },
+        Case {
+            name: "--chown concerns new entries only",
+            setup: "mkdir d; printf x >d/f",
+            dockerfile: "FROM busybox\nRUN mkdir -m 700 /t && chown 33:33 /t\n\
+                         COPY --chown=5:6 d/ /t/\n",
+            args: NONE,
+            expect: Expect::Tree(&["t/ 700 33:33", r#"t/f 644 5:6 "x""#]),
+        },
+        Case {
+            name: "new parents take the --chown owner",
+            setup: "mkdir d; printf x >d/f",
+            dockerfile: "FROM busybox\nCOPY --chown=5:6 d/ /n/m/\n",
+            args: NONE,
+            expect: Expect::Tree(&["n/ 755 5:6", "n/m/ 755 5:6", r#"n/m/f 644 5:6 "x""#]),
+        },
+        Case {
+            name: "a directory does not replace a file",
+            setup: "mkdir d; printf x >d/f",
+            dockerfile: "FROM busybox\nRUN touch /t\nCOPY d/ /t\n",
+            args: NONE,
+            expect: Expect::Fails(&["/t"]),
+        },
+        Case {
+            name: "a file does not replace a directory",
+            setup: "mkdir d; printf x >d/f",
+            dockerfile: "FROM busybox\nRUN mkdir -p /t/f\nCOPY d/ /t/\n",
+            args: NONE,
+            expect: Expect::Fails(&["t/f"]),
+        },
+        Case {
+            name: "a symlink to a file is written through, dangling or not",
+            setup: "printf a >a.txt",
+            dockerfile: "FROM busybox\n\
+                         RUN printf old >/f && ln -s f /l && ln -s nowhere /dl\n\
+                         COPY a.txt /l\nCOPY a.txt /dl\n",
+            args: NONE,
+            expect: Expect::Tree(&[
+                r#"f 644 0:0 "a""#,
+                "l -> f",
+                "dl -> nowhere",
+                r#"nowhere 644 0:0 "a""#,
+            ]),
+        },
+        Case {
+            name: "two sources onto one new name leave the last",
+            setup: "printf a >a; printf b >b",
+            dockerfile: "FROM busybox\nCOPY a b /new\n",
+            args: NONE,
+            expect: Expect::Tree(&[r#"new 644 0:0 "b""#]),
+        },
+        Case {
+            name: "an absolute symlink at the destination stays inside the image",
+            setup: "printf a >a.txt",
+            dockerfile: "FROM busybox\nRUN mkdir /real && ln -s /real /l\nCOPY a.txt /l/sub/\n",
+            args: NONE,
+            expect: Expect::Tree(&[
+                "l -> /real",
+                "real/ 755 0:0",
+                "real/sub/ 755 0:0",
+                r#"real/sub/a.txt 644 0:0 "a""#,
+            ]),
+        },
+    ]);
+}
+
+#[test]
+fn owners_and_modes() {
+    check(&[
+        Case {
+            name: "a number alone is user and group",
+            setup: "printf a >a",
+            dockerfile: "FROM busybox\nCOPY --chown=8 a /\n",
+            args: NONE,
+            expect: Expect::Tree(&[r#"a 644 8:8 "a""#]),
+        },
+        Case {
+            name: "a user name brings its group",
+            setup: "printf a >a",
+            dockerfile: "FROM busybox\nCOPY --chown=sync a /\n",
+            args: NONE,
+            expect: Expect::Tree(&[r#"a 644 4:100 "a""#]),
+        },
+        Case {
+            name: "a group alone leaves root",
+            setup: "printf a >a",
+            dockerfile: "FROM busybox\nCOPY --chown=:8 a /\n",
+            args: NONE,
+            expect: Expect::Tree(&[r#"a 644 0:8 "a""#]),
+        },
+        Case {
+            name: "an unknown user is root",
+            setup: "printf a >a",
+            dockerfile: "FROM busybox\nCOPY --chown=nosuch a /\n",
+            args: NONE,
+            expect: Expect::Tree(&[r#"a 644 0:0 "a""#]),
+        },
+        Case {
+            name: "an unknown group is the user's",
+            setup: "printf a >a",
+            dockerfile: "FROM busybox\nCOPY --chown=sync:nosuch a /\n",
+            args: NONE,
+            expect: Expect::Tree(&[r#"a 644 4:100 "a""#]),
+        },
+        Case {
+            name: "a name in scratch is an error",
+            setup: "printf a >a",
+            dockerfile: "FROM scratch\nCOPY --chown=sync a /\n",
+            args: NONE,
+            expect: Expect::Fails(&["sync"]),
+        },
+        Case {
+            name: "an octal --chmod applies to directories too",
+            setup: "mkdir -p d/s; printf x >d/f; printf y >d/s/g; ln -s f d/l",
+            dockerfile: "FROM busybox\nCOPY --chmod=0640 d/ /9/\n",
+            args: NONE,
+            expect: Expect::Tree(&[
+                "9/ 640 0:0",
+                r#"9/f 640 0:0 "x""#,
+                "9/l -> f",
+                "9/s/ 640 0:0",
+                r#"9/s/g 640 0:0 "y""#,
+            ]),
+        },
+        Case {
+            name: "the destination itself gets no special bits",
+            setup: "mkdir -p d/s; printf x >d/f",
+            dockerfile: "FROM busybox\nCOPY --chmod=1777 d/ /4/\n",
+            args: NONE,
+            expect: Expect::Tree(&["4/ 777 0:0", r#"4/f 1777 0:0 "x""#, "4/s/ 1777 0:0"]),
+        },
+        Case {
+            name: "a symbolic --chmod tells files from directories",
+            setup: "mkdir -p d/s; printf x >d/f; chmod 600 d/f; chmod 700 d/s",
+            dockerfile: "FROM busybox\nCOPY --chmod=u=rwX,go=rX d/ /9/\n",
+            args: NONE,
+            expect: Expect::Tree(&["9/ 755 0:0", r#"9/f 644 0:0 "x""#, "9/s/ 755 0:0"]),
+        },
+    ]);
+}
+
+#[test]
+fn kinds_of_files() {
+    check(&[
+        Case {
+            name: "hard links survive within one directory",
+            setup: "mkdir d; printf x >d/a; ln d/a d/b",
+            dockerfile: "FROM busybox\nCOPY d /12/\n",
+            args: NONE,
+            expect: Expect::Tree(&["12/ 755 0:0", r#"12/a 644 0:0 "x""#, "12/b == 12/a"]),
+        },
+        Case {
+            name: "but not between two sources",
+            setup: "printf x >a; ln a b",
+            dockerfile: "FROM busybox\nCOPY a b /12/\n",
+            args: NONE,
+            expect: Expect::Tree(&["12/ 755 0:0", r#"12/a 644 0:0 "x""#, r#"12/b 644 0:0 "x""#]),
+        },
+        Case {
+            name: "fifos, mode 0, odd names and setuid",
+            setup: "mkdir d; mkfifo d/p; : >d/z; chmod 0 d/z; : >\"d/$(printf 'n\\nl')\"
+                    : >\"d/$(printf 'r\\377')\"; : >d/s; chmod 4755 d/s",
+            dockerfile: "FROM busybox\nCOPY d /13/\n",
+            args: NONE,
+            expect: Expect::Tree(&[
+                "13/ 755 0:0",
+                r#"13/n\nl 644 0:0 """#,
+                r"13/p| 644 0:0",
+                r#"13/r\xff 644 0:0 """#,
+                r#"13/s 4755 0:0 """#,
+                r#"13/z 0 0:0 """#,
+            ]),
+        },
+        Case {
+            name: "--parents keeps the parents' modes",
+            setup: "mkdir -m 750 p; mkdir p/q; printf x >p/q/f",
+            dockerfile: "FROM busybox\nCOPY --parents p/q/f /14/\n",
+            args: NONE,
+            expect: Expect::Tree(&[
+                "14/ 755 0:0",
+                "14/p/ 750 0:0",
+                "14/p/q/ 755 0:0",
+                r#"14/p/q/f 644 0:0 "x""#,
+            ]),
+        },
+        Case {
+            name: "--parents matches `**` at any depth",
+            setup: "mkdir -p d/f; printf a >a.txt; printf e >d/e.txt; printf g >d/f/g.txt",
+            dockerfile: "FROM busybox\nCOPY --parents **/*.txt /1/\n",
+            args: NONE,
+            expect: Expect::Tree(&[
+                "1/ 755 0:0",
+                r#"1/a.txt 644 0:0 "a""#,
+                "1/d/ 755 0:0",
+                r#"1/d/e.txt 644 0:0 "e""#,
+                "1/d/f/ 755 0:0",
+                r#"1/d/f/g.txt 644 0:0 "g""#,
+            ]),
+        },
+        Case {
+            name: "--exclude leaves files out",
+            setup: "mkdir d; printf a >d/a.txt; printf b >d/b.md",
+            dockerfile: "FROM busybox\nCOPY --exclude=*.md d /1/\n",
+            args: NONE,
+            expect: Expect::Tree(&["1/ 755 0:0", r#"1/a.txt 644 0:0 "a""#]),
+        },
+    ]);
+}
+
+#[test]
+fn link_ignores_the_layers_below() {
+    check(&[
+        Case {
+            name: "a symlink on the way becomes a directory",
+            setup: "printf a >a",
+            dockerfile: "FROM busybox\nRUN mkdir /real && ln -s real /lnk\nCOPY --link a /lnk/\n",
+            args: NONE,
+            expect: Expect::Tree(&["lnk/ 755 0:0", r#"lnk/a 644 0:0 "a""#, "real/ 755 0:0"]),
+        },
+        Case {
+            name: "a parent becomes root's, 755",
+            setup: "printf a >a",
+            dockerfile: "FROM busybox\nRUN mkdir -m 700 /p && chown 1:1 /p\nCOPY --link a /p/\n",
+            args: NONE,
+            expect: Expect::Tree(&["p/ 755 0:0", r#"p/a 644 0:0 "a""#]),
+        },
+        Case {
+            name: "a user's name is an error",
+            setup: "printf a >a",
+            dockerfile: "FROM busybox\nCOPY --link --chown=sync a /\n",
+            args: NONE,
+            expect: Expect::Fails(&["sync"]),
+        },
+    ]);
+}

@@ -1,0 +1,261 @@
+//! `cooper run` and its relatives.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::support::process::{await_no_process_with, run};
+use crate::support::{Context, Cooper, mounts, need};
+
+fn loaded() -> Option<Cooper> {
+    let cooper = Cooper::new()?;
+    cooper.load_busybox();
+    Some(cooper)
+}
+
+#[test]
+fn exit_codes() {
+    let Some(cooper) = loaded() else { return };
+    let code = |args: &[&str]| {
+        let mut all = vec!["run", "--rm"];
+        all.extend(args);
+        cooper.run(&all).code()
+    };
+    assert_eq!(code(&["busybox", "true"]), 0);
+    assert_eq!(code(&["busybox", "sh", "-c", "exit 42"]), 42);
+    assert_eq!(
+        code(&["busybox", "sh", "-c", "kill -TERM $$; kill -KILL $$"]),
+        137
+    );
+    assert_eq!(code(&["busybox", "no-such-program"]), 127);
+    assert_eq!(code(&["busybox", "/etc/passwd"]), 126);
+    assert_eq!(code(&["busybox", "/etc"]), 126);
+    assert_eq!(code(&["127.0.0.1:1/no/such:image"]), 125);
+    assert_eq!(code(&["--no-such-option", "busybox"]), 125);
+}
+
+#[test]
+fn options() {
+    let Some(cooper) = loaded() else { return };
+    let data = cooper.scratch("data");
+    std::fs::create_dir(&data).expect("mkdir");
+    std::fs::write(data.join("f"), "from the host\n").expect("write");
+    let volume = format!("-v={}:/data", data.display());
+    let read_only = format!("-v={}:/data:ro", data.display());
+    let cases: &[(&[&str], &str)] = &[
+        (&["busybox", "echo", "a  b", "c"], "a  b c\n"),
+        (
+            &[
+                "-e",
+                "A=1",
+                "-e",
+                "B=",
+                "busybox",
+                "sh",
+                "-c",
+                "echo $A-$B-",
+            ],
+            "1--\n",
+        ),
+        (&["-w", "/tmp/new/dir", "busybox", "pwd"], "/tmp/new/dir\n"),
+        (&["-u", "mail", "busybox", "id", "-un"], "mail\n"),
+        (
+            &["-u", "7:8", "busybox", "sh", "-c", "id -u; id -g"],
+            "7\n8\n",
+        ),
+        (&["--entrypoint", "echo", "busybox", "x"], "x\n"),
+        (&[&volume, "busybox", "cat", "/data/f"], "from the host\n"),
+        (
+            &[
+                &read_only,
+                "busybox",
+                "sh",
+                "-c",
+                "touch /data/x 2>/dev/null || echo ro",
+            ],
+            "ro\n",
+        ),
+        (
+            &["--network", "none", "busybox", "ls", "/sys/class/net"],
+            "lo\n",
+        ),
+        (&["busybox", "sh", "-c", "echo $$"], "1\n"),
+        (
+            &["busybox", "sh", "-c", "touch /written && ls /written"],
+            "/written\n",
+        ),
+        (&["busybox", "ls", "-d", "/written"], ""),
+    ];
+    for (args, expected) in cases {
+        let mut all = vec!["run", "--rm"];
+        all.extend(*args);
+        let outcome = cooper.run(&all);
+        assert_eq!(outcome.out(), *expected, "{outcome}");
+    }
+    assert_eq!(mounts::below(cooper.root()), Vec::<String>::new());
+}
+
+#[test]
+fn standard_input_is_passed_with_i_only() {
+    let Some(cooper) = loaded() else { return };
+    cooper
+        .start(&["run", "--rm", "-i", "busybox", "cat"], b"some input\n")
+        .finish()
+        .ok()
+        .prints("some input\n");
+    cooper
+        .start(&["run", "--rm", "busybox", "cat"], b"some input\n")
+        .finish()
+        .ok()
+        .prints("");
+    // Large enough to fill every pipe on the way.
+    let large = vec![b'x'; 3_000_000];
+    let outcome = cooper
+        .start(&["run", "--rm", "-i", "busybox", "cat"], &large)
+        .finish()
+        .ok();
+    assert_eq!(outcome.stdout.len(), large.len());
+}
+
+#[test]
+fn the_streams_are_kept_apart() {
+    let Some(cooper) = loaded() else { return };
+    let outcome = cooper
+        .run(&[
+            "run",
+            "--rm",
+            "busybox",
+            "sh",
+            "-c",
+            "echo out; echo err >&2",
+        ])
+        .ok();
+    assert_eq!(outcome.out(), "out\n");
+    assert_eq!(outcome.stderr, "err\n");
+}
+
+#[test]
+fn a_terminal_with_t() {
+    if need::tool("script").is_none() {
+        return;
+    }
+    let Some(cooper) = loaded() else { return };
+    let line = format!(
+        "stty rows 33 cols 77; {} --root {} run --rm -it busybox sh -c 'tty; stty size'",
+        env!("CARGO_BIN_EXE_cooper"),
+        cooper.root().display()
+    );
+    let mut command = cooper.bare_command("script");
+    command
+        .args(["-qec", &line, "/dev/null"])
+        .env("SHELL", "/bin/sh")
+        .env("TERM", "xterm");
+    let outcome = run(command).ok();
+    let text = outcome.out().replace('\r', "");
+    assert!(
+        text.contains("/dev/pts/") || text.contains("/dev/console"),
+        "{outcome}"
+    );
+    assert!(text.contains("33 77"), "{outcome}");
+}
+
+#[test]
+fn signals_are_passed_on() {
+    let Some(cooper) = loaded() else { return };
+    let seconds = format!("{}9", 6_000_000 + std::process::id());
+    let script =
+        format!("trap 'echo caught >&2; exit 7' TERM; echo ready >&2; sleep {seconds} & wait");
+    let mut container = cooper.start(&["run", "--rm", "busybox", "sh", "-c", &script], b"");
+    container.wait_until_says("ready");
+    container.signal(Signal::TERM);
+    container
+        .finish_within(Duration::from_secs(20))
+        .exits(7)
+        .says("caught");
+    await_no_process_with(&seconds, Duration::from_secs(5));
+}
+
+#[test]
+fn a_killed_run_takes_its_container_along() {
+    let Some(cooper) = loaded() else { return };
+    let seconds = format!("{}8", 6_000_000 + std::process::id());
+    let script = format!("echo ready >&2; sleep {seconds}");
+    let mut container = cooper.start(&["run", "--rm", "busybox", "sh", "-c", &script], b"");
+    container.wait_until_says("ready");
+    container.signal(Signal::KILL);
+    container.finish();
+    await_no_process_with(&seconds, Duration::from_secs(5));
+    assert_eq!(mounts::below(cooper.root()), Vec::<String>::new());
+}
+
+#[test]
+fn a_named_container_is_listed_while_it_runs() {
+    let Some(cooper) = loaded() else { return };
+    let mut container = cooper.start(
+        &[
+            "run",
+            "--rm",
+            "--name",
+            "listed",
+            "busybox",
+            "sh",
+            "-c",
+            "echo ready >&2; sleep 2",
+        ],
+        b"",
+    );
+    container.wait_until_says("ready");
+    let listed = cooper.run(&["ps"]).ok().out();
+    assert!(
+        listed.contains("listed") && listed.contains("busybox"),
+        "{listed}"
+    );
+    cooper
+        .run(&["run", "--rm", "--name", "listed", "busybox", "true"])
+        .exits(125)
+        .says("listed");
+    container.finish().ok();
+    assert!(!cooper.run(&["ps"]).ok().out().contains("listed"));
+}
+
+#[test]
+fn the_config_of_the_image_is_used() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new(
+        "FROM busybox\nENV who=me\nWORKDIR /w\nUSER mail\nENTRYPOINT [\"sh\", \"-c\"]\n\
+         CMD [\"echo $who; pwd; id -un\"]\n",
+    );
+    cooper.build(&context, &["-t=a"]).ok();
+    cooper
+        .run(&["run", "--rm", "a"])
+        .ok()
+        .prints("me\n/w\nmail\n");
+    cooper
+        .run(&["run", "--rm", "a", "echo other"])
+        .ok()
+        .prints("other\n");
+
+    let nothing = Context::new("FROM scratch\nCOPY f /f\n").with("f", "x");
+    cooper.build(&nothing, &["-t=nothing"]).ok();
+    cooper.run(&["run", "--rm", "nothing"]).exits(125);
+    cooper.run(&["run", "--rm", "nothing", "/f"]).exits(126);
+}
+
+#[test]
+fn an_image_for_another_architecture_is_not_run() {
+    let Some(cooper) = Cooper::new() else { return };
+    let foreign = cooper.scratch("foreign");
+    crate::support::layout::with_config(cooper.busybox_layout(), &foreign, |config| {
+        config["architecture"] = "s390x".into();
+    });
+    let archive = cooper.scratch("foreign.tar");
+    crate::support::layout::archive(&foreign, "foreign:latest", &archive);
+    let mut command = cooper.command();
+    command.arg("load").arg("-i").arg(&archive);
+    if run(command).code() == 0 {
+        cooper
+            .run(&["run", "--rm", "foreign", "true"])
+            .exits(125)
+            .says("s390x");
+    }
+}

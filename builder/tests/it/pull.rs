@@ -1,0 +1,181 @@
+//! Registries, honest and otherwise.
+
+use serde_json::json;
+
+use crate::support::layout::{self, Image};
+use crate::support::peers::free_port;
+use crate::support::process::run;
+use crate::support::registry::{Access, FakeRegistry, Lie};
+use crate::support::{Context, Cooper, NONE};
+
+#[test]
+fn a_pull_checks_every_byte() {
+    let Some(cooper) = Cooper::new() else { return };
+    for lie in [Lie::Layer, Lie::Config, Lie::Truncated] {
+        let registry = FakeRegistry::start(cooper.busybox_layout(), Access::Open, lie);
+        let name = format!("{}/some/image:1", registry.host());
+        cooper.run(&["pull", &name]).exits(1).says(registry.host());
+        cooper.run(&["inspect", &name]).exits(1);
+    }
+    let registry = FakeRegistry::start(cooper.busybox_layout(), Access::Open, Lie::Manifest);
+    let by_digest = format!("{}/some/image@{}", registry.host(), registry.digest());
+    cooper
+        .run(&["pull", &by_digest])
+        .exits(1)
+        .says(&registry.digest());
+
+    let honest = FakeRegistry::honest(cooper.busybox_layout());
+    let name = format!("{}/some/image:1", honest.host());
+    cooper.run(&["pull", &name]).ok();
+    cooper.run(&["run", "--rm", &name, "true"]).ok();
+}
+
+#[test]
+fn a_build_from_a_lying_registry_fails_at_its_from() {
+    let Some(cooper) = Cooper::new() else { return };
+    let registry = FakeRegistry::start(cooper.busybox_layout(), Access::Open, Lie::Layer);
+    let context = Context::new(&format!(
+        "# a comment\nFROM {}/some/image:1\nRUN true\n",
+        registry.host()
+    ));
+    cooper
+        .build(&context, &["-t=a"])
+        .exits(1)
+        .says("Dockerfile:2")
+        .says("sha256:");
+}
+
+#[test]
+fn what_went_wrong_with_a_registry_is_said() {
+    let Some(cooper) = Cooper::new() else { return };
+    let closed = format!("127.0.0.1:{}/some/image:1", free_port());
+    cooper.run(&["pull", &closed]).exits(1).says(&closed);
+    let context = Context::new(&format!("FROM {closed}\nRUN true\n"));
+    cooper
+        .build(&context, NONE)
+        .exits(1)
+        .says("Dockerfile:1")
+        .says(&closed);
+
+    let broken = FakeRegistry::start(cooper.busybox_layout(), Access::Open, Lie::Broken);
+    let name = format!("{}/some/image:1", broken.host());
+    cooper.run(&["pull", &name]).exits(1).says("500");
+
+    let honest = FakeRegistry::honest(cooper.busybox_layout());
+    let name = format!("{}/some/image:missing", honest.host());
+    cooper.run(&["pull", &name]).exits(1).says(&name);
+}
+
+#[test]
+fn credentials_come_from_dockers_config() {
+    let Some(cooper) = Cooper::new() else { return };
+    let credentials = "someone:pass word";
+    for access in [
+        Access::Basic(credentials.to_owned()),
+        Access::Bearer(credentials.to_owned()),
+    ] {
+        let registry = FakeRegistry::start(cooper.busybox_layout(), access, Lie::None);
+        let name = format!("{}/private/image:1", registry.host());
+        let dir = cooper.scratch("home/.docker");
+        let _ = std::fs::remove_dir_all(&dir);
+        cooper.run(&["pull", &name]).exits(1).says("401");
+        std::fs::create_dir_all(&dir).expect("mkdir");
+        let auth = "c29tZW9uZTpwYXNzIHdvcmQ=";
+        let config = json!({ "auths": { registry.host(): { "auth": auth } } });
+        std::fs::write(dir.join("config.json"), config.to_string()).expect("write");
+        let outcome = cooper.run(&["pull", &name]).ok();
+        assert!(!outcome.stderr.contains("pass word"));
+        cooper.run(&["run", "--rm", &name, "true"]).ok();
+    }
+}
+
+#[test]
+fn mirrors_are_asked_first() {
+    let Some(cooper) = Cooper::new() else { return };
+    let mirror = FakeRegistry::honest(cooper.busybox_layout());
+    let context = Context::new("FROM registry.invalid/some/image:1\nRUN echo from a mirror\n");
+    let option = format!(
+        "--registry-mirror=registry.invalid=http://{}",
+        mirror.host()
+    );
+    cooper
+        .build(&context, &[&option])
+        .ok()
+        .says("from a mirror");
+    assert!(
+        mirror
+            .requests()
+            .iter()
+            .any(|request| request.contains("/v2/some/image/manifests/1")),
+        "{:?}",
+        mirror.requests()
+    );
+
+    let Some(other) = Cooper::new() else { return };
+    let config = other.scratch("config/cooper");
+    std::fs::create_dir_all(&config).expect("mkdir");
+    let text = format!(
+        "[registry.mirrors]\n\"registry.invalid\" = [\"http://{}\"]\n",
+        mirror.host()
+    );
+    std::fs::write(config.join("config.toml"), text).expect("write");
+    other.build(&context, NONE).ok().says("from a mirror");
+
+    let Some(third) = Cooper::new() else { return };
+    let mut command = third.build_command(context.path(), &["--progress=plain"]);
+    command.env(
+        "COOPER_REGISTRY_MIRRORS",
+        format!("registry.invalid=http://{}", mirror.host()),
+    );
+    run(command).ok().says("from a mirror");
+}
+
+#[test]
+fn a_local_image_answers_without_a_registry_unless_asked() {
+    let Some(cooper) = Cooper::new() else { return };
+    let registry = FakeRegistry::honest(cooper.busybox_layout());
+    let context = Context::new(&format!(
+        "FROM {}/some/image:1\nRUN true\n",
+        registry.host()
+    ));
+    cooper.build(&context, &["-t=a"]).ok();
+    let after_first = registry.requests().len();
+    assert!(after_first > 0);
+    let second = cooper.steps(&context, &["-t=a"]).ok();
+    assert_eq!(second.executed(), Vec::<String>::new());
+    assert_eq!(registry.requests().len(), after_first);
+    cooper.build(&context, &["-t=a", "--pull"]).ok();
+    let asked = registry.requests().split_off(after_first);
+    assert!(!asked.is_empty());
+    assert!(
+        asked.iter().all(|request| !request.contains("/blobs/")),
+        "{asked:?}"
+    );
+}
+
+#[test]
+fn an_index_is_read_by_platform() {
+    let Some(cooper) = Cooper::new() else { return };
+    let base = cooper.busybox_layout();
+    let foreign = cooper.scratch("foreign");
+    layout::with_config(base, &foreign, |config| {
+        config["architecture"] = "s390x".into();
+    });
+    let host = Image::read(base);
+    let entry = |layout: &std::path::Path, architecture: &str| {
+        let mut entry = layout::index(layout)["manifests"][0].clone();
+        entry["platform"] = json!({ "os": "linux", "architecture": architecture });
+        entry
+    };
+    let architecture = host.config["architecture"].as_str().expect("a name");
+    let both = [entry(&foreign, "s390x"), entry(base, architecture)];
+    // The copied layout holds the blobs of both images.
+    let registry = FakeRegistry::index(&foreign, &both);
+    let name = format!("{}/some/image:1", registry.host());
+    cooper.run(&["pull", &name]).ok();
+    cooper.run(&["run", "--rm", &name, "true"]).ok();
+
+    let only_foreign = FakeRegistry::index(&foreign, &both[..1]);
+    let name = format!("{}/some/image:1", only_foreign.host());
+    cooper.run(&["pull", &name]).exits(1).says("s390x");
+}

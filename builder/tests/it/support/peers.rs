@@ -1,0 +1,160 @@
+//! Other people's tools, each with storage of its own.
+
+use std::ffi::OsStr;
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::process::{Outcome, run};
+use super::{Cooper, layout, need};
+
+/// Accepts every image, as a machine without signature policies does.
+const POLICY: &str = r#"{"default":[{"type":"insecureAcceptAnything"}]}"#;
+
+/// Runs `skopeo ARGS`.
+#[track_caller]
+pub(crate) fn skopeo<A: AsRef<OsStr>>(cooper: &Cooper, args: &[A]) -> Outcome {
+    let policy = cooper.scratch("policy.json");
+    std::fs::write(&policy, POLICY).expect("write");
+    let mut command = cooper.bare_command("skopeo");
+    command.arg("--policy").arg(policy).args(args);
+    run(command)
+}
+
+/// A podman that leaves the machine's own storage alone.
+pub(crate) struct Podman<'a> {
+    cooper: &'a Cooper,
+    runtime: PathBuf,
+}
+
+impl<'a> Podman<'a> {
+    /// Needs a podman that can run containers on this machine.
+    pub(crate) fn new(cooper: &'a Cooper) -> Option<Self> {
+        need::root()?;
+        need::tool("podman")?;
+        need::tool("crun")?;
+        let podman = Self {
+            runtime: Self::runtime(cooper),
+            cooper,
+        };
+        let archive = cooper.scratch("podman-probe.tar");
+        layout::archive(cooper.busybox_layout(), "probe:latest", &archive);
+        let loaded = podman.command(&["load", "-q", "-i"], &[archive.as_os_str()]);
+        let works = loaded.code() == 0
+            && podman
+                .run_image("docker.io/library/probe:latest", &["true"])
+                .code()
+                == 0;
+        if works {
+            return Some(podman);
+        }
+        need::skip("podman cannot run containers on this machine")
+    }
+
+    /// Returns crun, or a wrapper where crun would refuse a hybrid cgroup tree.
+    fn runtime(cooper: &Cooper) -> PathBuf {
+        if !Path::new("/sys/fs/cgroup/unified").is_dir() {
+            return PathBuf::from("crun");
+        }
+        let dir = cooper.scratch("runtime");
+        std::fs::create_dir_all(&dir).expect("mkdir");
+        let wrapper = dir.join("crun");
+        let script = "#!/bin/sh\nexec unshare -m sh -c \
+            'umount /sys/fs/cgroup/unified 2>/dev/null; exec crun \"$@\"' crun \"$@\"\n";
+        std::fs::write(&wrapper, script).expect("write");
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&wrapper, mode).expect("chmod");
+        wrapper
+    }
+
+    /// Runs `podman FIRST… REST…`.
+    #[track_caller]
+    pub(crate) fn command<A: AsRef<OsStr>>(&self, first: &[&str], rest: &[A]) -> Outcome {
+        let mut command = self.cooper.bare_command("podman");
+        command.args(["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"]);
+        for (option, dir) in [
+            ("--root", "podman"),
+            ("--runroot", "podman-run"),
+            ("--tmpdir", "podman-tmp"),
+        ] {
+            command.arg(option).arg(self.cooper.scratch(dir));
+        }
+        command.arg("--runtime").arg(&self.runtime);
+        run({
+            command.args(first).args(rest);
+            command
+        })
+    }
+
+    /// Runs `podman run IMAGE ARGS`.
+    #[track_caller]
+    pub(crate) fn run_image(&self, image: &str, args: &[&str]) -> Outcome {
+        let options = [
+            "run",
+            "--rm",
+            "--network=host",
+            "--cgroups=disabled",
+            "--ulimit=nofile=1024:1024",
+            "--ulimit=nproc=1000:1000",
+            image,
+        ];
+        self.command(&options, args)
+    }
+}
+
+/// The distribution project's registry, on a free port of this machine.
+pub(crate) struct DockerRegistry {
+    child: Child,
+    port: u16,
+}
+
+/// Returns a TCP port that is free now.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    listener.local_addr().expect("address").port()
+}
+
+impl DockerRegistry {
+    /// Needs `docker-registry`; starts one that stores below `cooper`'s scratch directory.
+    pub(crate) fn start(cooper: &Cooper) -> Option<Self> {
+        need::tool("docker-registry")?;
+        let port = free_port();
+        let config = cooper.scratch("registry.yml");
+        let text = format!(
+            "version: 0.1\nlog: {{level: error}}\n\
+             storage: {{filesystem: {{rootdirectory: {}}}}}\n\
+             http: {{addr: \"127.0.0.1:{port}\"}}\n",
+            cooper.scratch("registry").display()
+        );
+        std::fs::write(&config, text).expect("write");
+        let child = Command::new("docker-registry")
+            .arg("serve")
+            .arg(config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("docker-registry");
+        let registry = Self { child, port };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline, "docker-registry does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Some(registry)
+    }
+
+    /// Returns `127.0.0.1:PORT`.
+    pub(crate) fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for DockerRegistry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
