@@ -6,17 +6,21 @@
 //! resumed if the server can prove that the file is still the same one, and
 //! started again otherwise.
 
+mod download;
+
 use std::collections::HashSet;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use cooper_oci::{Algorithm, Digest, Hasher};
-use ureq::http::{HeaderMap, HeaderName, Response, StatusCode, Uri, header};
+use cooper_oci::Digest;
+use ureq::http::{HeaderMap, HeaderName, StatusCode};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Body, Proxy, ResponseExt};
+use ureq::{Agent, Proxy};
+
+pub use download::{Download, Downloaded, HttpRequest, file_name};
 
 /// How many bytes are moved at a time.
 pub(crate) const BUFFER: usize = 256 * 1024;
@@ -382,38 +386,6 @@ impl HttpClient {
         }
         Ok(RootCerts::new_with_certs(&certificates))
     }
-
-    /// Downloads `request` into the writer that `open` gives, whole or not at all;
-    /// `open` is called again if the bytes so far must be dropped.
-    pub fn download<W: Write>(
-        &self,
-        request: &HttpRequest<'_>,
-        open: &mut dyn FnMut() -> io::Result<W>,
-    ) -> Result<Download<W>, HttpError> {
-        let mut transfer = Transfer::new(self, request)?;
-        let mut failures = 0;
-        loop {
-            let before = transfer.received;
-            let error = match transfer.attempt(open) {
-                Ok(done) => return Ok(done),
-                Err(error) => error,
-            };
-            failures = if transfer.received > before {
-                1
-            } else {
-                failures + 1
-            };
-            match self
-                .config
-                .retry
-                .delay(failures, None)
-                .filter(|_| error.is_transient())
-            {
-                Some(pause) => std::thread::sleep(pause),
-                None => return Err(error),
-            }
-        }
-    }
 }
 
 /// Lists what OpenSSL would look at: links or files named `<hash>.<n>`, or
@@ -454,276 +426,6 @@ fn read_certificates(path: &Path) -> io::Result<Vec<Certificate<'static>>> {
         }
     }
     Ok(certificates)
-}
-
-/// What to download.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct HttpRequest<'a> {
-    /// An `http://` or `https://` URL.
-    pub url: &'a str,
-    /// The entity tag of a copy that is at hand.
-    pub etag: Option<&'a str>,
-    /// The modification time of a copy that is at hand, as the server wrote it.
-    pub last_modified: Option<&'a str>,
-    /// The digest that the content must have.
-    pub checksum: Option<&'a Digest>,
-}
-
-/// What a download brought.
-#[derive(Debug)]
-pub enum Download<W> {
-    /// The copy at hand is the current one.
-    NotModified,
-    /// The whole content was written.
-    Complete(Downloaded<W>),
-}
-
-/// A complete download.
-#[derive(Debug)]
-pub struct Downloaded<W> {
-    /// The writer with the whole content.
-    pub sink: W,
-    /// How many bytes there are.
-    pub size: u64,
-    /// Their digest, by the algorithm of the checksum asked for, else sha256.
-    pub digest: Digest,
-    /// Where redirects led.
-    pub final_url: String,
-    /// `Last-Modified`, as the server wrote it.
-    pub last_modified: Option<String>,
-    /// `ETag`, as the server wrote it.
-    pub etag: Option<String>,
-    /// The file name in `Content-Disposition`, without directories.
-    pub disposition_name: Option<String>,
-}
-
-/// Returns the file name that `ADD <url> <dir>/` gives: the last component of the
-/// URL's path, decoded; none if the path has no name.
-pub fn file_name(url: &str) -> Option<String> {
-    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let end = after_scheme.find(['?', '#']).unwrap_or(after_scheme.len());
-    let (_, path) = after_scheme[..end].split_once('/')?;
-    let path = percent_decode(path);
-    let name = path
-        .trim_end_matches('/')
-        .rsplit('/')
-        .next()
-        .unwrap_or_default();
-    let valid = !matches!(name, "" | "." | "..") && !name.contains('\0');
-    valid.then(|| name.to_owned())
-}
-
-fn percent_decode(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    let digit = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16));
-    while let Some(byte) = bytes.next() {
-        let mut ahead = bytes.clone();
-        match (byte, digit(ahead.next()), digit(ahead.next())) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high * 16 + low) as u8);
-                bytes = ahead;
-            }
-            _ => out.push(byte),
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-/// Reads `filename="…"` (RFC 6266) and drops any directories in it.
-fn disposition_name(value: &str) -> Option<String> {
-    let name = value.split(';').skip(1).find_map(|parameter| {
-        let (key, value) = parameter.split_once('=')?;
-        key.trim()
-            .eq_ignore_ascii_case("filename")
-            .then(|| value.trim().trim_matches('"'))
-    })?;
-    let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    (!matches!(name, "" | "." | "..") && !name.contains('\0')).then(|| name.to_owned())
-}
-
-/// A download in progress over any number of connections.
-struct Transfer<'a, W> {
-    client: &'a HttpClient,
-    request: &'a HttpRequest<'a>,
-    shown_url: String,
-    sink: Option<W>,
-    hasher: Hasher,
-    received: u64,
-    expected: Option<u64>,
-    /// What proves that a later answer is a part of the same content.
-    validator: Option<String>,
-}
-
-impl<'a, W: Write> Transfer<'a, W> {
-    fn new(client: &'a HttpClient, request: &'a HttpRequest<'a>) -> Result<Self, HttpError> {
-        let url = request.url;
-        let invalid = |reason: &str| HttpError::Url {
-            url: redact(url),
-            reason: reason.to_owned(),
-        };
-        let uri: Uri = url
-            .parse()
-            .map_err(|e: ureq::http::uri::InvalidUri| invalid(&e.to_string()))?;
-        if !matches!(uri.scheme_str(), Some("http" | "https")) {
-            return Err(invalid("only http:// and https:// are supported"));
-        }
-        Ok(Self {
-            client,
-            request,
-            shown_url: redact(url),
-            sink: None,
-            hasher: Hasher::new(Algorithm::Sha256),
-            received: 0,
-            expected: None,
-            validator: None,
-        })
-    }
-
-    fn attempt(
-        &mut self,
-        open: &mut dyn FnMut() -> io::Result<W>,
-    ) -> Result<Download<W>, HttpError> {
-        let mut response = self.send()?;
-        match response.status() {
-            StatusCode::NOT_MODIFIED => return Ok(Download::NotModified),
-            StatusCode::PARTIAL_CONTENT if self.resumes(response.headers()) => {}
-            status if status.is_success() && status != StatusCode::PARTIAL_CONTENT => {
-                self.restart(response.headers(), open)?;
-            }
-            // A part of something else: drop what came and ask for the whole.
-            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
-                self.validator = None;
-                let source = io::Error::other("the content changed meanwhile");
-                return Err(self.interrupted(source));
-            }
-            status => {
-                return Err(HttpError::Status {
-                    url: self.shown_url.clone(),
-                    status,
-                });
-            }
-        }
-        self.receive(&mut response)?;
-        self.finish(&response)
-    }
-
-    fn send(&self) -> Result<Response<Body>, HttpError> {
-        let request = self.request;
-        let mut call = self
-            .client
-            .agent(request.url, Trust::Verified)?
-            .get(request.url);
-        if let (Some(validator), true) = (&self.validator, self.received > 0) {
-            call = call
-                .header(header::RANGE, format!("bytes={}-", self.received))
-                .header(header::IF_RANGE, validator);
-        } else if let Some(etag) = request.etag {
-            call = call.header(header::IF_NONE_MATCH, etag);
-        } else if let Some(time) = request.last_modified {
-            call = call.header(header::IF_MODIFIED_SINCE, time);
-        }
-        call.call().map_err(|error| HttpError::Transport {
-            url: self.shown_url.clone(),
-            reason: describe(&error),
-            transient: is_transient(&error),
-        })
-    }
-
-    fn resumes(&self, headers: &HeaderMap) -> bool {
-        let range = text(headers, &header::CONTENT_RANGE).unwrap_or_default();
-        range.starts_with(&format!("bytes {}-", self.received)) && self.sink.is_some()
-    }
-
-    fn restart(
-        &mut self,
-        headers: &HeaderMap,
-        open: &mut dyn FnMut() -> io::Result<W>,
-    ) -> Result<(), HttpError> {
-        let url = &self.shown_url;
-        self.sink = Some(open().map_err(|source| HttpError::Sink {
-            url: url.clone(),
-            source,
-        })?);
-        let algorithm = self
-            .request
-            .checksum
-            .map_or(Algorithm::Sha256, Digest::algorithm);
-        self.hasher = Hasher::new(algorithm);
-        self.received = 0;
-        self.expected = text(headers, &header::CONTENT_LENGTH).and_then(|n| n.parse().ok());
-        let strong_etag = text(headers, &header::ETAG).filter(|tag| !tag.starts_with("W/"));
-        self.validator = strong_etag.or_else(|| text(headers, &header::LAST_MODIFIED));
-        Ok(())
-    }
-
-    fn receive(&mut self, response: &mut Response<Body>) -> Result<(), HttpError> {
-        let mut reader = response.body_mut().as_reader();
-        let mut buffer = vec![0; BUFFER];
-        loop {
-            let count = match reader.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(source) => return Err(self.interrupted(source)),
-            };
-            self.hasher.update(&buffer[..count]);
-            if let Some(sink) = &mut self.sink {
-                sink.write_all(&buffer[..count])
-                    .map_err(|source| HttpError::Sink {
-                        url: self.shown_url.clone(),
-                        source,
-                    })?;
-            }
-            self.received += count as u64;
-        }
-        if self
-            .expected
-            .is_some_and(|expected| expected != self.received)
-        {
-            return Err(self.interrupted(io::ErrorKind::UnexpectedEof.into()));
-        }
-        Ok(())
-    }
-
-    fn interrupted(&self, source: io::Error) -> HttpError {
-        HttpError::Interrupted {
-            url: self.shown_url.clone(),
-            received: self.received,
-            expected: self.expected,
-            source,
-        }
-    }
-
-    fn finish(&mut self, response: &Response<Body>) -> Result<Download<W>, HttpError> {
-        let digest = self.hasher.clone().finish();
-        if let Some(expected) = self
-            .request
-            .checksum
-            .filter(|expected| **expected != digest)
-        {
-            return Err(HttpError::Checksum {
-                url: self.shown_url.clone(),
-                expected: expected.clone(),
-                actual: digest,
-            });
-        }
-        let sink = self
-            .sink
-            .take()
-            .expect("an answer that is received has a sink");
-        let headers = response.headers();
-        Ok(Download::Complete(Downloaded {
-            sink,
-            size: self.received,
-            digest,
-            final_url: redact(&response.get_uri().to_string()),
-            last_modified: text(headers, &header::LAST_MODIFIED),
-            etag: text(headers, &header::ETAG),
-            disposition_name: text(headers, &header::CONTENT_DISPOSITION)
-                .and_then(|value| disposition_name(&value)),
-        }))
-    }
 }
 
 /// Returns a header's value if it is text.

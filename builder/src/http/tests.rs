@@ -1,4 +1,6 @@
 use super::testing::{Reply, TestServer};
+use std::io::Write;
+
 use super::*;
 
 fn client() -> HttpClient {

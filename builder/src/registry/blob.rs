@@ -83,6 +83,7 @@ impl Transport {
             watch,
             state: None,
             best: 0,
+            patched: false,
         };
         let local = |failure| {
             RegistryError::failed(
@@ -152,6 +153,11 @@ impl Transport {
             // Only new bytes are progress; a server that always breaks at the same
             // place is given up.
             failures = if blob.best > before { 1 } else { failures + 1 };
+            // Perhaps only the part that another connection brought is wrong.
+            let patched = matches!(failure, Failure::Digest { .. }) && blob.patched;
+            if patched && failures < self.config.http.retry.attempts {
+                continue;
+            }
             self.pause(blob.watch, failure, failures)?;
         }
     }
@@ -181,6 +187,8 @@ struct Transfer<'a, W> {
     state: Option<Received<W>>,
     /// The most bytes that were ever received.
     best: u64,
+    /// The last attempt went on where another had broken.
+    patched: bool,
 }
 
 impl<W: Write> Transfer<'_, W> {
@@ -216,6 +224,7 @@ impl<W: Write> Transfer<'_, W> {
                 what: "the part sent is not the one asked for".to_owned(),
             });
         }
+        self.patched = self.state.is_some();
         let mut state = match self.state.take() {
             Some(state) => state,
             None => self.start()?,

@@ -28,6 +28,7 @@ mod push;
 
 mod resolve;
 mod transport;
+mod upload;
 
 use std::sync::Arc;
 

@@ -160,22 +160,63 @@ impl RealRegistry {
     /// machine has no `docker-registry`.
     pub(super) fn start(protected: bool) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
+        let mut sections = String::new();
+        if protected {
+            let htpasswd = dir.path().join("htpasswd").display().to_string();
+            std::fs::write(&htpasswd, HTPASSWD).unwrap();
+            sections.extend(["auth: {htpasswd: {realm: test, path: ", &htpasswd, "}}\n"]);
+        }
+        Self::launch(dir, "", &sections)
+    }
+
+    /// Starts a registry that speaks TLS with a certificate of its own, and returns
+    /// the certificate's file.
+    pub(super) fn start_tls() -> Option<(Self, std::path::PathBuf)> {
+        let dir = tempfile::tempdir().unwrap();
+        let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+        let made = std::process::Command::new("openssl")
+            .args(
+                "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650"
+                    .split(' '),
+            )
+            .args([
+                "-subj",
+                "/CN=registry",
+                "-addext",
+                "subjectAltName=IP:127.0.0.1",
+            ])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+            .args([
+                "-keyout".as_ref(),
+                key.as_os_str(),
+                "-out".as_ref(),
+                certificate.as_os_str(),
+            ])
+            .output();
+        if !made.is_ok_and(|output| output.status.success()) {
+            skip("openssl cannot make a certificate");
+            return None;
+        }
+        let http = format!(
+            ", tls: {{certificate: {}, key: {}}}",
+            certificate.display(),
+            key.display()
+        );
+        Some((Self::launch(dir, &http, "")?, certificate))
+    }
+
+    fn launch(dir: tempfile::TempDir, http: &str, sections: &str) -> Option<Self> {
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
             .unwrap()
             .port();
-        let root = dir.path().display();
-        let mut config = format!(
+        let config = format!(
             "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
-             storage: {{filesystem: {{rootdirectory: {root}/data}}}}\n\
-             http: {{addr: 127.0.0.1:{port}, relativeurls: true}}\n"
+             storage: {{filesystem: {{rootdirectory: {}/data}}}}\n\
+             http: {{addr: 127.0.0.1:{port}, relativeurls: true{http}}}\n{sections}",
+            dir.path().display()
         );
-        if protected {
-            let htpasswd = format!("{root}/htpasswd");
-            std::fs::write(&htpasswd, HTPASSWD).unwrap();
-            config.extend(["auth: {htpasswd: {realm: test, path: ", &htpasswd, "}}\n"]);
-        }
         std::fs::write(dir.path().join("config.yml"), config).unwrap();
         let child = std::process::Command::new("docker-registry")
             .arg("serve")
@@ -222,7 +263,7 @@ impl Drop for RealRegistry {
 }
 
 #[expect(clippy::print_stderr, reason = "skipped tests must be seen")]
-fn skip(reason: &str) {
+pub(super) fn skip(reason: &str) {
     eprintln!("SKIPPED: {reason}");
 }
 

@@ -455,3 +455,33 @@ fn a_registry_that_is_down_is_reported_at_once() {
     );
     assert_eq!(error.hint().unwrap(), hint);
 }
+
+#[test]
+fn a_bad_beginning_from_one_server_does_not_spoil_the_next() {
+    let image = TestImage::new();
+    let path = image.layer_path();
+    let mut flipped = image.layer.clone();
+    flipped[0] ^= 1;
+    let liar = image.serve(move |request| {
+        (request.path == path).then(|| Reply::ranged(request, &flipped).cut(1000))
+    });
+    let origin = image.serve(|_| None);
+    let mut config = quick();
+    config
+        .mirrors
+        .insert(origin.authority(), vec![liar.url("")]);
+    config.http.retry.attempts = 2;
+    let client = Client::new(config, Credentials::none());
+    let reference = reference(&origin, "app");
+    let fetched = client
+        .fetch_blob(
+            &reference,
+            &image.layer_descriptor,
+            || Ok(Vec::new()),
+            Watch::none(),
+        )
+        .unwrap();
+    assert_eq!(fetched.sink, image.layer);
+    let starts = layer_requests(&image, &origin);
+    assert_eq!((starts.len(), starts[1]), (2, None));
+}

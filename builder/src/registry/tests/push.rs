@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use cooper_oci::{Descriptor, Digest, Index, Reference, media_type};
 
 use crate::http::testing::{Reply, TestRequest, TestServer};
-use crate::registry::testing::{RealRegistry, TestImage, amd64, client, proxy, quick, reference};
+use crate::http::{Download, HttpClient, HttpConfig, HttpRequest};
+use crate::registry::testing::{
+    RealRegistry, TestImage, amd64, client, proxy, quick, reference, skip,
+};
 use crate::registry::*;
 
 fn opener(image: &TestImage) -> Box<OpenBlob<'static>> {
@@ -575,4 +578,95 @@ fn canceling_ends_a_push() {
         .unwrap_err();
     assert!(matches!(error, RegistryError::Canceled), "{error}");
     assert!(!server.requests().iter().any(|r| r.contains("/manifests/")));
+}
+
+#[test]
+fn certificates_are_verified_unless_the_host_is_insecure() {
+    let Some((registry, certificate)) = RealRegistry::start_tls() else {
+        return;
+    };
+    let image = TestImage::new();
+    let host = registry.authority();
+    // Loopback hosts may have any certificate.
+    push(&client(), &registry.reference("app:1"), &image).unwrap();
+
+    // A mirror's https:// does not make a loopback host less insecure; any other name does.
+    let reference: Reference = "registry.example/app:1".parse().unwrap();
+    let mut config = quick();
+    config.mirrors.insert(
+        "registry.example".to_owned(),
+        vec![format!("https://{host}")],
+    );
+    check(
+        &Client::new(config, Credentials::none()),
+        &reference,
+        &image,
+    );
+
+    let url = format!("https://{host}/v2/");
+    let get = |http: HttpConfig| {
+        let request = HttpRequest {
+            url: &url,
+            ..HttpRequest::default()
+        };
+        match HttpClient::new(http).download(&request, &mut || Ok(Vec::new())) {
+            Ok(Download::Complete(done)) => Ok(done.sink),
+            Ok(Download::NotModified) => Ok(Vec::new()),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    let error = get(quick().http).unwrap_err();
+    assert!(error.contains("certificate"), "{error}");
+    for http in [
+        HttpConfig {
+            ca_files: vec![certificate.clone()],
+            ..quick().http
+        },
+        HttpConfig {
+            extra_ca_files: vec![certificate.clone()],
+            ..quick().http
+        },
+    ] {
+        assert_eq!(get(http).unwrap(), b"{}");
+    }
+}
+
+#[test]
+fn skopeo_and_cooper_understand_each_other() {
+    let Some(registry) = RealRegistry::start(false) else {
+        return;
+    };
+    let image = TestImage::new();
+    let reference = registry.reference("app:1");
+    push(&client(), &reference, &image).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let dir = format!("dir:{}", dir.path().display());
+    let copied = registry.reference("copied:1");
+    let steps = [
+        [
+            "--src-tls-verify=false".to_owned(),
+            format!("docker://{reference}"),
+            dir.clone(),
+        ],
+        [
+            "--dest-tls-verify=false".to_owned(),
+            dir,
+            format!("docker://{copied}"),
+        ],
+    ];
+    for step in steps {
+        let output = std::process::Command::new("skopeo")
+            .args(["--insecure-policy", "copy"])
+            .args(&step)
+            .output();
+        match output {
+            Ok(output) => assert!(
+                output.status.success(),
+                "{step:?}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            ),
+            Err(error) => return skip(&format!("skopeo cannot be started: {error}")),
+        }
+    }
+    check(&client(), &copied, &image);
 }
