@@ -1,5 +1,10 @@
 //! Capabilities by name and as the bit sets that the kernel takes.
 
+use crate::init::Identity;
+use crate::sys;
+use rustix::fs::{Gid, Uid};
+use rustix::io::Errno;
+use rustix::thread::{CapabilitySet, CapabilitySets};
 use std::fmt;
 use std::str::FromStr;
 
@@ -69,7 +74,7 @@ impl Capability {
     }
 
     /// Returns the kernel's number.
-    pub fn number(self) -> u8 {
+    pub const fn number(self) -> u8 {
         self.0
     }
 }
@@ -173,6 +178,50 @@ impl CapSet {
 impl FromIterator<Capability> for CapSet {
     fn from_iter<I: IntoIterator<Item = Capability>>(capabilities: I) -> Self {
         capabilities.into_iter().fold(Self::empty(), Self::with)
+    }
+}
+
+/// Turns this process, which is root, into the user with exactly these capabilities.
+///
+/// Uid 0 keeps them permitted and effective; any other user has them only in its bounding set,
+/// as after executing a program. Nothing is inheritable or ambient.
+pub(crate) fn become_user(identity: &Identity, capabilities: u64) -> rustix::io::Result<()> {
+    // Beyond the last one that the kernel knows, dropping fails.
+    const MOST: u8 = 64;
+    for number in (0..MOST).filter(|number| capabilities & 1 << number == 0) {
+        match sys::drop_bounding(number) {
+            Err(Errno::INVAL) => break,
+            result => result?,
+        }
+    }
+    let groups: Vec<Gid> = identity
+        .groups
+        .iter()
+        .map(|id| Gid::from_raw(*id))
+        .collect();
+    set_groups(&groups)?;
+    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    if !uid.is_root() {
+        return Ok(());
+    }
+    let held = rustix::thread::capabilities(None)?.permitted;
+    let kept = held & CapabilitySet::from_bits_retain(capabilities);
+    let inheritable = CapabilitySet::empty();
+    let sets = CapabilitySets {
+        effective: kept,
+        permitted: kept,
+        inheritable,
+    };
+    rustix::thread::set_capabilities(None, sets)
+}
+
+/// In a user namespace with a single mapping groups cannot be set; there are none to drop.
+fn set_groups(groups: &[Gid]) -> rustix::io::Result<()> {
+    match rustix::thread::set_thread_groups(groups) {
+        Err(Errno::PERM) if groups.iter().all(|group| group.is_root()) => Ok(()),
+        result => result,
     }
 }
 

@@ -1,10 +1,17 @@
 //! The caller's side: starting the worker, running processes, waiting and killing.
 
+use crate::channel::{self, Fault, FromChild, FromWorker, Stub};
 use crate::error::{RunError, StartError};
-use crate::spec::ProcessSpec;
+use crate::plan::{self, Source, Step, Surroundings};
+use crate::spec::{ProcessSpec, Rootfs};
+use crate::stubs;
+use crate::sys;
+use crate::zygote;
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 /// How a [`Runner`] works.
 #[derive(Debug, Clone)]
@@ -87,20 +94,38 @@ impl Exit {
 /// Every process started by it dies when the runner is dropped or this process dies.
 #[derive(Debug)]
 pub struct Runner {
-    options: RunnerOptions,
+    control: OwnedFd,
+    worker: OwnedFd,
+    scratch: PathBuf,
 }
 
 impl Runner {
     /// Starts the worker process.
     ///
     /// The program's `main` must have called [`crate::init`] first: the worker is this
-    /// executable once more.
+    /// executable once more. Does not wait for it.
     pub fn start(options: RunnerOptions) -> Result<Self, StartError> {
-        std::fs::create_dir_all(&options.scratch).map_err(|source| StartError::Scratch {
-            path: options.scratch.clone(),
-            source,
-        })?;
-        Ok(Self { options })
+        let RunnerOptions {
+            scratch,
+            cgroup,
+            warm,
+        } = options;
+        std::fs::create_dir_all(&scratch)
+            .and_then(|()| scratch.canonicalize())
+            .map_err(|source| StartError::Scratch {
+                path: scratch.clone(),
+                source,
+            })?;
+        let settings = zygote::Settings {
+            warm: warm as u32,
+            cgroup,
+        };
+        let (control, worker) = zygote::launch(&settings)?;
+        Ok(Self {
+            control,
+            worker,
+            scratch,
+        })
     }
 
     /// Runs a process to its end.
@@ -111,34 +136,135 @@ impl Runner {
     /// Starts a process. Errors of its set-up come from [`Process::wait`] or
     /// [`Process::started`].
     pub fn spawn(&self, spec: &ProcessSpec, stdio: Stdio) -> Result<Process, RunError> {
-        let _ = (&self.options, spec, stdio);
-        Err(RunError::Worker {
-            source: io::ErrorKind::Unsupported.into(),
+        let (base, job) = plan::plan(spec, &self.surroundings(spec)?)?;
+        let worker = |source| RunError::Worker { source };
+        let (child, childs_end) = channel::pair().map_err(worker)?;
+        let (exit, workers_end) = channel::pair().map_err(worker)?;
+        let streams = [
+            stdio.stdin.as_fd(),
+            stdio.stdout.as_fd(),
+            stdio.stderr.as_fd(),
+        ];
+        let fds = [
+            workers_end.as_fd(),
+            childs_end.as_fd(),
+            streams[0],
+            streams[1],
+            streams[2],
+        ];
+        channel::send_large(&child, &job).map_err(worker)?;
+        channel::send(&self.control, &base, &fds).map_err(worker)?;
+        // Only the worker and the child may keep these open, or their end would go unnoticed.
+        drop((workers_end, childs_end, stdio));
+        let pidfd = started(&exit)?;
+        let context = Context {
+            steps: base.steps.into_iter().chain(job.steps).collect(),
+            program: spec.args.first().cloned().unwrap_or_default(),
+            user: spec.user.0.clone(),
+            cwd: spec.cwd.clone(),
+            rootfs: spec.rootfs.clone(),
+            mounts: spec
+                .mounts
+                .iter()
+                .map(|mount| mount.target.clone())
+                .collect(),
+        };
+        Ok(Process {
+            pidfd,
+            exit,
+            child,
+            context,
+            set_up: SetUp::default(),
         })
     }
+
+    fn surroundings(&self, spec: &ProcessSpec) -> Result<Surroundings, RunError> {
+        let Rootfs::Overlay { .. } = spec.rootfs else {
+            return Ok(Surroundings::default());
+        };
+        let layer = stubs::layer(&self.scratch, &stubs::wanted(spec)).map_err(|source| {
+            RunError::SetUp {
+                step: format!("make mount points in {}", self.scratch.display()),
+                source,
+            }
+        })?;
+        Ok(Surroundings { stubs: Some(layer) })
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        // Its PID namespace, and so every process started by it, goes with it.
+        let _ = sys::pidfd_signal(self.worker.as_fd(), libc::SIGKILL);
+        let _ = rustix::process::waitid(
+            rustix::process::WaitId::PidFd(self.worker.as_fd()),
+            rustix::process::WaitIdOptions::EXITED,
+        );
+    }
+}
+
+fn started(exit: &OwnedFd) -> Result<OwnedFd, RunError> {
+    let worker = |source| RunError::Worker { source };
+    let gone = || worker(io::ErrorKind::ConnectionAborted.into());
+    let mut packet = channel::receive(exit).map_err(worker)?.ok_or_else(gone)?;
+    match channel::decode(&packet.bytes).map_err(worker)? {
+        FromWorker::Started => packet.fds.pop().ok_or_else(gone),
+        FromWorker::NotStarted { errno } => Err(RunError::SetUp {
+            step: "start a process in a new PID namespace".to_owned(),
+            source: io::Error::from_raw_os_error(errno),
+        }),
+        FromWorker::Exited { .. } => Err(gone()),
+    }
+}
+
+/// What is known of the set-up so far.
+#[derive(Debug, Default)]
+struct SetUp {
+    finished: bool,
+    terminal: Option<OwnedFd>,
+    stubs: Vec<Stub>,
+    failure: Option<(u32, Fault)>,
 }
 
 /// A started process. Dropping it kills it.
 #[derive(Debug)]
 pub struct Process {
     pidfd: OwnedFd,
-    terminal: Option<OwnedFd>,
+    exit: OwnedFd,
+    child: OwnedFd,
+    context: Context,
+    set_up: SetUp,
 }
 
 impl Process {
-    /// Waits until the program itself has been executed, or set-up has failed.
+    /// Waits until the program itself has been executed, or set-up has failed. After an error
+    /// there is nothing to wait for.
     pub fn started(&mut self) -> Result<(), RunError> {
-        Ok(())
+        self.follow_set_up()?;
+        match self.set_up.failure.take() {
+            None => Ok(()),
+            Some((step, fault)) => {
+                let _ = self.ended();
+                Err(self.context.error(step, fault))
+            }
+        }
     }
 
-    /// Returns the process ID as this process sees it.
+    /// Returns the process ID as this process sees it; `None` once it has ended.
     pub fn pid(&self) -> Option<i32> {
-        None
+        let info = format!("/proc/self/fdinfo/{}", self.pidfd.as_raw_fd());
+        let info = std::fs::read_to_string(info).ok()?;
+        let pid: i32 = info
+            .lines()
+            .find_map(|line| line.strip_prefix("Pid:"))?
+            .trim()
+            .parse()
+            .ok()?;
+        (pid > 0).then_some(pid)
     }
 
     /// Returns the process' pidfd.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
-        use std::os::fd::AsFd;
         self.pidfd.as_fd()
     }
 
@@ -149,17 +275,76 @@ impl Process {
         })
     }
 
-    /// Takes the master side of the terminal, once the process has started.
+    /// Sends a signal to the process.
+    pub fn kill(&self, signal: i32) -> io::Result<()> {
+        signal_process(&self.pidfd, signal)
+    }
+
+    /// Takes the master side of the terminal; there is one after [`Process::started`].
     pub fn take_terminal(&mut self) -> Option<OwnedFd> {
-        self.terminal.take()
+        self.set_up.terminal.take()
     }
 
     /// Waits for the end of the process and of everything it started, and removes the mount
     /// points made for it.
-    pub fn wait(self) -> Result<Exit, RunError> {
-        Err(RunError::Worker {
-            source: io::ErrorKind::Unsupported.into(),
-        })
+    pub fn wait(mut self) -> Result<Exit, RunError> {
+        self.follow_set_up()?;
+        let ended = self.ended();
+        match self.set_up.failure.take() {
+            Some((step, fault)) => Err(self.context.error(step, fault)),
+            None => ended,
+        }
+    }
+
+    /// Reads what the child says until it executes the program or ends.
+    fn follow_set_up(&mut self) -> Result<(), RunError> {
+        let worker = |source| RunError::Worker { source };
+        while !self.set_up.finished {
+            let Some(mut packet) = channel::receive(&self.child).map_err(worker)? else {
+                self.set_up.finished = true;
+                break;
+            };
+            match channel::decode(&packet.bytes).map_err(worker)? {
+                FromChild::Terminal => self.set_up.terminal = packet.fds.pop(),
+                FromChild::Stubs(stubs) => self.set_up.stubs = stubs,
+                FromChild::Failed { step, fault } => self.set_up.failure = Some((step, fault)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the worker's word that all is over.
+    fn ended(&mut self) -> Result<Exit, RunError> {
+        let worker = |source| RunError::Worker { source };
+        let gone = || worker(io::ErrorKind::ConnectionAborted.into());
+        let packet = channel::receive(&self.exit)
+            .map_err(worker)?
+            .ok_or_else(gone)?;
+        let root = match &self.context.rootfs {
+            Rootfs::Overlay { upper, .. } => upper,
+            Rootfs::Directory(path) => path,
+        };
+        let stubs = std::mem::take(&mut self.set_up.stubs);
+        stubs::remove(root, &stubs).map_err(|source| RunError::SetUp {
+            step: "remove mount points".to_owned(),
+            source,
+        })?;
+        match channel::decode(&packet.bytes).map_err(worker)? {
+            FromWorker::Exited {
+                code: Some(code), ..
+            } => Ok(Exit::Code(code)),
+            FromWorker::Exited {
+                signal: Some(signal),
+                ..
+            } => Ok(Exit::Signal(signal)),
+            _ => Err(gone()),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.kill(libc::SIGKILL);
     }
 }
 
@@ -172,7 +357,132 @@ pub struct Killer {
 impl Killer {
     /// Sends `signal` to the process. Signalling one that has ended is no error.
     pub fn kill(&self, signal: i32) -> io::Result<()> {
-        let _ = (&self.pidfd, signal);
-        Ok(())
+        signal_process(&self.pidfd, signal)
+    }
+}
+
+fn signal_process(pidfd: &OwnedFd, signal: i32) -> io::Result<()> {
+    match sys::pidfd_signal(pidfd.as_fd(), signal) {
+        Err(rustix::io::Errno::SRCH) => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+/// What an error message needs to know of the spec.
+#[derive(Debug)]
+struct Context {
+    steps: Vec<Step>,
+    program: OsString,
+    user: String,
+    cwd: PathBuf,
+    rootfs: Rootfs,
+    mounts: Vec<PathBuf>,
+}
+
+impl Context {
+    /// Says in the caller's terms what went wrong in the child.
+    fn error(&self, step: u32, fault: Fault) -> RunError {
+        let program = self.program.clone();
+        let source = match fault {
+            Fault::NotFound => {
+                let searched = !program.as_bytes().contains(&b'/');
+                return RunError::NotFound { program, searched };
+            }
+            Fault::NoInterpreter => return RunError::NoInterpreter { program },
+            Fault::NotExecutable(errno) => {
+                let source = io::Error::from_raw_os_error(errno);
+                return RunError::NotExecutable { program, source };
+            }
+            Fault::UnknownUser => {
+                let user = self.user.split(':').next().unwrap_or_default().to_owned();
+                return RunError::UnknownUser { user };
+            }
+            Fault::UnknownGroup(group) => return RunError::UnknownGroup { group },
+            Fault::Errno(errno) => io::Error::from_raw_os_error(errno),
+        };
+        let target = |index: &u32| {
+            self.mounts
+                .get(*index as usize)
+                .cloned()
+                .unwrap_or_default()
+        };
+        match self.steps.get(step as usize) {
+            Some(Step::WorkingDirectory(_)) => RunError::WorkingDirectory {
+                path: self.cwd.clone(),
+                source,
+            },
+            Some(Step::Overlay { .. } | Step::Directory { .. }) => self.rootfs_error(source),
+            Some(Step::Source {
+                mount,
+                source: from,
+            }) => RunError::MountSource {
+                target: target(mount),
+                path: source_path(from),
+                source,
+            },
+            Some(Step::Attach { mount, .. }) => RunError::Mount {
+                target: target(mount),
+                source,
+            },
+            Some(Step::TextFile { target, .. }) => {
+                let target = Path::new("/").join(OsStr::from_bytes(target.as_bytes()));
+                RunError::Mount { target, source }
+            }
+            Some(step) => RunError::SetUp {
+                step: describe(step),
+                source,
+            },
+            None => RunError::SetUp {
+                step: "an unknown step".to_owned(),
+                source,
+            },
+        }
+    }
+
+    fn rootfs_error(&self, source: io::Error) -> RunError {
+        let (upper, lowers) = match &self.rootfs {
+            Rootfs::Overlay { upper, lowers, .. } => (upper.clone(), lowers.len()),
+            Rootfs::Directory(path) => (path.clone(), 0),
+        };
+        RunError::Rootfs {
+            upper,
+            lowers,
+            source,
+        }
+    }
+}
+
+fn source_path(source: &Source) -> PathBuf {
+    let (path, subpath) = match source {
+        Source::Tree { path, subpath, .. } => (Some(path), subpath.as_ref()),
+        Source::Overlay { stack, subpath, .. } => (stack.lowers.first(), subpath.as_ref()),
+        Source::Tmpfs { .. } => (None, None),
+    };
+    let parts = [path, subpath].into_iter().flatten();
+    parts
+        .map(|part| OsStr::from_bytes(part.as_bytes()))
+        .collect()
+}
+
+fn describe(step: &Step) -> String {
+    match step {
+        Step::Isolate { .. } => "enter new namespaces".to_owned(),
+        Step::Loopback => "bring up the loopback interface".to_owned(),
+        Step::Make(standard) => format!("make the {standard:?} file system"),
+        Step::EnterSkeleton | Step::LeaveSkeleton | Step::ReturnToSkeleton => {
+            "enter a mount namespace".to_owned()
+        }
+        Step::Place | Step::AttachStandard => "mount /proc, /sys and /dev".to_owned(),
+        Step::Mask { path, .. } => format!("mask /{}", path.to_string_lossy()),
+        Step::ReadOnly { path, .. } => format!("make /{} read-only", path.to_string_lossy()),
+        Step::AttachRoot | Step::Pivot { .. } => "change the root".to_owned(),
+        Step::Terminal { .. } => "make a terminal".to_owned(),
+        Step::Hostname(_) => "set the host name".to_owned(),
+        Step::Streams => "connect the standard streams".to_owned(),
+        Step::User { .. } => "read /etc/passwd and /etc/group".to_owned(),
+        Step::Limit { resource, .. } => format!("set resource limit {resource}"),
+        Step::Umask(_) => "set the umask".to_owned(),
+        Step::Confine { .. } => "drop privileges".to_owned(),
+        other => format!("{other:?}"),
     }
 }

@@ -22,10 +22,21 @@
 //! ```
 
 mod caps;
+mod cgroup;
+mod channel;
 mod error;
 mod executor;
+mod init;
+mod namespaces;
+mod network;
+mod plan;
+mod rootfs;
 pub mod rootless;
+mod seccomp;
 mod spec;
+mod stubs;
+mod sys;
+mod zygote;
 
 pub use caps::{CapSet, Capability, UnknownCapability};
 pub use error::{RunError, StartError};
@@ -37,4 +48,8 @@ pub use spec::{
 
 /// Becomes the worker process if this execution of the program was meant for it, and then does
 /// not return. Every program that uses [`Runner`] calls this first in `main`.
-pub fn init() {}
+pub fn init() {
+    if zygote::is_worker() {
+        zygote::serve();
+    }
+}

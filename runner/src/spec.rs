@@ -11,6 +11,10 @@ use std::str::FromStr;
 
 /// A process to run in namespaces of its own.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent switches of the command line"
+)]
 pub struct ProcessSpec {
     /// The root file system.
     pub rootfs: Rootfs,
@@ -56,6 +60,9 @@ pub struct ProcessSpec {
     pub shm_size: u64,
     /// The file-mode creation mask.
     pub umask: u32,
+    /// Whether writes to the root file system may be lost in a power failure. Otherwise the end
+    /// of the process waits until the whole file system below is written out.
+    pub volatile: bool,
     /// All capabilities, every host device, no masks, no filter, writable `/sys`
     /// (`--security=insecure`, `--privileged`). Overrides the fields above.
     pub privileged: bool,
@@ -91,6 +98,7 @@ impl ProcessSpec {
             terminal: None,
             shm_size: DEFAULT_SHM_SIZE,
             umask: 0o022,
+            volatile: true,
             privileged: false,
         }
     }

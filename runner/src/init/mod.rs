@@ -1,0 +1,210 @@
+//! The child's side: carrying out a plan, step by step, up to executing the program.
+//!
+//! Runs as process 1 of its PID namespace, forked from the single-threaded worker. Every step
+//! either succeeds or ends the child with a message that names the step.
+
+mod identity;
+mod mounts;
+mod process;
+mod standard;
+mod target;
+
+use crate::channel::{self, Fault, FromChild, Stub};
+use crate::namespaces::Views;
+use crate::plan::{Base, Job, Standard, Step};
+use crate::sys::{self, Instruction};
+pub(crate) use identity::Identity;
+use std::os::fd::{AsFd, OwnedFd};
+
+type StepResult<T = ()> = Result<T, Fault>;
+
+/// What the worker prepares once for all children.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) views: Views,
+    /// The filter for docker's default capabilities; others are compiled on demand.
+    pub(crate) default_filter: Vec<Instruction>,
+}
+
+/// The descriptors of one request.
+#[derive(Debug)]
+pub(crate) struct Request {
+    /// Leads to the caller.
+    pub(crate) child: OwnedFd,
+    /// Standard input, output and error.
+    pub(crate) streams: [OwnedFd; 3],
+}
+
+/// Where a child's request comes from.
+#[derive(Debug)]
+pub(crate) enum Inbox {
+    /// It was known when the child was made.
+    Given(Request),
+    /// The worker sends it here once there is one.
+    Later(OwnedFd),
+}
+
+/// Runs a child to its end.
+pub(crate) fn run(context: &Context, base: &Base, inbox: Inbox) {
+    sys::reset_signals();
+    let mut child = Child::new(context);
+    let prepared = child.run_steps(&base.steps);
+    let request = match inbox {
+        Inbox::Given(request) => Some(request),
+        Inbox::Later(socket) => receive_request(&socket),
+    };
+    // Without a request the worker has gone, or has no use for this child.
+    let Some(request) = request else {
+        sys::exit_now(0)
+    };
+    let Ok(Some(job)) = channel::receive_large::<Job>(&request.child) else {
+        sys::exit_now(0)
+    };
+    child.request = Some(request);
+    let outcome = prepared.and_then(|()| {
+        child
+            .run_steps(&job.steps)
+            .map_err(|(i, fault)| (i + base.steps.len(), fault))
+    });
+    if let Err((step, fault)) = outcome {
+        child.tell(&FromChild::Failed {
+            step: step as u32,
+            fault,
+        });
+    }
+    sys::exit_now(125)
+}
+
+fn receive_request(socket: &OwnedFd) -> Option<Request> {
+    let packet = channel::receive(socket).ok()??;
+    let [child, stdin, stdout, stderr] = <[OwnedFd; 4]>::try_from(packet.fds).ok()?;
+    Some(Request {
+        child,
+        streams: [stdin, stdout, stderr],
+    })
+}
+
+/// What the steps so far have produced.
+struct Child<'a> {
+    context: &'a Context,
+    request: Option<Request>,
+    /// Standard file systems, not yet attached or by now attached.
+    standard: Vec<(Standard, OwnedFd)>,
+    /// Device nodes of the host to bind where they cannot be made.
+    device_binds: Vec<(String, OwnedFd)>,
+    /// The mount namespace of this child.
+    own_view: Option<OwnedFd>,
+    /// The root mount, attached or not.
+    root: Option<OwnedFd>,
+    /// The directory that receives the root's changes.
+    upper: Option<OwnedFd>,
+    sources: Vec<(u32, mounts::Prepared)>,
+    stubs: Vec<Stub>,
+    text_files: u32,
+    terminal: Option<OwnedFd>,
+    identity: Identity,
+}
+
+impl<'a> Child<'a> {
+    fn new(context: &'a Context) -> Self {
+        Self {
+            context,
+            request: None,
+            standard: Vec::new(),
+            device_binds: Vec::new(),
+            own_view: None,
+            root: None,
+            upper: None,
+            sources: Vec::new(),
+            stubs: Vec::new(),
+            text_files: 0,
+            terminal: None,
+            identity: Identity::default(),
+        }
+    }
+
+    fn run_steps(&mut self, steps: &[Step]) -> Result<(), (usize, Fault)> {
+        for (index, step) in steps.iter().enumerate() {
+            self.run_step(step).map_err(|fault| (index, fault))?;
+        }
+        Ok(())
+    }
+
+    fn run_step(&mut self, step: &Step) -> StepResult {
+        match step {
+            Step::Isolate { network } => Ok(crate::namespaces::isolate(*network)?),
+            Step::Loopback => Ok(crate::network::loopback_up()?),
+            Step::Make(standard) => self.make(*standard),
+            Step::EnterSkeleton => Ok(self.context.views.enter_skeleton()?),
+            Step::Place => self.place(),
+            Step::Mask { path, scope } => self.mask(path, *scope),
+            Step::ReadOnly { path, scope } => self.make_read_only(path, *scope),
+            Step::LeaveSkeleton => Ok(self.context.views.enter_host()?),
+            Step::Overlay { stack } => self.mount_root(stack),
+            Step::Directory { path } => self.clone_root(path),
+            Step::Source { mount, source } => self.prepare_source(*mount, source),
+            Step::ReturnToSkeleton => self.return_to_skeleton(),
+            Step::AttachRoot => self.attach_root(),
+            Step::AttachStandard => self.attach_standard(),
+            Step::TextFile {
+                target,
+                data,
+                mode,
+                uid,
+                gid,
+                create,
+            } => {
+                let owner = mounts::FileStatus {
+                    mode: *mode,
+                    uid: *uid,
+                    gid: *gid,
+                };
+                self.attach_file(target, data, owner, *create)
+            }
+            Step::Attach {
+                mount,
+                target,
+                create,
+            } => self.attach(*mount, target, *create),
+            Step::Terminal { rows, cols } => self.make_terminal(*rows, *cols),
+            Step::Pivot { readonly } => self.pivot(*readonly),
+            Step::Hostname(name) => Ok(rustix::system::sethostname(name)?),
+            Step::User { user, groups } => self.resolve_user(user, groups),
+            Step::Streams => self.connect_streams(),
+            Step::WorkingDirectory(path) => process::enter_directory(path),
+            Step::Limit {
+                resource,
+                soft,
+                hard,
+            } => Ok(sys::set_limit(*resource, *soft, *hard)?),
+            Step::Umask(mask) => {
+                rustix::process::umask(rustix::fs::Mode::from_raw_mode(*mask));
+                Ok(())
+            }
+            Step::Confine {
+                capabilities,
+                filter,
+                no_new_privileges,
+            } => self.confine(*capabilities, *filter, *no_new_privileges),
+            Step::Execute { args, env } => self.execute(args, env),
+        }
+    }
+
+    fn tell(&self, message: &FromChild) {
+        if let Some(request) = &self.request {
+            // A caller that has gone does not want to know.
+            let _ = channel::send(&request.child, message, &[]);
+        }
+    }
+
+    /// Returns the mount of a standard file system.
+    fn standard(
+        &self,
+        wanted: impl Fn(&Standard) -> bool,
+    ) -> StepResult<std::os::fd::BorrowedFd<'_>> {
+        let found = self.standard.iter().find(|(standard, _)| wanted(standard));
+        found
+            .map(|(_, fd)| fd.as_fd())
+            .ok_or(Fault::Errno(libc::ENOENT))
+    }
+}

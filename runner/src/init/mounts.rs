@@ -1,0 +1,256 @@
+//! The root, the mounts that were asked for, and attaching them.
+
+use super::target::{Kind, Maker, open_inside, settle};
+use super::{Child, StepResult};
+use crate::channel::{Fault, FromChild};
+use crate::namespaces;
+use crate::plan::{Source, Stack, Standard};
+use crate::rootfs::{self, attach, attach_on, clone_tree, mount_fs, new_fs};
+use crate::sys;
+use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A mount that waits to be attached.
+pub(super) struct Prepared {
+    mount: OwnedFd,
+    /// The part of it that is wanted.
+    subpath: Option<CString>,
+}
+
+/// Permissions and owner of a memory-backed file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FileStatus {
+    pub(super) mode: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
+impl Child<'_> {
+    pub(super) fn root_mount(&self) -> StepResult<BorrowedFd<'_>> {
+        self.root
+            .as_ref()
+            .map(AsFd::as_fd)
+            .ok_or(Fault::Errno(libc::ENOENT))
+    }
+
+    pub(super) fn mount_root(&mut self, stack: &Stack) -> StepResult {
+        self.root = Some(rootfs::overlay(stack)?);
+        if let Some((upper, _)) = &stack.upper {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            self.upper = Some(rustix::fs::open(upper, flags, Mode::empty())?);
+        }
+        Ok(())
+    }
+
+    pub(super) fn clone_root(&mut self, path: &CStr) -> StepResult {
+        self.root = Some(clone_tree(CWD, path, true)?);
+        Ok(())
+    }
+
+    pub(super) fn prepare_source(&mut self, index: u32, source: &Source) -> StepResult {
+        let prepared = match source {
+            Source::Tree {
+                path,
+                subpath,
+                readonly,
+                recursive,
+            } => tree(path, subpath.as_deref(), *readonly, *recursive)?,
+            Source::Overlay {
+                stack,
+                subpath,
+                readonly,
+            } => {
+                let mount = overlay_source(stack)?;
+                if *readonly {
+                    let flags = MountAttrFlags::MOUNT_ATTR_RDONLY;
+                    sys::mount_setattr(mount.as_fd(), flags, false)?;
+                }
+                Prepared {
+                    mount,
+                    subpath: subpath.clone(),
+                }
+            }
+            Source::Tmpfs { size, mode } => tmpfs(*size, *mode)?,
+        };
+        self.sources.push((index, prepared));
+        Ok(())
+    }
+
+    pub(super) fn return_to_skeleton(&self) -> StepResult {
+        let own = self.own_view.as_ref().ok_or(Fault::Errno(libc::ENOENT))?;
+        Ok(namespaces::enter(own)?)
+    }
+
+    pub(super) fn attach_root(&self) -> StepResult {
+        let root = self.root.as_ref().ok_or(Fault::Errno(libc::ENOENT))?;
+        Ok(attach(root, CWD, namespaces::ROOT)?)
+    }
+
+    /// Moves the standard file systems, with all that is mounted in them, into the root. Their
+    /// mount points stay in the image if they had to be made.
+    pub(super) fn attach_standard(&self) -> StepResult {
+        let root = self.root_mount()?;
+        for (standard, mount) in &self.standard {
+            let name = match standard {
+                Standard::Proc => c"proc",
+                Standard::Sys { .. } => c"sys",
+                Standard::Dev { .. } => c"dev",
+                _ => continue,
+            };
+            match attach(mount, root, name) {
+                Err(Errno::NOENT) => {
+                    rustix::fs::mkdirat(root, name, Mode::from_raw_mode(0o755))?;
+                    attach(mount, root, name)?;
+                }
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn attach_file(
+        &mut self,
+        target: &CStr,
+        data: &[u8],
+        status: FileStatus,
+        create: bool,
+    ) -> StepResult {
+        let files = self.standard(|standard| *standard == Standard::Files)?;
+        let name = self.text_files.to_string();
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let mut file = File::from(rustix::fs::openat(
+            files,
+            &*name,
+            flags,
+            Mode::from_raw_mode(0o600),
+        )?);
+        file.write_all(data)?;
+        rustix::fs::fchown(
+            &file,
+            Some(Uid::from_raw(status.uid)),
+            Some(Gid::from_raw(status.gid)),
+        )?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(status.mode))?;
+        // A script that is open for writing cannot be executed.
+        drop(file);
+        let name = rustix::path::Arg::into_c_str(name)?;
+        let mount = clone_tree(files, &name, false)?;
+        self.text_files += 1;
+        let target = self.target(target, Kind::File, create)?;
+        Ok(attach_on(&mount, target)?)
+    }
+
+    pub(super) fn attach(&mut self, index: u32, target: &CStr, create: bool) -> StepResult {
+        let position = self
+            .sources
+            .iter()
+            .position(|(candidate, _)| *candidate == index);
+        let position = position.ok_or(Fault::Errno(libc::ENOENT))?;
+        let (_, prepared) = self.sources.swap_remove(position);
+        let mount = match &prepared.subpath {
+            None => prepared.mount,
+            Some(subpath) => part_of(&prepared.mount, subpath)?,
+        };
+        let stat = rustix::fs::fstat(&mount)?;
+        let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let kind = if directory {
+            Kind::Directory
+        } else {
+            Kind::File
+        };
+        let target = self.target(target, kind, create)?;
+        Ok(attach_on(&mount, target)?)
+    }
+
+    fn target(&mut self, path: &CStr, kind: Kind, create: bool) -> StepResult<OwnedFd> {
+        let root = self
+            .root
+            .as_ref()
+            .ok_or(Fault::Errno(libc::ENOENT))?
+            .as_fd();
+        match open_inside(root, path) {
+            Err(Errno::NOENT) if create => {}
+            result => return Ok(result?),
+        }
+        let upper = self.upper.as_ref().map(AsFd::as_fd);
+        Maker {
+            root,
+            upper,
+            stubs: &mut self.stubs,
+        }
+        .ensure(path, kind)
+    }
+
+    /// Makes the root the only thing in view.
+    pub(super) fn pivot(&mut self, readonly: bool) -> StepResult {
+        if !self.stubs.is_empty() {
+            if let Some(upper) = &self.upper {
+                settle(&mut self.stubs, upper.as_fd())?;
+            }
+            let stubs = std::mem::take(&mut self.stubs);
+            self.tell(&FromChild::Stubs(stubs));
+        }
+        let root = self.root.as_ref().ok_or(Fault::Errno(libc::ENOENT))?;
+        if readonly {
+            sys::mount_setattr(root.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY, false)?;
+        }
+        Ok(namespaces::enter_root(root)?)
+    }
+}
+
+fn tree(
+    path: &CStr,
+    subpath: Option<&CStr>,
+    readonly: bool,
+    recursive: bool,
+) -> StepResult<Prepared> {
+    let mount = match subpath {
+        None => clone_tree(CWD, path, recursive)?,
+        Some(subpath) => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let base = rustix::fs::open(path, flags, Mode::empty())?;
+            clone_tree(open_inside(base.as_fd(), subpath)?, c"", recursive)?
+        }
+    };
+    if readonly {
+        sys::mount_setattr(mount.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY, recursive)?;
+    }
+    Ok(Prepared {
+        mount,
+        subpath: None,
+    })
+}
+
+/// The kernel makes no overlay of a single layer; that layer itself is shown then.
+fn overlay_source(stack: &Stack) -> StepResult<OwnedFd> {
+    match (&stack.lowers[..], &stack.upper) {
+        ([only], None) => Ok(clone_tree(CWD, only, false)?),
+        _ => Ok(rootfs::overlay(stack)?),
+    }
+}
+
+fn tmpfs(size: Option<u64>, mode: u32) -> StepResult<Prepared> {
+    let mode = format!("{mode:o}");
+    let size = size.map(|size| size.to_string());
+    let mut options = vec![("mode", &*mode)];
+    options.extend(size.as_deref().map(|size| ("size", size)));
+    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    Ok(Prepared {
+        mount: mount_fs(&new_fs("tmpfs", &options)?, flags)?,
+        subpath: None,
+    })
+}
+
+/// Before Linux 6.15 only what is attached can be cloned. The whole is attached where the
+/// process will never see it.
+fn part_of(mount: &OwnedFd, subpath: &CStr) -> StepResult<OwnedFd> {
+    attach(mount, CWD, namespaces::STAGE)?;
+    let part = open_inside(mount.as_fd(), subpath)?;
+    let copy = clone_tree(&part, c"", false)?;
+    Ok(copy)
+}

@@ -1,0 +1,228 @@
+//! The last steps: terminal, streams, identity, confinement, and the program itself.
+
+use super::identity::{self, Identity};
+use super::{Child, StepResult};
+use crate::caps;
+use crate::channel::{self, Fault, FromChild};
+use crate::plan::Standard;
+use crate::rootfs::{attach_on, clone_tree};
+use crate::seccomp;
+use crate::spec::DEFAULT_PATH;
+use crate::sys;
+use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
+use rustix::io::Errno;
+use rustix::pty::OpenptFlags;
+use rustix::termios::Winsize;
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// Larger user databases are not read: an image must not make the set-up run out of memory.
+const DATABASE_LIMIT: u64 = 16 << 20;
+
+impl Child<'_> {
+    /// Opens a terminal in the container's own devpts, makes it `/dev/console` and hands the
+    /// master side to the caller.
+    pub(super) fn make_terminal(&mut self, rows: u16, cols: u16) -> StepResult {
+        let pts = self.standard(|standard| *standard == Standard::Pts)?;
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let master = rustix::fs::openat(pts, c"ptmx", flags, Mode::empty())?;
+        rustix::pty::unlockpt(&master)?;
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags)?;
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: cols,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        rustix::termios::tcsetwinsize(&master, size)?;
+        self.bind_console(&rustix::pty::ptsname(&master, Vec::new())?)?;
+        let request = self.request.as_ref().ok_or(Fault::Errno(libc::ENOTCONN))?;
+        channel::send(&request.child, &FromChild::Terminal, &[master.as_fd()])?;
+        self.terminal = Some(slave);
+        Ok(())
+    }
+
+    fn bind_console(&self, name: &CStr) -> StepResult {
+        let number = name
+            .to_bytes()
+            .rsplit(|byte| *byte == b'/')
+            .next()
+            .unwrap_or_default();
+        let number = CString::new(number).map_err(|_| Fault::Errno(libc::EINVAL))?;
+        let pts = self.standard(|standard| *standard == Standard::Pts)?;
+        let dev = self.standard(|standard| matches!(standard, Standard::Dev { .. }))?;
+        match rustix::fs::mknodat(
+            dev,
+            c"console",
+            FileType::RegularFile,
+            Mode::from_raw_mode(0o620),
+            0,
+        ) {
+            // Made as one of the host's devices.
+            Err(Errno::EXIST) => {}
+            result => result?,
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let console = rustix::fs::openat(dev, c"console", flags, Mode::empty())?;
+        Ok(attach_on(&clone_tree(pts, &number, false)?, console)?)
+    }
+
+    pub(super) fn resolve_user(&mut self, user: &str, groups: &[String]) -> StepResult {
+        let passwd = database(c"/etc/passwd")?;
+        let group = database(c"/etc/group")?;
+        self.identity = identity::resolve(user, groups, &passwd, &group)?;
+        Ok(())
+    }
+
+    /// Starts a session and connects the standard streams.
+    pub(super) fn connect_streams(&self) -> StepResult {
+        rustix::process::setsid()?;
+        let request = self.request.as_ref().ok_or(Fault::Errno(libc::ENOTCONN))?;
+        let [stdin, stdout, stderr] = match &self.terminal {
+            Some(terminal) => {
+                rustix::process::ioctl_tiocsctty(terminal)?;
+                [terminal.as_fd(); 3]
+            }
+            None => [
+                &request.streams[0],
+                &request.streams[1],
+                &request.streams[2],
+            ]
+            .map(AsFd::as_fd),
+        };
+        rustix::stdio::dup2_stdin(stdin)?;
+        rustix::stdio::dup2_stdout(stdout)?;
+        rustix::stdio::dup2_stderr(stderr)?;
+        if self.identity.uid != 0 {
+            for stream in [stdin, stdout, stderr] {
+                give_stream(stream, self.terminal.is_some(), &self.identity);
+            }
+        }
+        Ok(())
+    }
+
+    /// Installs the filter, which needs a capability, and then lowers everything.
+    pub(super) fn confine(
+        &self,
+        capabilities: u64,
+        filter: bool,
+        no_new_privileges: bool,
+    ) -> StepResult {
+        if no_new_privileges {
+            rustix::thread::set_no_new_privs(true)?;
+        }
+        if filter {
+            if capabilities == caps::CapSet::docker().bits() {
+                sys::install_filter(&self.context.default_filter)?;
+            } else {
+                sys::install_filter(&seccomp::default_filter(capabilities))?;
+            }
+        }
+        Ok(caps::become_user(&self.identity, capabilities)?)
+    }
+
+    /// Executes the program; returns only if that fails.
+    pub(super) fn execute(&self, args: &[CString], env: &[CString]) -> StepResult {
+        let env = self.environment(env);
+        sys::close_on_exec_from(3)?;
+        let program = args.first().ok_or(Fault::NotFound)?;
+        if program.as_bytes().contains(&b'/') {
+            return Err(refusal(program, sys::execve(program, args, &env)));
+        }
+        let path = env
+            .iter()
+            .find_map(|pair| pair.as_bytes().strip_prefix(b"PATH="));
+        let mut denied = None;
+        for directory in path
+            .unwrap_or(DEFAULT_PATH.as_bytes())
+            .split(|byte| *byte == b':')
+        {
+            let candidate = candidate(directory, program);
+            match refusal(&candidate, sys::execve(&candidate, args, &env)) {
+                Fault::NotFound => {}
+                fault @ Fault::NotExecutable(libc::EACCES) => denied = Some(fault),
+                fault => return Err(fault),
+            }
+        }
+        Err(denied.unwrap_or(Fault::NotFound))
+    }
+
+    fn environment(&self, env: &[CString]) -> Vec<CString> {
+        let mut env = env.to_vec();
+        if !env.iter().any(|pair| pair.as_bytes().starts_with(b"HOME=")) {
+            let home = self.identity.home.as_deref().unwrap_or("/");
+            env.extend(CString::new(format!("HOME={home}")).ok());
+        }
+        env
+    }
+}
+
+/// An empty entry of `PATH` is the working directory.
+fn candidate(directory: &[u8], program: &CStr) -> CString {
+    let directory = if directory.is_empty() {
+        b"."
+    } else {
+        directory
+    };
+    let path = [directory, program.to_bytes()].join(&b'/');
+    CString::new(path).unwrap_or_default()
+}
+
+fn refusal(path: &CStr, errno: Errno) -> Fault {
+    match errno {
+        Errno::NOENT | Errno::NOTDIR => {
+            match rustix::fs::access(path, rustix::fs::Access::EXISTS) {
+                Ok(()) => Fault::NoInterpreter,
+                Err(_) => Fault::NotFound,
+            }
+        }
+        errno => Fault::NotExecutable(errno.raw_os_error()),
+    }
+}
+
+/// A pipe that the caller made belongs to it; a process of another user could not reopen it
+/// as `/dev/stdout`. The same holds for the container's own terminal, never for the caller's.
+/// What refuses to change hands stays as it is.
+fn give_stream(stream: BorrowedFd<'_>, own_terminal: bool, identity: &Identity) {
+    let is_pipe = |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo;
+    if own_terminal || rustix::fs::fstat(stream).is_ok_and(is_pipe) {
+        let _ = rustix::fs::fchown(stream, Some(Uid::from_raw(identity.uid)), None::<Gid>);
+    }
+}
+
+/// Reads a user database of the image; a missing one is empty. What is no regular file could
+/// block for ever and is refused.
+fn database(path: &CStr) -> StepResult<String> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let file = match rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve) {
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(String::new()),
+        result => File::from(result?),
+    };
+    let stat = rustix::fs::fstat(&file)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(Errno::INVAL.into());
+    }
+    let mut bytes = Vec::new();
+    file.take(DATABASE_LIMIT).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Enters the working directory, and makes sure that it is inside the root: neither a link of
+/// proc to an open directory nor a leaked descriptor may lead out.
+pub(super) fn enter_directory(path: &CStr) -> StepResult {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let directory = rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve)?;
+    rustix::process::fchdir(&directory)?;
+    // The kernel says "(unreachable)" of a directory outside the root.
+    let current = rustix::process::getcwd(Vec::new())?;
+    if current.as_bytes().starts_with(b"/") {
+        Ok(())
+    } else {
+        Err(Errno::NOENT.into())
+    }
+}

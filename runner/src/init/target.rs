@@ -1,0 +1,192 @@
+//! Finding, and if need be making, the place of a mount inside the root.
+//!
+//! Links are followed by hand and only inside the root, so that an image cannot direct a mount
+//! anywhere else; links of proc that lead to open files are never followed.
+
+use super::StepResult;
+use crate::channel::{Fault, Status, Stub, StubKind};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::io::Errno;
+use std::collections::VecDeque;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// What is to be mounted on a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Directory,
+    File,
+}
+
+/// As many links as the kernel follows.
+const LINK_LIMIT: usize = 40;
+
+/// Opens `path` inside `root`.
+pub(super) fn open_inside(root: BorrowedFd<'_>, path: &CStr) -> rustix::io::Result<OwnedFd> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(
+        root,
+        path,
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+        resolve,
+    )
+}
+
+/// Makes missing parts of mount targets and remembers what it made.
+pub(super) struct Maker<'a> {
+    pub(super) root: BorrowedFd<'a>,
+    /// Where changes of the root end up, if it is an overlay.
+    pub(super) upper: Option<BorrowedFd<'a>>,
+    pub(super) stubs: &'a mut Vec<Stub>,
+}
+
+impl Maker<'_> {
+    /// Opens `path`, making what is missing of it.
+    pub(super) fn ensure(&mut self, path: &CStr, kind: Kind) -> StepResult<OwnedFd> {
+        let mut walk = Walk::new(self.root, path)?;
+        let mut links = 0;
+        while let Some(name) = walk.rest.pop_front() {
+            if name == b".." {
+                walk.ascend(self.root)?;
+                continue;
+            }
+            let last = walk.rest.is_empty();
+            let wanted = if last { kind } else { Kind::Directory };
+            let next = self.descend(&walk, &name, wanted)?;
+            let stat = rustix::fs::fstat(&next)?;
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+                links += 1;
+                if links > LINK_LIMIT {
+                    return Err(Errno::LOOP.into());
+                }
+                walk.follow(self.root, &next)?;
+            } else {
+                walk.done.push(name);
+                walk.at = next;
+            }
+        }
+        Ok(walk.at)
+    }
+
+    fn descend(&mut self, walk: &Walk, name: &[u8], kind: Kind) -> StepResult<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(&walk.at, name, flags, Mode::empty()) {
+            Err(Errno::NOENT) => {}
+            result => return Ok(result?),
+        }
+        let in_root = mount_id(walk.at.as_fd())? == mount_id(self.root)?;
+        let copied_up = if in_root {
+            self.ancestors_to_copy_up(&walk.done)?
+        } else {
+            Vec::new()
+        };
+        let made = match kind {
+            Kind::Directory => {
+                rustix::fs::mkdirat(&walk.at, name, Mode::from_raw_mode(0o755))?;
+                StubKind::Directory
+            }
+            Kind::File => {
+                let mode = Mode::from_raw_mode(0o644);
+                rustix::fs::mknodat(&walk.at, name, FileType::RegularFile, mode, 0)?;
+                StubKind::File
+            }
+        };
+        if in_root {
+            self.stubs.extend(copied_up);
+            let path = join(walk.done.iter().map(Vec::as_slice).chain([name]));
+            self.stubs.push(Stub { path, kind: made });
+        }
+        Ok(rustix::fs::openat(&walk.at, name, flags, Mode::empty())?)
+    }
+
+    /// Returns the directories that making something below them copies to the upper layer.
+    fn ancestors_to_copy_up(&self, path: &[Vec<u8>]) -> StepResult<Vec<Stub>> {
+        let Some(upper) = self.upper else {
+            return Ok(Vec::new());
+        };
+        let mut missing = Vec::new();
+        for depth in 1..=path.len() {
+            let ancestor = join(path[..depth].iter().map(Vec::as_slice));
+            match rustix::fs::statat(upper, ancestor.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT | Errno::NOTDIR) => {
+                    let unknown = Status {
+                        ctime: (0, 0),
+                        mode: 0,
+                        owner: (0, 0),
+                    };
+                    missing.push(Stub {
+                        path: ancestor,
+                        kind: StubKind::CopiedUp(unknown),
+                    });
+                }
+                result => drop(result?),
+            }
+        }
+        Ok(missing)
+    }
+}
+
+/// Records how copied-up directories look now that no more mount points will be made.
+pub(super) fn settle(stubs: &mut [Stub], upper: BorrowedFd<'_>) -> StepResult {
+    for stub in stubs {
+        if let StubKind::CopiedUp(status) = &mut stub.kind {
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            *status = (&rustix::fs::statat(upper, stub.path.as_slice(), flags)?).into();
+        }
+    }
+    Ok(())
+}
+
+struct Walk {
+    at: OwnedFd,
+    /// Names from the root to `at`.
+    done: Vec<Vec<u8>>,
+    rest: VecDeque<Vec<u8>>,
+}
+
+impl Walk {
+    fn new(root: BorrowedFd<'_>, path: &CStr) -> StepResult<Self> {
+        let at = rustix::io::fcntl_dupfd_cloexec(root, 3)?;
+        Ok(Self {
+            at,
+            done: Vec::new(),
+            rest: names(path.to_bytes()).collect(),
+        })
+    }
+
+    fn ascend(&mut self, root: BorrowedFd<'_>) -> StepResult {
+        self.done.pop();
+        let path = join(self.done.iter().map(Vec::as_slice).chain([&b"."[..]]));
+        let path = std::ffi::CString::new(path).map_err(|_| Fault::Errno(libc::EINVAL))?;
+        self.at = open_inside(root, &path)?;
+        Ok(())
+    }
+
+    fn follow(&mut self, root: BorrowedFd<'_>, link: &OwnedFd) -> StepResult {
+        let target = rustix::fs::readlinkat(link, c"", Vec::new())?;
+        if target.to_bytes().starts_with(b"/") {
+            self.done.clear();
+            self.at = rustix::io::fcntl_dupfd_cloexec(root, 3)?;
+        }
+        for name in names(target.to_bytes()).rev() {
+            self.rest.push_front(name);
+        }
+        Ok(())
+    }
+}
+
+fn names(path: &[u8]) -> impl DoubleEndedIterator<Item = Vec<u8>> {
+    path.split(|byte| *byte == b'/')
+        .filter(|name| !name.is_empty() && *name != b".")
+        .map(<[u8]>::to_vec)
+}
+
+fn join<'a>(names: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    names.collect::<Vec<_>>().join(&b'/')
+}
+
+fn mount_id(fd: BorrowedFd<'_>) -> StepResult<u64> {
+    let stat = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+    Ok(stat.stx_mnt_id)
+}

@@ -1,0 +1,489 @@
+//! From what a caller asks for to the ordered steps of a child. Pure: nothing here touches the
+//! system, so that the order, on which the isolation rests, is tested as data.
+//!
+//! A plan has two halves. The *base* needs nothing but a few parameters that most processes
+//! share, so that a child can have done it before there is work. The *job* is the rest.
+//!
+//! A child works in two mount namespaces. Everything that needs a path or a file system of the
+//! host (overlays, bind sources, and in a user namespace the right to mount proc) is turned into
+//! detached mounts in the *host view*. They are attached in a namespace of the child's own
+//! that was copied from the worker's nearly empty *skeleton*: copying the host's mount
+//! table for each process, and tearing it down, would cost more than everything else.
+
+use crate::error::RunError;
+use crate::spec::{Mount, MountKind, Network, ProcessSpec, Rootfs, Seccomp};
+use rustix::mount::MountAttrFlags;
+use serde::{Deserialize, Serialize};
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+/// The steps that need no knowledge of the process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Base {
+    pub(crate) steps: Vec<Step>,
+}
+
+/// The steps that depend on the process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Job {
+    pub(crate) steps: Vec<Step>,
+}
+
+/// A file system that every process gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Standard {
+    Proc,
+    Sys { writable: bool },
+    Cgroup,
+    Dev { host_devices: bool },
+    Pts,
+    Mqueue,
+    Shm { size: u64 },
+    Files,
+}
+
+/// One thing that a child does. Paths are relative to the container's root and clean.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Step {
+    // Base
+    Isolate {
+        network: bool,
+    },
+    Loopback,
+    Make(Standard),
+    EnterSkeleton,
+    Place,
+    Mask {
+        path: CString,
+        scope: Scope,
+    },
+    ReadOnly {
+        path: CString,
+        scope: Scope,
+    },
+    // Job, host view
+    LeaveSkeleton,
+    Overlay {
+        stack: Stack,
+    },
+    Directory {
+        path: CString,
+    },
+    Source {
+        mount: u32,
+        source: Source,
+    },
+    ReturnToSkeleton,
+    // Job, own view
+    AttachRoot,
+    AttachStandard,
+    TextFile {
+        target: CString,
+        data: Vec<u8>,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+        create: bool,
+    },
+    Attach {
+        mount: u32,
+        target: CString,
+        create: bool,
+    },
+    Terminal {
+        rows: u16,
+        cols: u16,
+    },
+    Pivot {
+        readonly: bool,
+    },
+    Hostname(Vec<u8>),
+    // Job, the process itself
+    Streams,
+    User {
+        user: String,
+        groups: Vec<String>,
+    },
+    WorkingDirectory(CString),
+    Limit {
+        resource: u32,
+        soft: u64,
+        hard: u64,
+    },
+    Umask(u32),
+    Confine {
+        capabilities: u64,
+        filter: bool,
+        no_new_privileges: bool,
+    },
+    Execute {
+        args: Vec<CString>,
+        env: Vec<CString>,
+    },
+}
+
+/// Against which root a path is resolved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Scope {
+    /// The standard file systems in the skeleton, before there is a root.
+    Standard,
+    /// The container's root.
+    Root,
+}
+
+/// The directories of an overlay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stack {
+    pub(crate) lowers: Vec<CString>,
+    /// Upper and work directory.
+    pub(crate) upper: Option<(CString, CString)>,
+    pub(crate) userxattr: bool,
+    pub(crate) volatile: bool,
+}
+
+/// Where an extra mount comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Source {
+    Tree {
+        path: CString,
+        subpath: Option<CString>,
+        readonly: bool,
+        recursive: bool,
+    },
+    Overlay {
+        stack: Stack,
+        subpath: Option<CString>,
+        readonly: bool,
+    },
+    Tmpfs {
+        size: Option<u64>,
+        mode: u32,
+    },
+}
+
+/// Facts about the caller's side that the plan depends on.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Surroundings {
+    /// The layer that holds mount points which the image lacks; lowest of the root's layers.
+    pub(crate) stubs: Option<PathBuf>,
+}
+
+/// Flags of the mounts that carry no programs and no devices.
+pub(crate) fn inert() -> MountAttrFlags {
+    MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC
+}
+
+/// Returns the steps for `spec`.
+pub(crate) fn plan(spec: &ProcessSpec, around: &Surroundings) -> Result<(Base, Job), RunError> {
+    if spec.args.is_empty() {
+        return Err(RunError::NoCommand);
+    }
+    Ok((
+        base(spec)?,
+        Job {
+            steps: job(spec, around)?,
+        },
+    ))
+}
+
+fn base(spec: &ProcessSpec) -> Result<Base, RunError> {
+    let own_network = spec.network == Network::None;
+    let mut steps = vec![Step::Isolate {
+        network: own_network,
+    }];
+    if own_network {
+        steps.push(Step::Loopback);
+    }
+    steps.extend(
+        [
+            Standard::Proc,
+            Standard::Sys {
+                writable: spec.privileged,
+            },
+            Standard::Cgroup,
+            Standard::Dev {
+                host_devices: spec.privileged,
+            },
+            Standard::Pts,
+            Standard::Mqueue,
+            Standard::Shm {
+                size: spec.shm_size,
+            },
+            Standard::Files,
+        ]
+        .map(Step::Make),
+    );
+    steps.push(Step::EnterSkeleton);
+    steps.push(Step::Place);
+    steps.extend(confined_paths(spec, Scope::Standard)?);
+    Ok(Base { steps })
+}
+
+fn job(spec: &ProcessSpec, around: &Surroundings) -> Result<Vec<Step>, RunError> {
+    let mut steps = vec![Step::LeaveSkeleton, root(spec, around)?];
+    for (index, mount) in spec.mounts.iter().enumerate() {
+        if let Some(source) = source(mount)? {
+            steps.push(Step::Source {
+                mount: index as u32,
+                source,
+            });
+        }
+    }
+    steps.extend([
+        Step::ReturnToSkeleton,
+        Step::AttachRoot,
+        Step::AttachStandard,
+    ]);
+    steps.extend(text_files(spec)?);
+    for (index, mount) in spec.mounts.iter().enumerate() {
+        steps.push(attach(index as u32, mount)?);
+    }
+    if let Some(size) = spec.terminal {
+        steps.push(Step::Terminal {
+            rows: size.rows,
+            cols: size.cols,
+        });
+    }
+    steps.extend(confined_paths(spec, Scope::Root)?);
+    steps.push(Step::Pivot {
+        readonly: spec.readonly_rootfs,
+    });
+    steps.push(Step::Hostname(spec.hostname.clone().into_bytes()));
+    steps.extend(process(spec)?);
+    Ok(steps)
+}
+
+fn root(spec: &ProcessSpec, around: &Surroundings) -> Result<Step, RunError> {
+    let (lowers, upper, work, userxattr) = match &spec.rootfs {
+        Rootfs::Overlay {
+            lowers,
+            upper,
+            work,
+            userxattr,
+        } => (lowers, upper, work, userxattr),
+        Rootfs::Directory(path) => {
+            return Ok(Step::Directory {
+                path: c_path("the root file system", path)?,
+            });
+        }
+    };
+    let lowers = lowers.iter().chain(&around.stubs);
+    let stack = Stack {
+        lowers: lowers
+            .map(|path| c_path("a layer", path))
+            .collect::<Result<_, _>>()?,
+        upper: Some((
+            c_path("the upper directory", upper)?,
+            c_path("the work directory", work)?,
+        )),
+        userxattr: *userxattr,
+        volatile: spec.volatile,
+    };
+    Ok(Step::Overlay { stack })
+}
+
+fn source(mount: &Mount) -> Result<Option<Source>, RunError> {
+    let source = match &mount.kind {
+        MountKind::Bind {
+            source,
+            subpath,
+            readonly,
+            recursive,
+        } => Source::Tree {
+            path: c_path("a mount's source", source)?,
+            subpath: subpath.as_deref().map(inside).transpose()?,
+            readonly: *readonly,
+            recursive: *recursive,
+        },
+        MountKind::Overlay {
+            lowers,
+            upper,
+            userxattr,
+            subpath,
+        } => Source::Overlay {
+            stack: Stack {
+                lowers: lowers
+                    .iter()
+                    .map(|path| c_path("a layer", path))
+                    .collect::<Result<_, _>>()?,
+                upper: match upper {
+                    Some((upper, work)) => Some((
+                        c_path("an upper directory", upper)?,
+                        c_path("a work directory", work)?,
+                    )),
+                    None => None,
+                },
+                userxattr: *userxattr,
+                volatile: true,
+            },
+            subpath: subpath.as_deref().map(inside).transpose()?,
+            readonly: upper.is_none(),
+        },
+        MountKind::Tmpfs { size, mode } => Source::Tmpfs {
+            size: *size,
+            mode: *mode,
+        },
+        MountKind::File { .. } => return Ok(None),
+    };
+    Ok(Some(source))
+}
+
+fn attach(index: u32, mount: &Mount) -> Result<Step, RunError> {
+    let target = inside(&mount.target)?;
+    let create = mount.create_target;
+    Ok(match &mount.kind {
+        MountKind::File {
+            data,
+            mode,
+            uid,
+            gid,
+        } => Step::TextFile {
+            target,
+            data: data.clone(),
+            mode: *mode,
+            uid: *uid,
+            gid: *gid,
+            create,
+        },
+        _ => Step::Attach {
+            mount: index,
+            target,
+            create,
+        },
+    })
+}
+
+fn text_files(spec: &ProcessSpec) -> Result<Vec<Step>, RunError> {
+    let files = [
+        ("/etc/hostname", &spec.hostname_file),
+        ("/etc/hosts", &spec.hosts),
+        ("/etc/resolv.conf", &spec.resolv_conf),
+    ];
+    let given = files
+        .into_iter()
+        .filter_map(|(path, data)| Some((path, data.as_ref()?)));
+    given
+        .map(|(path, data)| {
+            let target = inside(Path::new(path))?;
+            Ok(Step::TextFile {
+                target,
+                data: data.clone(),
+                mode: 0o644,
+                uid: 0,
+                gid: 0,
+                create: true,
+            })
+        })
+        .collect()
+}
+
+/// Masks and read-only paths on the standard file systems are part of the base.
+fn confined_paths(spec: &ProcessSpec, wanted: Scope) -> Result<Vec<Step>, RunError> {
+    if spec.privileged {
+        return Ok(Vec::new());
+    }
+    let scope_of = |path: &Path| {
+        let standard = path.starts_with("/proc") || path.starts_with("/sys");
+        if standard {
+            Scope::Standard
+        } else {
+            Scope::Root
+        }
+    };
+    let in_scope = |path: &&PathBuf| scope_of(path) == wanted;
+    let mut steps = Vec::new();
+    for path in spec.readonly_paths.iter().filter(in_scope) {
+        steps.push(Step::ReadOnly {
+            path: inside(path)?,
+            scope: wanted,
+        });
+    }
+    for path in spec.masked_paths.iter().filter(in_scope) {
+        steps.push(Step::Mask {
+            path: inside(path)?,
+            scope: wanted,
+        });
+    }
+    Ok(steps)
+}
+
+fn process(spec: &ProcessSpec) -> Result<Vec<Step>, RunError> {
+    let mut steps = vec![
+        Step::User {
+            user: spec.user.0.clone(),
+            groups: spec.additional_groups.clone(),
+        },
+        Step::Streams,
+        Step::WorkingDirectory(c_path("the working directory", &spec.cwd)?),
+    ];
+    steps.extend(spec.rlimits.iter().map(|limit| Step::Limit {
+        resource: limit.resource.number(),
+        soft: limit.soft.unwrap_or(u64::MAX),
+        hard: limit.hard.unwrap_or(u64::MAX),
+    }));
+    steps.push(Step::Umask(spec.umask));
+    steps.push(Step::Confine {
+        capabilities: if spec.privileged {
+            u64::MAX
+        } else {
+            spec.capabilities.bits()
+        },
+        filter: spec.seccomp == Seccomp::Default && !spec.privileged,
+        no_new_privileges: spec.no_new_privileges,
+    });
+    let env = spec.env.iter().map(|(name, value)| {
+        let mut pair = name.as_bytes().to_vec();
+        pair.push(b'=');
+        pair.extend_from_slice(value.as_bytes());
+        c_bytes("the environment", pair)
+    });
+    steps.push(Step::Execute {
+        args: spec
+            .args
+            .iter()
+            .map(|arg| c_str("an argument", arg))
+            .collect::<Result<_, _>>()?,
+        env: env.collect::<Result<_, _>>()?,
+    });
+    Ok(steps)
+}
+
+fn c_bytes(what: &'static str, bytes: Vec<u8>) -> Result<CString, RunError> {
+    CString::new(bytes).map_err(|_| RunError::NulByte { what })
+}
+
+fn c_str(what: &'static str, string: &OsStr) -> Result<CString, RunError> {
+    c_bytes(what, string.as_bytes().to_vec())
+}
+
+fn c_path(what: &'static str, path: &Path) -> Result<CString, RunError> {
+    c_str(what, path.as_os_str())
+}
+
+/// Returns a path of the container relative to its root, without `.`, `..` and double slashes.
+pub(crate) fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => {
+                clean.pop();
+            }
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    clean
+}
+
+fn inside(path: &Path) -> Result<CString, RunError> {
+    let clean = clean(path);
+    let name = if clean.as_os_str().is_empty() {
+        OsStr::new(".")
+    } else {
+        clean.as_os_str()
+    };
+    c_str("a path in the container", name)
+}

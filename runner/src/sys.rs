@@ -1,0 +1,339 @@
+//! The only unsafe code: system calls that `rustix` does not wrap, and forking.
+//!
+//! Two kinds of child are made here. The worker is started from a process that may have
+//! threads, so between fork and exec only system calls are made on values prepared before
+//! (nothing that takes a lock or allocates). Children of the worker, which never has threads,
+//! may run any code: no other thread can have held a lock at the fork.
+#![expect(
+    unsafe_code,
+    reason = "the one module that talks to the kernel without rustix"
+)]
+
+use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
+use rustix::thread::UnshareFlags;
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+/// Size of the first version of `struct clone_args`: kernels before 5.7 know no other, and
+/// nothing of the rest is used.
+const CLONE_ARGS_VERSION_0: usize = 64;
+
+/// What the worker is started with is moved above its fixed descriptors first.
+const FIRST_FREE: RawFd = 16;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+fn last_errno() -> Errno {
+    Errno::from_raw_os_error(
+        io::Error::last_os_error()
+            .raw_os_error()
+            .unwrap_or(libc::EIO),
+    )
+}
+
+fn check(result: libc::c_long) -> Result<libc::c_long> {
+    if result < 0 {
+        Err(last_errno())
+    } else {
+        Ok(result)
+    }
+}
+
+/// A new process as its parent sees it.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(crate) pidfd: OwnedFd,
+}
+
+/// Forks into a new PID namespace and returns twice: `None` is the child.
+///
+/// # Safety
+/// In a process with threads the child may only make system calls.
+unsafe fn fork_pid_namespace() -> Result<Option<Child>> {
+    let mut pidfd: RawFd = -1;
+    let mut arguments = libc::clone_args {
+        flags: (libc::CLONE_PIDFD | libc::CLONE_NEWPID) as u64,
+        pidfd: ptr::from_mut(&mut pidfd) as u64,
+        child_tid: 0,
+        parent_tid: 0,
+        exit_signal: libc::SIGCHLD as u64,
+        stack: 0,
+        stack_size: 0,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: 0,
+    };
+    // SAFETY: the structure outlives the call. Without CLONE_VM and with no stack given this is
+    // fork(2): the child goes on with a copy of this stack.
+    let pid = check(unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            ptr::from_mut(&mut arguments),
+            CLONE_ARGS_VERSION_0,
+        )
+    })?;
+    if pid == 0 {
+        return Ok(None);
+    }
+    // SAFETY: the kernel stored a descriptor that nothing else owns.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Some(Child { pidfd }))
+}
+
+/// Runs `body` as process 1 of a new PID namespace, and ends that when it returns. The caller must
+/// be single-threaded.
+pub(crate) fn fork_container(body: impl FnOnce()) -> Result<Child> {
+    // SAFETY: only the worker calls this, which has one thread.
+    if let Some(child) = unsafe { fork_pid_namespace() }? {
+        return Ok(child);
+    }
+    // Unwinding must not reach the worker's loop in a second process.
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+    exit_now(125)
+}
+
+/// What the worker process is started with.
+#[derive(Debug)]
+pub(crate) struct WorkerImage<'a> {
+    /// The executable, opened.
+    pub(crate) executable: BorrowedFd<'a>,
+    /// Its name and arguments.
+    pub(crate) arguments: &'a [CString],
+    /// The control socket; descriptor 3 in the worker.
+    pub(crate) control: BorrowedFd<'a>,
+    /// Descriptors 0 to 2 in the worker.
+    pub(crate) null: BorrowedFd<'a>,
+}
+
+/// The descriptor at which the worker finds its control socket.
+pub(crate) const CONTROL_FD: RawFd = 3;
+
+/// Starts the worker as process 1 of a new PID namespace. Every other descriptor of the caller
+/// is closed in it, so that it holds no lock and no pipe of the caller's.
+pub(crate) fn spawn_worker(image: &WorkerImage<'_>) -> Result<Child> {
+    let argv = pointers(image.arguments);
+    let envp: [*const libc::c_char; 1] = [ptr::null()];
+    // SAFETY: until exec the child makes system calls only, on the values above.
+    if let Some(child) = unsafe { fork_pid_namespace() }? {
+        return Ok(child);
+    }
+    // SAFETY: system calls on integers and on pointers that are valid for the whole block;
+    // execveat and _exit do not return.
+    unsafe {
+        let executable = libc::fcntl(
+            image.executable.as_raw_fd(),
+            libc::F_DUPFD_CLOEXEC,
+            FIRST_FREE,
+        );
+        let control = libc::fcntl(image.control.as_raw_fd(), libc::F_DUPFD_CLOEXEC, FIRST_FREE);
+        let null = libc::fcntl(image.null.as_raw_fd(), libc::F_DUPFD_CLOEXEC, FIRST_FREE);
+        for standard in 0..CONTROL_FD {
+            libc::dup2(null, standard);
+        }
+        libc::dup2(control, CONTROL_FD);
+        libc::syscall(
+            libc::SYS_close_range,
+            CONTROL_FD + 1,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        );
+        libc::syscall(
+            libc::SYS_execveat,
+            executable,
+            c"".as_ptr(),
+            argv.as_ptr(),
+            envp.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        );
+        libc::_exit(127)
+    }
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings
+        .iter()
+        .map(|string| string.as_ptr())
+        .chain([ptr::null()])
+        .collect()
+}
+
+/// Takes ownership of a descriptor that this process was started with.
+pub(crate) fn inherited_fd(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_SETFD on a number has no memory effects.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is open, and only the worker's entry, once, asks for it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Replaces the program; returns only the reason why not.
+pub(crate) fn execve(path: &CStr, arguments: &[CString], environment: &[CString]) -> Errno {
+    let argv = pointers(arguments);
+    let envp = pointers(environment);
+    // SAFETY: both arrays are null-terminated and point to strings that outlive the call.
+    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+    last_errno()
+}
+
+/// Ends the process without running anything that was registered for its exit.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit has no preconditions.
+    unsafe { libc::_exit(code) }
+}
+
+/// Gives every signal its default action and unblocks all of them.
+pub(crate) fn reset_signals() {
+    // SAFETY: an all-zero sigaction is SIG_DFL with no flags; sigemptyset initialises the set.
+    // Numbers that the kernel refuses (KILL, STOP, those of libc) keep their action.
+    unsafe {
+        let default: libc::sigaction = std::mem::zeroed();
+        for signal in 1..=64 {
+            libc::sigaction(signal, &raw const default, ptr::null_mut());
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+    }
+}
+
+/// Marks every descriptor from `first` on as close-on-exec.
+pub(crate) fn close_on_exec_from(first: RawFd) -> Result<()> {
+    // SAFETY: changes flags of descriptors only.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    })
+    .map(drop)
+}
+
+/// `unshare(2)` for namespaces.
+pub(crate) fn unshare(flags: UnshareFlags) -> Result<()> {
+    // SAFETY: unsafe for CLONE_FILES and CLONE_FS, which the callers do not pass.
+    unsafe { rustix::thread::unshare_unsafe(flags) }
+}
+
+/// Sends any signal number, real-time ones included.
+pub(crate) fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
+    let info = ptr::null::<libc::siginfo_t>();
+    // SAFETY: no siginfo is passed.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            info,
+            0,
+        )
+    })
+    .map(drop)
+}
+
+#[repr(C)]
+struct MountAttr {
+    attr_set: u64,
+    attr_clr: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+/// Sets attributes of the mount `fd` refers to and, if `recursive`, of those below it.
+pub(crate) fn mount_setattr(
+    fd: BorrowedFd<'_>,
+    set: MountAttrFlags,
+    recursive: bool,
+) -> Result<()> {
+    let attributes = MountAttr {
+        attr_set: u64::from(set.bits()),
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the structure outlives the call and its size is passed along.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            ptr::from_ref(&attributes),
+            size_of::<MountAttr>(),
+        )
+    })
+    .map(drop)
+}
+
+/// One instruction of a classic BPF program, laid out as the kernel's `struct sock_filter`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Instruction {
+    pub(crate) code: u16,
+    pub(crate) jt: u8,
+    pub(crate) jf: u8,
+    pub(crate) k: u32,
+}
+
+/// Installs a system-call filter. Needs `CAP_SYS_ADMIN` or no-new-privileges.
+pub(crate) fn install_filter(filter: &[Instruction]) -> Result<()> {
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_ptr().cast_mut().cast(),
+    };
+    // SAFETY: `Instruction` has the layout of sock_filter, and the kernel only reads the array.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const program,
+        )
+    })
+    .map(drop)
+}
+
+/// Drops a capability by number from the bounding set.
+pub(crate) fn drop_bounding(capability: u8) -> Result<()> {
+    // SAFETY: PR_CAPBSET_DROP takes an integer.
+    let result = unsafe {
+        libc::prctl(
+            libc::PR_CAPBSET_DROP,
+            libc::c_ulong::from(capability),
+            0,
+            0,
+            0,
+        )
+    };
+    check(result.into()).map(drop)
+}
+
+/// Sets a limit by the kernel's number of the resource.
+pub(crate) fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
+    let limit = libc::rlimit {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
+    // SAFETY: the structure outlives the call.
+    check(unsafe { libc::setrlimit(resource, &raw const limit) }.into()).map(drop)
+}
+
+/// Brings an interface up, through any socket of the network namespace.
+pub(crate) fn interface_up(socket: impl AsFd, name: &CStr) -> Result<()> {
+    // SAFETY: an all-zero ifreq is valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.to_bytes_with_nul()) {
+        *to = *from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    let socket = socket.as_fd().as_raw_fd();
+    // SAFETY: the request outlives the call; the kernel reads an ifreq for this number.
+    check(unsafe { libc::ioctl(socket, libc::SIOCSIFFLAGS, &raw const request) }.into()).map(drop)
+}
