@@ -159,6 +159,12 @@ pub enum Failure {
         /// Why.
         source: io::Error,
     },
+    /// The mirror was not asked, as it was out of order before.
+    #[error("not asked again after: {reason}")]
+    Skipped {
+        /// What was wrong with it.
+        reason: String,
+    },
     /// The caller ended it.
     #[error("canceled")]
     Canceled,
@@ -191,6 +197,11 @@ impl Failure {
             Self::Token { source, .. } => source.is_transient(),
             _ => false,
         }
+    }
+
+    /// Whether the endpoint as a whole is out of order, not just one answer wrong.
+    pub(super) fn is_outage(&self) -> bool {
+        matches!(self, Self::Transport { .. }) || self.is_transient()
     }
 
     /// Whether other endpoints cannot help: the fault is on this side.

@@ -126,7 +126,7 @@ pub(super) fn quick() -> RegistryConfig {
                 first_delay: Duration::from_millis(1),
                 max_delay: Duration::from_millis(50),
             },
-            idle_timeout: Duration::from_millis(500),
+            idle_timeout: Duration::from_secs(20),
             ..HttpConfig::default()
         },
         ..RegistryConfig::default()

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -30,6 +30,8 @@ pub(super) struct Transport {
     tokens: Mutex<HashMap<(String, String), Authorization>>,
     /// What insecure hosts were found to speak.
     schemes: Mutex<HashMap<String, Scheme>>,
+    /// Mirrors that are out of order, and why.
+    down: Mutex<HashMap<String, String>>,
 }
 
 /// An endpoint whose scheme is known.
@@ -97,6 +99,7 @@ impl Transport {
             http,
             tokens: Mutex::default(),
             schemes: Mutex::default(),
+            down: Mutex::default(),
         }
     }
 
@@ -109,7 +112,7 @@ impl Transport {
     ) -> Result<T, RegistryError> {
         let mut attempts = Vec::new();
         for endpoint in self.config.pull_endpoints(domain)? {
-            let failure = match self.host(&endpoint).and_then(|host| serve(&host)) {
+            let failure = match self.serve_from(&endpoint, &mut serve) {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };
@@ -126,9 +129,32 @@ impl Transport {
         Err(RegistryError::failed(action, subject, attempts))
     }
 
+    /// Runs `serve` on an endpoint. A mirror that is out of order is not waited for
+    /// again: a build asks for many blobs.
+    fn serve_from<T>(
+        &self,
+        endpoint: &Endpoint,
+        serve: &mut impl FnMut(&Host<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        if endpoint.mirror
+            && let Some(reason) = lock(&self.down).get(&endpoint.authority)
+        {
+            return Err(Failure::Skipped {
+                reason: reason.clone(),
+            });
+        }
+        let result = self.host(endpoint).and_then(|host| serve(&host));
+        if let (true, Err(failure)) = (endpoint.mirror, &result)
+            && failure.is_outage()
+        {
+            lock(&self.down).insert(endpoint.authority.clone(), failure.to_string());
+        }
+        result
+    }
+
     /// Finds out how an endpoint is to be spoken to.
     pub(super) fn host<'a>(&self, endpoint: &'a Endpoint) -> Result<Host<'a>, Failure> {
-        let known = self.lock_schemes().get(&endpoint.authority).copied();
+        let known = lock(&self.schemes).get(&endpoint.authority).copied();
         let [candidates @ .., last] = endpoint.schemes.as_slice() else {
             unreachable!("an endpoint has a scheme")
         };
@@ -148,18 +174,13 @@ impl Transport {
             let call = Call::new(Method::GET, format!("{}/v2/", host.base));
             match self.exchange(&call, None, host.trust) {
                 Ok(_) | Err(Failure::Status { .. }) => {
-                    self.lock_schemes()
-                        .insert(endpoint.authority.clone(), *scheme);
+                    lock(&self.schemes).insert(endpoint.authority.clone(), *scheme);
                     return Ok(*scheme);
                 }
                 Err(error) => failure = Some(error),
             }
         }
         Err(failure.expect("an endpoint has a scheme"))
-    }
-
-    fn lock_schemes(&self) -> std::sync::MutexGuard<'_, HashMap<String, Scheme>> {
-        self.schemes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether certificates of the server behind `url` are checked.
@@ -183,8 +204,7 @@ impl Transport {
             return self.exchange(call, None, self.trust_of(&call.url));
         }
         let key = (host.base.clone(), scope.to_owned());
-        let known = self
-            .lock_tokens()
+        let known = lock(&self.tokens)
             .get(&key)
             .filter(|token| token.is_fresh())
             .cloned();
@@ -195,17 +215,13 @@ impl Transport {
         if failure.status() != Some(401) || challenges.is_empty() {
             return Err(failure);
         }
-        self.lock_tokens().remove(&key);
+        lock(&self.tokens).remove(&key);
         let Some(authorization) = self.authenticate(host, scope, &challenges)? else {
             return Err(failure);
         };
         let response = self.exchange(call, Some(&authorization), host.trust)?;
-        self.lock_tokens().insert(key, authorization);
+        lock(&self.tokens).insert(key, authorization);
         Ok(response)
-    }
-
-    fn lock_tokens(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Authorization>> {
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a request once; a status that is an error is a failure.
@@ -346,6 +362,11 @@ impl Transport {
             std::thread::sleep(left.min(NAP));
         }
     }
+}
+
+/// Locks a table; one that a panicking thread left is as good as any.
+fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn make_host(endpoint: &Endpoint, scheme: Scheme) -> Host<'_> {

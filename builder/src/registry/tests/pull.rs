@@ -144,6 +144,53 @@ fn dropped_connections_are_resumed_where_they_broke() {
 }
 
 #[test]
+fn stalled_servers_are_asked_again() {
+    let image = TestImage::new();
+    let (path, layer) = (image.layer_path(), image.layer.clone());
+    let server = image.serve(move |request| {
+        let slow = request.path == path && request.nth == 0;
+        slow.then(|| Reply::ranged(request, &layer).stall(Duration::from_secs(5)))
+    });
+    let mut config = quick();
+    config.http.idle_timeout = Duration::from_millis(500);
+    let client = Client::new(config, Credentials::none());
+    let reference = reference(&server, "app");
+    let fetched = client
+        .fetch_blob(
+            &reference,
+            &image.layer_descriptor,
+            || Ok(Vec::new()),
+            Watch::none(),
+        )
+        .unwrap();
+    assert_eq!(fetched.sink, image.layer);
+    assert_eq!(layer_requests(&image, &server), [None, Some(600_000)]);
+}
+
+#[test]
+fn a_mirror_that_is_out_of_order_is_not_waited_for_again() {
+    let image = TestImage::new();
+    let broken = TestServer::start(|_| Reply::new(503, ""));
+    let origin = image.serve(|_| None);
+    let mut config = quick();
+    config
+        .mirrors
+        .insert(origin.authority(), vec![broken.url("")]);
+    let client = Client::new(config, Credentials::none());
+    client
+        .resolve(&reference(&origin, "app"), &amd64(), Watch::none())
+        .unwrap();
+    assert_eq!(broken.requests(), ["GET /v2/app/manifests/latest"; 3]);
+    let missing = client.resolve(&reference(&origin, "app:2"), &amd64(), Watch::none());
+    let error = missing.unwrap_err().to_string();
+    let broken = broken.authority();
+    let expected = format!(
+        "mirror {broken}: not asked again after: GET http://{broken}/v2/app/manifests/latest: 503 Service Unavailable"
+    );
+    assert!(error.contains(&expected), "{error}");
+}
+
+#[test]
 fn servers_without_ranges_are_asked_for_the_whole_again() {
     let image = TestImage::new();
     let (path, layer) = (image.layer_path(), image.layer.clone());
