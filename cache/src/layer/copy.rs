@@ -13,6 +13,7 @@ use crate::error::{IoContext, StoreError};
 use crate::layer::disk::{Canvas, Parent};
 use crate::layer::{Entry, EntryKind, LayerIndex, Staging, check_shape};
 use crate::path::RelPath;
+use crate::tree::Node;
 
 /// Where a file's bytes come from.
 #[derive(Debug, Clone)]
@@ -44,19 +45,55 @@ impl Staging {
     /// number become names of one file. Every item's directory must be an item
     /// too, save the root. `fs/` must be empty at these paths.
     pub fn populate(&self, items: Vec<CopyItem>) -> Result<LayerIndex, StoreError> {
-        let (mut index, sources) = sort(items);
-        check_shape(&index)?;
         let canvas = Canvas::open(&self.fs(), self.shared().options.userxattr)?;
-        make_dirs(&canvas, &index)?;
-        let links = second_names(index.entries());
-        let made = make_files(&canvas, index.entries(), &sources, &links)?;
-        for (number, kind) in made {
-            index.entries_mut()[number].kind = kind;
-        }
-        link_names(&canvas, &mut index, &links)?;
-        finish_dirs(&canvas, &index)?;
-        Ok(index)
+        fill(&canvas, items)
     }
+}
+
+/// Makes `items` on `canvas`.
+fn fill(canvas: &Canvas, items: Vec<CopyItem>) -> Result<LayerIndex, StoreError> {
+    let (mut index, sources) = sort(items);
+    check_shape(&index)?;
+    make_dirs(canvas, &index)?;
+    let links = second_names(index.entries());
+    let made = make_files(canvas, index.entries(), &sources, &links)?;
+    for (number, kind) in made {
+        index.entries_mut()[number].kind = kind;
+    }
+    link_names(canvas, &mut index, &links)?;
+    finish_dirs(canvas, &index)?;
+    Ok(index)
+}
+
+/// Writes `nodes`, which are in path order, below the directory `to`, over what is there.
+///
+/// The directory itself stays as it is. What this process may not do without
+/// being root is left out: other owners, device nodes.
+pub(crate) fn write_nodes(nodes: &[Node<'_>], to: &Path) -> Result<(), StoreError> {
+    let mut groups = HashMap::new();
+    let mut item = |node: &Node<'_>| {
+        let mut entry = node.entry.clone();
+        if let EntryKind::Dir { opaque } = &mut entry.kind {
+            *opaque = false;
+        }
+        entry.hardlink = entry.hardlink.map(|group| {
+            let next = groups.len() as u32;
+            *groups.entry((node.layer, group)).or_insert(next)
+        });
+        let source = if entry.is_file() {
+            Source::Stored(node.file_path())
+        } else {
+            Source::None
+        };
+        CopyItem { entry, source }
+    };
+    let items = nodes
+        .iter()
+        .filter(|node| !node.entry.path.is_root())
+        .map(&mut item)
+        .collect();
+    let canvas = Canvas::open(to, false)?.overwriting().lenient();
+    fill(&canvas, items).map(drop)
 }
 
 fn sort(mut items: Vec<CopyItem>) -> (LayerIndex, Vec<Source>) {

@@ -30,6 +30,8 @@ pub(super) struct Canvas {
     own: (u32, u32),
     /// Whether what is in the way is removed.
     overwrite: bool,
+    /// Whether what needs root is left out.
+    lenient: bool,
 }
 
 /// The name of the mark that overlayfs reads.
@@ -59,6 +61,7 @@ impl Canvas {
             opaque_xattr: opaque_xattr(userxattr),
             own,
             overwrite: false,
+            lenient: false,
         })
     }
 
@@ -73,6 +76,14 @@ impl Canvas {
     /// Returns where `path` is, for messages.
     fn full(&self, path: &RelPath) -> PathBuf {
         path.under(&self.path)
+    }
+
+    /// Leaves out what this process may not do: owners and device nodes.
+    pub(super) fn lenient(self) -> Self {
+        Self {
+            lenient: true,
+            ..self
+        }
     }
 
     fn open_beneath(&self, path: &RelPath, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
@@ -128,7 +139,7 @@ impl Canvas {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
         let mut file = self.open_beneath(path, flags, Mode::from_raw_mode(0o600));
         if self.overwrite && matches!(file, Err(Errno::EXIST)) {
-            self.remove(path)?;
+            self.clear(path)?;
             file = self.open_beneath(path, flags, Mode::from_raw_mode(0o600));
         }
         file.map(File::from).during("create", &self.full(path))
@@ -155,7 +166,7 @@ impl Canvas {
     ) -> Result<(), StoreError> {
         let full = self.full(&entry.path);
         if self.overwrite {
-            self.remove(&entry.path)?;
+            self.clear(&entry.path)?;
         }
         let (dir, name) = self.parent(&entry.path, parent)?;
         match &entry.kind {
@@ -179,16 +190,21 @@ impl Canvas {
                     .during("create", &full)?;
             }
             EntryKind::CharDev { major, minor } => {
-                self.make_device(dir, entry, FileType::CharacterDevice, *major, *minor)?;
+                if !self.make_device(dir, entry, FileType::CharacterDevice, *major, *minor)? {
+                    return Ok(());
+                }
             }
             EntryKind::BlockDev { major, minor } => {
-                self.make_device(dir, entry, FileType::BlockDevice, *major, *minor)?;
+                if !self.make_device(dir, entry, FileType::BlockDevice, *major, *minor)? {
+                    return Ok(());
+                }
             }
             EntryKind::Dir { .. } | EntryKind::File { .. } => {}
         }
         self.dress_at(dir, name, entry)
     }
 
+    /// Makes a device node; returns whether that was allowed.
     fn make_device(
         &self,
         dir: &OwnedFd,
@@ -196,17 +212,20 @@ impl Canvas {
         kind: FileType,
         major: u32,
         minor: u32,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let name = entry.path.file_name().unwrap_or_default();
         let device = rustix::fs::makedev(major, minor);
         match rustix::fs::mknodat(dir, name, kind, Mode::from_raw_mode(0o600), device) {
+            Err(Errno::PERM) if self.lenient => Ok(false),
             Err(Errno::PERM) => Err(ArchiveError::Device {
                 path: entry.path.clone(),
                 major,
                 minor,
             }
             .into()),
-            other => other.during("create", &self.full(&entry.path)),
+            other => other
+                .map(|()| true)
+                .during("create", &self.full(&entry.path)),
         }
     }
 
@@ -214,7 +233,7 @@ impl Canvas {
     pub(super) fn make_link(&self, existing: &RelPath, path: &RelPath) -> Result<(), StoreError> {
         let full = self.full(path);
         if self.overwrite {
-            self.remove(path)?;
+            self.clear(path)?;
         }
         let (mut from, mut to) = (Parent::default(), Parent::default());
         let (old_dir, old) = self.parent(existing, &mut from)?;
@@ -250,12 +269,39 @@ impl Canvas {
         Ok((fd, name))
     }
 
+    /// Judges the outcome of a change of owner.
+    fn owned(&self, changed: Result<(), Errno>, entry: &Entry) -> Result<(), StoreError> {
+        match changed {
+            Err(Errno::PERM | Errno::INVAL) if self.lenient => Ok(()),
+            Err(Errno::INVAL | Errno::OVERFLOW) => Err(StoreError::UnmappedOwner {
+                path: entry.path.clone(),
+                uid: entry.uid,
+                gid: entry.gid,
+            }),
+            other => other.during("chown", &self.full(&entry.path)),
+        }
+    }
+
+    /// Removes what is in the way of an entry: anything of ours, but no directory of the user's.
+    fn clear(&self, path: &RelPath) -> Result<(), StoreError> {
+        if !self.lenient {
+            return self.remove(path);
+        }
+        let mut parent = Parent::default();
+        let (dir, name) = self.parent(path, &mut parent)?;
+        match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(Errno::ISDIR) => Err(ArchiveError::InTheWay { path: path.clone() }.into()),
+            Err(error) => Err(StoreError::io("replace", &self.full(path), error.into())),
+        }
+    }
+
     fn dress(&self, fd: &impl AsFd, entry: &Entry) -> Result<(), StoreError> {
         let full = || self.full(&entry.path);
         if (entry.uid, entry.gid) != self.own {
             let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
             let changed = rustix::fs::fchown(fd, Some(uid), Some(gid));
-            changed.map_err(|error| owner_error(error, entry, &full()))?;
+            self.owned(changed, entry)?;
         }
         // After chown, which clears setuid bits and capabilities.
         rustix::fs::fchmod(fd, Mode::from_raw_mode(entry.mode)).during("chmod", &full())?;
@@ -264,6 +310,7 @@ impl Canvas {
             match rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty()) {
                 // tmpfs and others hold no user attributes; the index still has them.
                 Err(Errno::NOTSUP) => {}
+                Err(Errno::PERM) if self.lenient => {}
                 other => other.during("set attributes of", &full())?,
             }
         }
@@ -276,7 +323,7 @@ impl Canvas {
             let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
             let flags = AtFlags::SYMLINK_NOFOLLOW;
             let changed = rustix::fs::chownat(dir, name, Some(uid), Some(gid), flags);
-            changed.map_err(|error| owner_error(error, entry, &full()))?;
+            self.owned(changed, entry)?;
         }
         if !matches!(entry.kind, EntryKind::Symlink { .. }) {
             // The name was made a moment ago in a directory of our own: it is no link.
@@ -285,17 +332,6 @@ impl Canvas {
         }
         rustix::fs::utimensat(dir, name, &times(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)
             .during("set times of", &full())
-    }
-}
-
-fn owner_error(error: Errno, entry: &Entry, full: &Path) -> StoreError {
-    match error {
-        Errno::INVAL | Errno::OVERFLOW => StoreError::UnmappedOwner {
-            path: entry.path.clone(),
-            uid: entry.uid,
-            gid: entry.gid,
-        },
-        error => StoreError::io("chown", full, error.into()),
     }
 }
 

@@ -44,11 +44,13 @@ use crate::tree::MergedTree;
 
 pub use apply::Limits;
 pub use archive::{Unpack, Unpacked, detect_archive, unpack_archive};
+pub(crate) use copy::write_nodes as write_files;
 pub use copy::{CopyItem, Source};
 pub use entry::{Entry, EntryKind, Timestamp, Xattr};
 pub use id::LayerId;
 pub use index::{DecodeError, LayerIndex};
 pub use staging::Staging;
+pub(crate) use tar_write::{Marks, write_nodes as write_tar_nodes};
 pub(crate) use walk::hash_open;
 
 /// A layer whose files are there.

@@ -571,3 +571,45 @@ fn a_pulled_layer_is_unpacked_when_needed_and_repacked_from_its_blob() {
     layers.write_tar(&id, &mut written).expect("write");
     assert!(written == tar);
 }
+
+#[test]
+fn a_merged_tree_leaves_as_one_tar_and_as_files() {
+    let (dir, store) = store();
+    let lower = Tar::new()
+        .dir("d/")
+        .file("d/old", "1")
+        .file("d/keep", "2")
+        .hard("d/same", "d/keep");
+    let lower = lower.apply(&store).expect("apply");
+    let upper = Tar::new()
+        .dir("d/")
+        .file("d/.wh.old", "")
+        .file("new", "3")
+        .symlink("l", "d");
+    let upper = upper.apply(&store).expect("apply");
+    let tree = store
+        .layers()
+        .tree(&[lower.id().clone(), upper.id().clone()])
+        .expect("tree");
+    let mut tar = Vec::new();
+    tree.write_tar(&mut tar).expect("write");
+    let flat = apply(&store, &tar).expect("apply");
+    let paths: Vec<String> = kinds(&flat).into_keys().collect();
+    assert_eq!(paths, ["/d", "/d/keep", "/d/same", "/l", "/new"]);
+
+    let out = dir.path().join("out");
+    fs::create_dir_all(out.join("d/mine")).expect("mkdir");
+    fs::write(out.join("new"), "before").expect("write");
+    tree.write_to(&out).expect("write");
+    assert_eq!(fs::read(out.join("new")).expect("read"), b"3");
+    assert_eq!(fs::metadata(out.join("d/keep")).expect("stat").nlink(), 2);
+    assert!(
+        out.join("d/mine").exists() && out.join("l").is_symlink() && !out.join("d/old").exists()
+    );
+    fs::remove_file(out.join("l")).expect("remove");
+    fs::create_dir(out.join("l")).expect("mkdir");
+    assert!(matches!(
+        tree.write_to(&out),
+        Err(StoreError::Archive(ArchiveError::InTheWay { .. }))
+    ));
+}

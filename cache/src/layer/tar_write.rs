@@ -17,6 +17,7 @@ use tar::{EntryType, Header};
 use crate::checksum::ContentHash;
 use crate::error::{IoContext, StoreError};
 use crate::layer::{Entry, EntryKind, LayerIndex};
+use crate::tree::Node;
 
 /// Files up to this size are read ahead, several at once.
 const READ_AHEAD: u64 = 1 << 20;
@@ -29,21 +30,42 @@ pub(super) fn write_layer(
     fs: &Path,
     to: &mut dyn Write,
 ) -> Result<(), StoreError> {
-    let mut first_names: HashMap<u32, &Entry> = HashMap::new();
-    let mut rest = index.entries();
+    let node = |entry| Node {
+        entry,
+        dir: fs,
+        layer: 0,
+    };
+    let nodes: Vec<Node<'_>> = index.entries().iter().map(node).collect();
+    write_nodes(&nodes, Marks::Keep, to)
+}
+
+/// What becomes of opaque marks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Marks {
+    /// They are written: this is a layer.
+    Keep,
+    /// They are left out: nothing is below.
+    Drop,
+}
+
+/// Writes a tar of `nodes`, which are in path order.
+pub(crate) fn write_nodes(
+    nodes: &[Node<'_>],
+    marks: Marks,
+    to: &mut dyn Write,
+) -> Result<(), StoreError> {
+    let mut first_names: HashMap<(usize, u32), &Entry> = HashMap::new();
+    let mut rest = nodes;
     while !rest.is_empty() {
         let (window, later) = rest.split_at(window(rest));
         rest = later;
         let ahead: Vec<_> = if window.len() > 8 {
-            window
-                .par_iter()
-                .with_min_len(8)
-                .map(|entry| read_ahead(entry, fs))
-                .collect()
+            window.par_iter().with_min_len(8).map(read_ahead).collect()
         } else {
-            window.iter().map(|entry| read_ahead(entry, fs)).collect()
+            window.iter().map(read_ahead).collect()
         };
-        for (entry, data) in window.iter().zip(ahead) {
+        for (node, data) in window.iter().zip(ahead) {
+            let entry = node.entry;
             if entry
                 .path
                 .components()
@@ -53,39 +75,33 @@ pub(super) fn write_layer(
             }
             let first = entry
                 .hardlink
-                .map(|group| *first_names.entry(group).or_insert(entry));
-            let target = first.filter(|first| first.path != entry.path);
-            match target {
-                Some(first) => write_link(to, entry, first).during("write", fs)?,
-                None => write_entry(to, entry, data?, fs)?,
+                .map(|group| *first_names.entry((node.layer, group)).or_insert(entry));
+            match first.filter(|first| first.path != entry.path) {
+                Some(first) => write_link(to, entry, first).during("write", node.dir)?,
+                None => write_entry(to, node, data?, marks)?,
             }
         }
     }
-    to.write_all(&[0; 1024]).during("write", fs)
+    to.write_all(&[0; 1024]).during("write", Path::new("tar"))
 }
 
-fn window(entries: &[Entry]) -> usize {
+fn window(nodes: &[Node<'_>]) -> usize {
     let mut bytes = 0;
-    let fits = |entry: &&Entry| {
-        bytes += entry.size();
+    let fits = |node: &&Node<'_>| {
+        bytes += node.entry.size();
         bytes <= WINDOW.1
     };
-    entries
-        .iter()
-        .take(WINDOW.0)
-        .take_while(fits)
-        .count()
-        .max(1)
+    nodes.iter().take(WINDOW.0).take_while(fits).count().max(1)
 }
 
-fn read_ahead(entry: &Entry, fs: &Path) -> Result<Option<Vec<u8>>, StoreError> {
-    let EntryKind::File { size, content } = entry.kind else {
+fn read_ahead(node: &Node<'_>) -> Result<Option<Vec<u8>>, StoreError> {
+    let EntryKind::File { size, content } = node.entry.kind else {
         return Ok(None);
     };
     if size > READ_AHEAD {
         return Ok(None);
     }
-    let full = entry.path.under(fs);
+    let full = node.file_path();
     let mut data = Vec::with_capacity(size as usize + 1);
     File::open(&full)
         .and_then(|mut file| file.read_to_end(&mut data))
@@ -105,11 +121,11 @@ fn damaged(full: &Path) -> StoreError {
 
 fn write_entry(
     to: &mut dyn Write,
-    entry: &Entry,
+    node: &Node<'_>,
     data: Option<Vec<u8>>,
-    fs: &Path,
+    marks: Marks,
 ) -> Result<(), StoreError> {
-    let full = entry.path.under(fs);
+    let (entry, full) = (node.entry, node.file_path());
     let mut name = entry.path.as_bytes().to_vec();
     if entry.path.is_root() {
         name = b".".to_vec();
@@ -120,7 +136,7 @@ fn write_entry(
             name.push(b'/');
             member.kind = EntryType::Directory;
             member.write(to, &name, b"").during("write", &full)?;
-            if *opaque {
+            if *opaque && marks == Marks::Keep {
                 let parent = if entry.path.is_root() {
                     &b""[..]
                 } else {

@@ -7,7 +7,7 @@ use crate::layer::{EntryKind, LayerIndex};
 use crate::path::{below, compare};
 
 /// Stands for the implied root directory.
-pub(super) const NO_LAYER: u32 = u32::MAX;
+const NO_LAYER: u32 = u32::MAX;
 
 /// An entry of a merged tree, by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,13 @@ pub(super) struct Slot {
     pub(super) end: u32,
     /// Whether layers further down are hidden here.
     opaque: bool,
+}
+
+impl Slot {
+    /// Whether this is the root directory that no layer has.
+    pub(super) const fn is_implied(&self) -> bool {
+        self.layer == NO_LAYER
+    }
 }
 
 type Layers = [(Arc<LayerIndex>, PathBuf)];

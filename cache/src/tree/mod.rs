@@ -9,12 +9,13 @@
 mod merge;
 mod resolve;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use crate::checksum::{ContentHash, TreeDigest, TreeHasher};
 use crate::error::{IoContext, ResolveError, StoreError};
-use crate::layer::{Entry, EntryKind, LayerIndex};
+use crate::layer::{Entry, EntryKind, LayerIndex, Marks, write_files, write_tar_nodes};
 use crate::path::{self, RelPath};
 
 pub use resolve::ResolvedPath;
@@ -208,6 +209,25 @@ impl MergedTree {
         let file = node.file_path();
         std::fs::read(&file).during("read", &file)
     }
+
+    /// Writes the whole tree as one tar, the same bytes for the same content.
+    pub fn write_tar(&self, to: &mut dyn Write) -> Result<(), StoreError> {
+        let nodes: Vec<Node<'_>> = self
+            .slots()
+            .iter()
+            .filter(|slot| !slot.is_implied())
+            .map(|slot| self.node(slot))
+            .collect();
+        write_tar_nodes(&nodes, Marks::Drop, to)
+    }
+
+    /// Writes the whole tree below the existing directory `to`, over what is there.
+    ///
+    /// Without root, owners are not set and device nodes left out.
+    pub fn write_to(&self, to: &Path) -> Result<(), StoreError> {
+        let nodes: Vec<Node<'_>> = self.walk(&RelPath::root()).collect();
+        write_files(&nodes, to)
+    }
 }
 
 fn is_unhashed(entry: &Entry) -> bool {
@@ -219,3 +239,6 @@ fn is_unhashed(entry: &Entry) -> bool {
         }
     )
 }
+
+#[cfg(test)]
+mod tests;
