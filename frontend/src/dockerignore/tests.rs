@@ -52,9 +52,7 @@ fn patterns_match_as_mobys_do() {
     ];
     for (pattern, path, want) in table {
         let matcher = DockerIgnore::parse(pattern);
-        let got = matcher
-            .map(|matcher| matcher.matches(path))
-            .unwrap_or(false);
+        let got = matcher.is_ok_and(|matcher| matcher.matches(path));
         assert_eq!(got, *want, "{pattern:?} on {path:?}");
     }
 }

@@ -17,6 +17,7 @@ fn errors(fragment: &str) -> Vec<String> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn errors_name_the_token_and_what_would_help() {
     let table: &[(&str, &[&str])] = &[
         (

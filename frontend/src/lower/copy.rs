@@ -31,14 +31,14 @@ struct Expanded {
     inline: Vec<(String, String)>,
 }
 
-/// Actions under way, with the inputs they read.
-struct Actions {
+/// A layer under way: actions, and the inputs they read.
+struct Layer {
     inputs: Vec<VertexId>,
     base: bool,
     actions: Vec<FileAction>,
 }
 
-impl Actions {
+impl Layer {
     fn input(&mut self, vertex: VertexId) -> usize {
         let skipped = usize::from(self.base);
         let known = self
@@ -83,21 +83,21 @@ impl StageLowering<'_, '_> {
         let link = copy.link && expanded.chmod.is_none();
         self.check_copy(copy, &expanded, link, is_add)?;
         let base = self.state.layers.filter(|_| !link);
-        let mut actions = Actions {
+        let mut layer = Layer {
             inputs: base.into_iter().collect(),
             base: base.is_some(),
             actions: Vec::new(),
         };
         let mut errors = Vec::new();
         for source in &expanded.sources {
-            let added = self.add_source(copy, &expanded, source, from, is_add, &mut actions);
+            let added = self.add_source(copy, &expanded, source, from, is_add, &mut layer);
             errors.extend(added.err());
         }
         if !errors.is_empty() {
             return Err(errors);
         }
         for (name, data) in &expanded.inline {
-            actions.actions.push(FileAction::Inline(InlineAction {
+            layer.actions.push(FileAction::Inline(InlineAction {
                 name: name.clone(),
                 data: data.clone().into_bytes(),
                 dest: expanded.dest.clone(),
@@ -105,21 +105,21 @@ impl StageLowering<'_, '_> {
                 chmod: expanded.chmod.clone(),
             }));
         }
-        let vertex = self.push_copy(actions, link, original, span);
+        let vertex = self.push_copy(layer, link, original, span);
         self.commit(history(copy, &expanded, is_add), Some(vertex));
         Ok(())
     }
 
     /// Adds the vertices; with `--link` the files are a layer of their own that
     /// is stacked on what was there.
-    fn push_copy(&mut self, actions: Actions, link: bool, original: &str, span: Span) -> VertexId {
+    fn push_copy(&mut self, layer: Layer, link: bool, original: &str, span: Span) -> VertexId {
         let step = self.next_step(self.shown(original), span);
         let op = BuildOp::File(FileOp {
-            base: actions.base,
-            actions: actions.actions,
+            base: layer.base,
+            actions: layer.actions,
         });
         let below = self.state.layers.filter(|_| link);
-        let vertex = self.push_layer(op, &actions.inputs, step.clone());
+        let vertex = self.push_layer(op, &layer.inputs, step.clone());
         match below {
             Some(below) => {
                 let display = step.display.replacen("] ", "] LINK ", 1);
@@ -247,7 +247,7 @@ impl StageLowering<'_, '_> {
         source: &Spanned<String>,
         from: Option<&From>,
         is_add: bool,
-        actions: &mut Actions,
+        layer: &mut Layer,
     ) -> Result<(), Diagnostic> {
         let error = |message: String| Diagnostic::error("invalid-source", source.span, message);
         let template = |input, sources, unpack, local_rules| CopyAction {
@@ -276,20 +276,20 @@ impl StageLowering<'_, '_> {
             }
             Remote::Http => {
                 let (vertex, name) = self.http(source, expanded.checksum.as_ref())?;
-                let input = actions.input(vertex);
+                let input = layer.input(vertex);
                 let unpack = if copy.unpack == Some(true) {
                     Unpack::IfArchive
                 } else {
                     Unpack::Never
                 };
                 let file = whole(&format!("/{name}"), source);
-                actions.copy(template(input, vec![file], unpack, false));
+                layer.copy(template(input, vec![file], unpack, false));
                 Ok(())
             }
             Remote::Git(git) => {
                 let vertex = self.git(git, copy, expanded, source)?;
-                let input = actions.input(vertex);
-                actions.copy(template(
+                let input = layer.input(vertex);
+                layer.copy(template(
                     input,
                     vec![whole("/", source)],
                     Unpack::Never,
@@ -303,14 +303,14 @@ impl StageLowering<'_, '_> {
                     Some(from) => self.source(from, &read, source.span)?,
                     None => self.lowering.graph.local("context", &read),
                 };
-                let input = actions.input(vertex);
+                let input = layer.input(vertex);
                 let archives = copy.unpack.unwrap_or(is_add);
                 let unpack = if archives {
                     Unpack::IfArchive
                 } else {
                     Unpack::Never
                 };
-                actions.copy(template(input, vec![entry], unpack, true));
+                layer.copy(template(input, vec![entry], unpack, true));
                 Ok(())
             }
         }

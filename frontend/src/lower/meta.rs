@@ -117,7 +117,7 @@ impl StageLowering<'_, '_> {
     fn label(&mut self, pairs: &[Pair]) -> Result<(), Diagnostics> {
         let mut created_by = String::from("LABEL");
         for (name, value) in self.pairs(pairs)? {
-            created_by.push_str(&format!(" {name}={value}"));
+            created_by.extend([" ", name.as_str(), "=", value.as_str()]);
             self.state.image.config.labels.insert(name, value);
         }
         self.commit(created_by, None);

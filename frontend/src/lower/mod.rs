@@ -1,6 +1,6 @@
 //! Instructions to build operations and image configuration.
 //!
-//! Lowering is pure: a [`Plan`](crate::plan::Plan) and the images it asked for
+//! Lowering is pure: a [`Plan`] and the images it asked for
 //! become a graph of [`BuildOp`]s, the configuration of the target's image,
 //! and its history. Every reachable stage is lowered once, in file order.
 

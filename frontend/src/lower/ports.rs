@@ -42,13 +42,8 @@ fn split(spec: &str) -> (&str, &str, &str) {
 }
 
 fn range(text: &str) -> Option<(u16, u16)> {
-    let (first, last) = match text.split_once('-') {
-        Some((first, last)) => (first.parse().ok()?, last.parse().ok()?),
-        None => {
-            let port = text.parse().ok()?;
-            (port, port)
-        }
-    };
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
     (first <= last).then_some((first, last))
 }
 

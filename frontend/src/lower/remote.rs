@@ -58,7 +58,7 @@ fn truth(key: &str, value: &str) -> Result<bool, String> {
 fn is_git(source: &str, is_http: bool) -> bool {
     if is_http {
         let path = source.split(['#', '?']).next().unwrap_or_default();
-        return path.ends_with(".git");
+        return path.strip_suffix(".git").is_some();
     }
     source.starts_with("git://") || source.starts_with("ssh://") || is_scp(source)
 }
@@ -107,16 +107,8 @@ fn percent_decoded(text: &str) -> String {
             .flatten()
             .and_then(|hex| std::str::from_utf8(hex).ok())
             .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match hex {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            None => {
-                bytes.push(first);
-                rest = tail;
-            }
-        }
+        bytes.push(hex.unwrap_or(first));
+        rest = if hex.is_some() { &tail[2..] } else { tail };
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }

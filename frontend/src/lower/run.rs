@@ -92,7 +92,7 @@ impl StageLowering<'_, '_> {
         };
         let mut shown = self.shown(original);
         if let Some(summary) = command.summary {
-            shown.push_str(&format!(" ({summary})"));
+            shown.extend([" (", summary.as_str(), ")"]);
         }
         let step = self.next_step(shown, span);
         let vertex = self.push_layer(BuildOp::Exec(Box::new(exec)), &inputs.vertices, step);
@@ -408,10 +408,10 @@ fn proxy_env(build_args: &std::collections::BTreeMap<String, String>) -> Vec<(St
         "NO_PROXY",
         "ALL_PROXY",
     ] {
-        let given = build_args
+        let mut given = build_args
             .iter()
             .filter(|(known, _)| known.eq_ignore_ascii_case(name));
-        if let Some((_, value)) = given.last() {
+        if let Some((_, value)) = given.next_back() {
             env.push((name.to_owned(), value.clone()));
             env.push((name.to_lowercase(), value.clone()));
         }

@@ -8,7 +8,7 @@ use crate::error::{Diagnostic, Diagnostics};
 use crate::image::ImageRequest;
 use crate::instruction::Kind;
 use crate::ir::BuildOp;
-use crate::plan::{Base, Command, From, relocate, word_error};
+use crate::plan::{Base, Command, From, Plan, relocate, word_error};
 use crate::source::{Span, Spanned};
 use crate::word::Environment;
 
@@ -116,7 +116,7 @@ impl StageState {
     /// The state of a stage from scratch.
     fn empty(platform: Platform) -> Self {
         let mut image = ImageConfig::new(&platform);
-        image.config.working_dir = "/".to_owned();
+        "/".clone_into(&mut image.config.working_dir);
         Self {
             layers: None,
             env: Environment::default(),
@@ -309,21 +309,21 @@ impl StageLowering<'_, '_> {
                 let image = lowering.images.get(&request.key);
                 image.and_then(|image| lowering.graph.image(request, image))
             }
-            From::Stage(stage) => match lowering.done.get(*stage) {
-                Some(Some(state)) => state.layers,
-                _ => {
-                    let (from, here) = (
-                        lowering.plan.stage_label(*stage),
-                        lowering.plan.stage_label(self.index),
-                    );
-                    let message = format!(
-                        "cannot copy from stage {from:?}, it needs to be defined before current stage {here:?}"
-                    );
-                    return Err(Diagnostic::error("later-stage", span, message)
-                        .with_help(format!("move {from} above {here}")));
-                }
-            },
+            From::Stage(stage) => {
+                let Some(Some(state)) = lowering.done.get(*stage) else {
+                    return Err(later_stage(lowering.plan, *stage, self.index, span));
+                };
+                state.layers
+            }
         };
         Ok(vertex.unwrap_or_else(|| lowering.graph.scratch()))
     }
+}
+
+fn later_stage(plan: &Plan, from: usize, here: usize, span: Span) -> Diagnostic {
+    let (from, here) = (plan.stage_label(from), plan.stage_label(here));
+    let message = format!(
+        "cannot copy from stage {from:?}, it needs to be defined before current stage {here:?}"
+    );
+    Diagnostic::error("later-stage", span, message).with_help(format!("move {from} above {here}"))
 }

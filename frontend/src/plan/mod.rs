@@ -51,7 +51,7 @@ pub(crate) enum Base {
     /// An earlier stage.
     Stage(usize),
     /// An image.
-    Image(ImageRequest),
+    Image(Box<ImageRequest>),
     /// The files of a named context.
     Local(String),
     /// The stage's own instructions do not count: a named context has its
@@ -64,7 +64,7 @@ pub(crate) enum Base {
 pub(crate) enum From {
     Scratch,
     Stage(usize),
-    Image(ImageRequest),
+    Image(Box<ImageRequest>),
     Local(String),
 }
 
@@ -218,7 +218,7 @@ impl Plan {
                 .with_suggestion(name, self.names.all())
         })?;
         let reference = reference.with_default_tag();
-        Ok(From::Image(ImageRequest {
+        Ok(From::Image(Box::new(ImageRequest {
             key: ImageKey {
                 name: ImageName::Reference(reference.to_string()),
                 platform: platform.clone(),
@@ -228,7 +228,7 @@ impl Plan {
             platform,
             span: name.span,
             suggestion: crate::error::closest(name, self.names.all()).map(str::to_owned),
-        }))
+        })))
     }
 
     /// Finds a `--build-context` by any spelling of its name.
@@ -321,8 +321,8 @@ impl Plan {
     }
 }
 
-fn context_request(given: String, name: &Spanned<String>, platform: Platform) -> ImageRequest {
-    ImageRequest {
+fn context_request(given: String, name: &Spanned<String>, platform: Platform) -> Box<ImageRequest> {
+    Box::new(ImageRequest {
         key: ImageKey {
             name: ImageName::Context(given),
             platform: platform.clone(),
@@ -332,7 +332,7 @@ fn context_request(given: String, name: &Spanned<String>, platform: Platform) ->
         platform,
         span: name.span,
         suggestion: None,
-    }
+    })
 }
 
 /// Points at the construct of a word that does not expand.

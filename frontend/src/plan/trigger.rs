@@ -9,12 +9,12 @@ use crate::syntax::parse_ast;
 /// is wrong is reported at the FROM line that brings it in.
 pub(super) fn parse(text: &str, from: Span) -> Result<Instruction, Diagnostics> {
     let source = SourceFile::new("trigger", text);
-    let parsed = parse_ast(&source).and_then(|ast| match ast.statements.as_slice() {
-        [statement] => parse_instruction(statement, ast.directives.escape),
-        _ => {
+    let parsed = parse_ast(&source).and_then(|ast| {
+        let [statement] = ast.statements.as_slice() else {
             let message = "onbuild trigger should be a single expression";
-            Err(vec![Diagnostic::error("invalid-trigger", from, message)])
-        }
+            return Err(vec![Diagnostic::error("invalid-trigger", from, message)]);
+        };
+        parse_instruction(statement, ast.directives.escape)
     });
     let instruction = parsed.map_err(|errors| relocate(errors, from, text))?;
     if matches!(instruction.kind, Kind::From(_)) {

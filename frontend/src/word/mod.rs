@@ -14,101 +14,16 @@
 //! assert_eq!(value.word, "v1.27");
 //! ```
 
+mod environment;
+mod error;
 mod pattern;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+
+pub use environment::Environment;
+pub use error::{WordError, WordErrorKind};
 
 use pattern::Pattern;
-
-/// Variables in the order in which they were last set.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Environment {
-    values: HashMap<String, (u64, String)>,
-    clock: u64,
-}
-
-impl Environment {
-    /// Sets a variable; one that is set again moves to the end.
-    pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
-        self.clock += 1;
-        self.values.insert(name.into(), (self.clock, value.into()));
-    }
-
-    /// Returns a variable's value.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(|(_, value)| value.as_str())
-    }
-
-    /// Returns all variables in order.
-    pub fn to_vec(&self) -> Vec<(String, String)> {
-        let mut entries: Vec<_> = self.values.iter().collect();
-        entries.sort_unstable_by_key(|(_, (at, _))| *at);
-        entries
-            .into_iter()
-            .map(|(name, (_, value))| (name.clone(), value.clone()))
-            .collect()
-    }
-
-    /// Returns the names, in no order.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.values.keys().map(String::as_str)
-    }
-}
-
-/// A word that cannot be expanded.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{kind}")]
-pub struct WordError {
-    /// What is wrong.
-    pub kind: WordErrorKind,
-    /// Byte offset of the construct in the word.
-    pub offset: usize,
-}
-
-/// What is wrong with a word.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WordErrorKind {
-    /// A quote is never closed.
-    #[error("unexpected end of statement while looking for matching {quote}")]
-    UnclosedQuote {
-        /// The name of the quote.
-        quote: &'static str,
-    },
-    /// `${` without `}`.
-    #[error("syntax error: missing '}}'")]
-    MissingBrace,
-    /// `${v/pattern` without the second slash.
-    #[error("syntax error: missing '/' in ${{}}")]
-    MissingSlash,
-    /// `${}` and the like.
-    #[error("syntax error: bad substitution")]
-    BadSubstitution,
-    /// `${v` followed by something unknown.
-    #[error("unsupported modifier ({modifier}) in substitution")]
-    UnsupportedModifier {
-        /// The characters after the name.
-        modifier: String,
-    },
-    /// `${v?message}` of a missing variable.
-    #[error("{name}: {message}")]
-    Required {
-        /// The variable.
-        name: String,
-        /// The message given, or the usual one.
-        message: String,
-    },
-    /// A pattern with an unknown escape.
-    #[error("invalid pattern ({pattern}) in substitution: invalid escape '\\{escape}'")]
-    InvalidPattern {
-        /// The pattern.
-        pattern: String,
-        /// The character after the backslash.
-        escape: String,
-    },
-    /// Substitutions inside substitutions, too many of them.
-    #[error("substitutions are nested more than {MAX_DEPTH} deep")]
-    TooDeep,
-}
 
 const MAX_DEPTH: usize = 100;
 
