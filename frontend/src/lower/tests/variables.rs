@@ -73,7 +73,7 @@ fn platform_arguments_exist_when_declared() {
     );
     assert_eq!(
         seen(
-            Case::new("FROM a\nARG TARGETSTAGE\nRUN x"),
+            &Case::new("FROM a\nARG TARGETSTAGE\nRUN x"),
             &["TARGETSTAGE"]
         ),
         "TARGETSTAGE=default"
