@@ -6,5 +6,6 @@ pub mod container;
 pub mod http;
 pub mod options;
 pub mod progress;
+pub mod pull;
 pub mod registry;
 pub mod report;

@@ -8,8 +8,7 @@
 //! | Exit code | Meaning |
 //! |---|---|
 //! | 0 | done |
-//! | 1 | the input, the environment or a step of the build is at fault |
-//! | 2 | the command line is at fault |
+//! | 1 | the command line, the input, the environment or a step of the build is at fault |
 //! | 70 | cooper is at fault |
 //! | 125, 126, 127 | `run`: the container could not be set up, its program not invoked, not found |
 //! | 130 | interrupted |
@@ -31,10 +30,8 @@ const REPEATED: usize = 20;
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// The input, the environment or a step of the build is at fault.
+    /// The command line, the input, the environment or a step of the build is at fault.
     Failure,
-    /// The command line is at fault.
-    Usage,
     /// Cooper itself is at fault.
     Internal,
     /// Ctrl-C or a termination signal.
@@ -48,7 +45,6 @@ impl Exit {
     pub fn code(self) -> u8 {
         match self {
             Self::Failure => 1,
-            Self::Usage => 2,
             Self::Internal => 70,
             Self::Interrupted => 130,
             Self::Code(code) => code,
@@ -505,11 +501,10 @@ mod tests {
     fn exit_codes_are_those_of_the_table() {
         let exits = [
             Exit::Failure,
-            Exit::Usage,
             Exit::Internal,
             Exit::Interrupted,
             Exit::Code(127),
         ];
-        assert_eq!(exits.map(Exit::code), [1, 2, 70, 130, 127]);
+        assert_eq!(exits.map(Exit::code), [1, 70, 130, 127]);
     }
 }

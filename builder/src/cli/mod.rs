@@ -13,8 +13,10 @@ pub mod history;
 mod human;
 pub mod images;
 pub mod inspect;
+pub mod interrupt;
 pub mod output;
 pub mod ps;
+pub mod remote;
 pub mod run;
 pub mod session;
 pub mod source;
@@ -75,6 +77,8 @@ enum Command {
     Ps(ps::PsArgs),
     /// Remove containers
     Rm(ps::RmArgs),
+    /// Fetch an image from a registry
+    Pull(remote::PullArgs),
     /// List images
     Images(images::ImagesArgs),
     /// Show everything about images
@@ -155,6 +159,7 @@ fn dispatch(command: Command, settings: &Settings) -> Result<ExitCode, Report> {
             Err(Report::new("the build pipeline is not connected yet").exit(Exit::Internal))
         }
         Command::Run(args) => args.run(settings),
+        Command::Pull(args) => args.run(settings),
         Command::Ps(args) => done(args.run(settings)),
         Command::Rm(args) => done(args.run(settings)),
         Command::Images(args) => done(args.run(settings)),

@@ -6,12 +6,16 @@ use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use cooper_cache::ImageRecord;
+use cooper_oci::Platform;
 use cooper_runner::{CapSet, Capability, Network, Seccomp};
 
-use super::Settings;
 use super::session::Session;
 use super::value::{ValueError, each, host_entry, pair, size, ulimit};
+use super::{Settings, remote};
+use crate::config;
 use crate::container::{self, RunOptions, TmpfsMount, VolumeMount, VolumeSource};
+use crate::options::Pull;
 use crate::report::{Exit, Report};
 
 /// Options of `cooper run`.
@@ -124,6 +128,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "SIZE")]
     pub shm_size: Option<String>,
 
+    /// When to ask a registry for the image: missing, always or never
+    #[arg(long, value_name = "WHEN")]
+    pub pull: Option<String>,
+
     /// Show this help; -h is --hostname
     #[arg(long, action = clap::ArgAction::Help)]
     pub help: Option<bool>,
@@ -143,9 +151,42 @@ impl RunArgs {
     fn run_to_end(&self, settings: &Settings) -> Result<u8, Report> {
         let options = self.resolve(settings)?;
         let session = Session::open(settings)?;
-        let image = session.image(&self.image)?;
+        let image = self.image(settings, &session)?;
         let config = session.config(&image)?;
+        let (found, host) = (config.platform(), Platform::host());
+        if !host.matches(&found) {
+            return Err(Report::new(format!(
+                "image {} is for {found}, and this machine is {host}",
+                self.image
+            )));
+        }
         container::run(&options, &session.store, &image, &config)
+    }
+
+    /// Returns the image: the store's, or else what a registry gives.
+    fn image(&self, settings: &Settings, session: &Session) -> Result<ImageRecord, Report> {
+        let wanted = match self.pull.as_deref() {
+            None | Some("missing") => Pull::Missing,
+            Some("always") => Pull::Always,
+            Some("never") => Pull::Never,
+            Some(other) => {
+                let error = ValueError::unknown("time", other, &["always", "missing", "never"]);
+                return Err(error.report("--pull", other));
+            }
+        };
+        let found = session.find_image(&self.image)?;
+        match (wanted, found) {
+            (Pull::Missing | Pull::Never, Some(record)) => Ok(record),
+            (Pull::Never, None) => session.image(&self.image),
+            (Pull::Missing | Pull::Always, _) => {
+                let options = settings.registry(&[])?;
+                let reference = remote::reference(&self.image)?;
+                let mode = config::progress_mode(None, &settings.environment, &settings.file)?;
+                let host = Platform::host();
+                let pulled = remote::pull(session, settings, &options, mode, &reference, &host)?;
+                Ok(pulled.record)
+            }
+        }
     }
 
     /// Returns what these arguments ask for, given the environment.

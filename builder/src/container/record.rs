@@ -394,6 +394,8 @@ fn remove_dir(dir: &Path) -> Result<(), ContainerError> {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use super::*;
 
     fn new(name: Option<&str>, remove: bool) -> NewContainer {
@@ -425,15 +427,24 @@ mod tests {
             container: held.container.clone(),
             live: true,
         };
-        assert_eq!(containers.list().expect("lists"), [expected.clone()]);
+        assert_eq!(
+            containers.list().expect("lists"),
+            slice::from_ref(&expected)
+        );
         drop(held);
         let expected = Found {
             live: false,
             ..expected
         };
-        assert_eq!(containers.find("web").expect("lists"), [expected.clone()]);
+        assert_eq!(
+            containers.find("web").expect("lists"),
+            slice::from_ref(&expected)
+        );
         let prefix = &expected.container.id[..5];
-        assert_eq!(containers.find(prefix).expect("lists"), [expected.clone()]);
+        assert_eq!(
+            containers.find(prefix).expect("lists"),
+            slice::from_ref(&expected)
+        );
         containers.remove(&expected.container).expect("removes");
         assert_eq!(containers.list().expect("lists"), []);
     }

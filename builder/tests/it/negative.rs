@@ -165,6 +165,6 @@ fn an_output_that_cannot_be_written() {
         .says("/proc/no/such/file.tar");
     cooper
         .build(&context, &["-otype=ocy,dest=x"])
-        .exits(2)
+        .exits(1)
         .says("oci");
 }

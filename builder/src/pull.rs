@@ -1,0 +1,253 @@
+//! Pulling an image into the store.
+//!
+//! Layers arrive as blobs, verified by digest; their directories are made when something first
+//! needs them. The image gets its record and its name only once everything it needs is there, so
+//! that a broken pull leaves nothing but blobs that the next one need not fetch again.
+
+use std::io;
+use std::sync::Mutex;
+
+use cooper_cache::{ImageLayer, ImageRecord, LayerId, Store, StoreError};
+use cooper_oci::{Descriptor, DiffId, Digest, Platform, Reference};
+use rayon::prelude::*;
+use thiserror::Error;
+
+use crate::progress::{Progress, StepGuard};
+use crate::registry::{Client, Event, RegistryError, Resolved, Watch};
+
+/// Why an image could not be pulled.
+#[derive(Debug, Error)]
+pub enum PullError {
+    /// No registry served it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The store could not take it.
+    #[error("cannot store {reference}")]
+    Store {
+        /// The image.
+        reference: String,
+        /// Why.
+        source: StoreError,
+    },
+    /// The manifest and the configuration speak of different images.
+    #[error("{reference}: the manifest has {layers} layers, the configuration {diff_ids}")]
+    LayerCount {
+        /// The image.
+        reference: String,
+        /// Layers of the manifest.
+        layers: usize,
+        /// Layers of the configuration.
+        diff_ids: usize,
+    },
+    /// The image is for another platform.
+    #[error("{reference} is an image for {found}, not for {wanted}")]
+    Platform {
+        /// The image.
+        reference: String,
+        /// Its platform.
+        found: String,
+        /// The platform asked for.
+        wanted: String,
+    },
+}
+
+impl PullError {
+    /// Returns advice for the user.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Registry(error) => error.hint(),
+            Self::Platform { found, .. } => Some(format!("pull it with --platform {found}")),
+            Self::Store { .. } | Self::LayerCount { .. } => None,
+        }
+    }
+}
+
+/// An image that is in the store now.
+#[derive(Clone, Debug)]
+pub struct Pulled {
+    /// Its record.
+    pub record: ImageRecord,
+    /// The name it was pulled under, with its tag or digest.
+    pub reference: Reference,
+    /// The digest that the name stands for at the registry.
+    pub digest: Digest,
+}
+
+/// What a pull is made of.
+pub struct Pull<'a> {
+    /// Where the image goes.
+    pub store: &'a Store,
+    /// How registries are reached.
+    pub client: &'a Client,
+    /// Where it is shown.
+    pub progress: &'a Progress,
+    /// Asked often; once it says yes the pull ends.
+    pub canceled: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl Pull<'_> {
+    /// Pulls what `reference` names for `platform`.
+    pub fn run(&self, reference: &Reference, platform: &Platform) -> Result<Pulled, PullError> {
+        let step = self.progress.step(format!("resolve {reference}"));
+        let watch = Watch {
+            event: &|_| {},
+            canceled: self.canceled,
+        };
+        let resolved = self
+            .client
+            .resolve(reference, platform, watch)
+            .map_err(PullError::from);
+        let resolved = step.end_with(resolved.and_then(|resolved| check(resolved, platform)))?;
+        let step = self.progress.step(format!("pull {}", resolved.reference));
+        let result = self.store_all(&resolved, &step);
+        step.end_with(result)
+    }
+
+    fn store_all(&self, resolved: &Resolved, step: &StepGuard) -> Result<Pulled, PullError> {
+        let diff_ids = &resolved.config.rootfs.diff_ids;
+        let layers: Vec<_> = diff_ids
+            .par_iter()
+            .zip(&resolved.manifest.layers)
+            .map(|(diff_id, blob)| self.layer(&resolved.reference, diff_id, blob, step))
+            .collect::<Result<_, _>>()?;
+        let record = self
+            .record(resolved, layers)
+            .map_err(|source| PullError::Store {
+                reference: resolved.reference.to_string(),
+                source,
+            })?;
+        Ok(Pulled {
+            record,
+            reference: resolved.reference.clone(),
+            digest: resolved.digest().clone(),
+        })
+    }
+
+    /// Brings one layer's blob in, unless the layer is here already.
+    fn layer(
+        &self,
+        reference: &Reference,
+        diff_id: &DiffId,
+        blob: &Descriptor,
+        step: &StepGuard,
+    ) -> Result<ImageLayer, PullError> {
+        let store_error = |source| PullError::Store {
+            reference: reference.to_string(),
+            source,
+        };
+        let layers = self.store.layers();
+        // A layer that was built here and has the same tar goes by its own name.
+        let layer = layers
+            .alias(diff_id)
+            .unwrap_or_else(|| LayerId::Pulled(diff_id.clone()));
+        if !layers.has(&layer) {
+            if !self.store.blobs().has(&blob.digest) {
+                self.fetch(reference, blob, step)?;
+            }
+            layers.register_blob(diff_id, blob).map_err(store_error)?;
+        }
+        let here = self.store.blobs().has(&blob.digest);
+        let blobs = here.then(|| blob.clone()).into_iter().collect();
+        Ok(ImageLayer {
+            diff_id: diff_id.clone(),
+            layer,
+            blobs,
+        })
+    }
+
+    fn fetch(
+        &self,
+        reference: &Reference,
+        blob: &Descriptor,
+        step: &StepGuard,
+    ) -> Result<(), PullError> {
+        let algorithm = blob.digest.algorithm();
+        let open = || {
+            self.store
+                .blobs()
+                .writer_with(algorithm)
+                .map_err(io::Error::other)
+        };
+        let shown = Mutex::new(0);
+        let watch = Watch {
+            event: &|event| show(event, blob, step, &shown),
+            canceled: self.canceled,
+        };
+        let fetched = self.client.fetch_blob(reference, blob, open, watch)?;
+        fetched
+            .sink
+            .commit(Some(&blob.digest), Some(blob.size))
+            .map_err(|source| PullError::Store {
+                reference: reference.to_string(),
+                source,
+            })?;
+        step.status(blob.digest.short(), blob.size, Some(blob.size), true);
+        Ok(())
+    }
+
+    fn record(
+        &self,
+        resolved: &Resolved,
+        layers: Vec<ImageLayer>,
+    ) -> Result<ImageRecord, StoreError> {
+        let blobs = self.store.blobs();
+        let id = blobs.put(&resolved.config_bytes)?;
+        blobs.put(&resolved.manifest_bytes)?;
+        let record = ImageRecord {
+            id,
+            size: resolved
+                .manifest
+                .layers
+                .iter()
+                .map(|layer| layer.size)
+                .sum(),
+            layers,
+            manifest: Some(resolved.descriptor.clone()),
+            created: resolved.config.created.clone(),
+        };
+        self.store.images().put(&record)?;
+        self.store.images().tag(&resolved.reference, &record.id)?;
+        Ok(record)
+    }
+}
+
+/// Refuses what is no image for `platform` before anything large is fetched.
+fn check(resolved: Resolved, platform: &Platform) -> Result<Resolved, PullError> {
+    let reference = resolved.reference.to_string();
+    let found = resolved.config.platform();
+    if !platform.matches(&found) {
+        let (found, wanted) = (found.to_string(), platform.to_string());
+        return Err(PullError::Platform {
+            reference,
+            found,
+            wanted,
+        });
+    }
+    let (layers, diff_ids) = (
+        resolved.manifest.layers.len(),
+        resolved.config.rootfs.diff_ids.len(),
+    );
+    if layers != diff_ids {
+        return Err(PullError::LayerCount {
+            reference,
+            layers,
+            diff_ids,
+        });
+    }
+    Ok(resolved)
+}
+
+/// Shows how far a transfer is, a hundred times at most.
+fn show(event: &Event<'_>, blob: &Descriptor, step: &StepGuard, shown: &Mutex<u64>) {
+    match event {
+        Event::Transfer { done, total, .. } => {
+            let Ok(mut shown) = shown.lock() else { return };
+            if *done < *shown || *done - *shown >= *total / 100 {
+                *shown = *done;
+                step.status(blob.digest.short(), *done, Some(*total), false);
+            }
+        }
+        Event::Retrying { failure } => step.log(format!("retrying: {failure}\n").as_bytes()),
+        _ => {}
+    }
+}
