@@ -13,6 +13,9 @@ use super::transport::{Call, Transport};
 use super::{Client, Event, Watch};
 use crate::http::{self, BUFFER};
 
+/// New bytes that make a broken connection a success.
+const PROGRESS: u64 = 64 * 1024;
+
 /// A blob that is complete and verified.
 #[derive(Debug)]
 pub struct FetchedBlob<W> {
@@ -150,9 +153,13 @@ impl Transport {
                 }
                 Err(failure) => failure,
             };
-            // Only new bytes are progress; a server that always breaks at the same
-            // place is given up.
-            failures = if blob.best > before { 1 } else { failures + 1 };
+            // A server that always breaks at the same place, or after a few bytes, is
+            // given up.
+            failures = if blob.best - before >= PROGRESS {
+                1
+            } else {
+                failures + 1
+            };
             // Perhaps only the part that another connection brought is wrong.
             let patched = matches!(failure, Failure::Digest { .. }) && blob.patched;
             if patched && failures < self.config.http.retry.attempts {

@@ -17,7 +17,7 @@
 //!
 //! Endpoints used (specification's numbers): end-1 `GET /v2/`, end-2 blobs, end-3
 //! manifests, end-4a/4b and end-5/6 uploads in parts, end-7 `PUT` manifest, end-11
-//! mount, end-13 upload status.
+//! mount, end-13 upload status, and docker's `DELETE` of an upload.
 
 mod auth;
 mod blob;
