@@ -3,10 +3,10 @@
 use serde_json::json;
 
 use crate::support::layout::{self, Image};
-use crate::support::peers::free_port;
+use crate::support::peers::{free_port, skopeo};
 use crate::support::process::run;
 use crate::support::registry::{Access, FakeRegistry, Lie};
-use crate::support::{Context, Cooper, NONE};
+use crate::support::{Context, Cooper, NONE, need};
 
 #[test]
 fn a_pull_checks_every_byte() {
@@ -178,4 +178,39 @@ fn an_index_is_read_by_platform() {
     let only_foreign = FakeRegistry::index(&foreign, &both[..1]);
     let name = format!("{}/some/image:1", only_foreign.host());
     cooper.run(&["pull", &name]).exits(1).says("s390x");
+}
+
+#[test]
+fn the_registry_of_these_tests_is_one_that_skopeo_reads() {
+    if need::tool("skopeo").is_none() {
+        return;
+    }
+    let Some(cooper) = Cooper::new() else { return };
+    let credentials = || "someone:pass".to_owned();
+    for (access, lie, works) in [
+        (Access::Open, Lie::None, true),
+        (Access::Basic(credentials()), Lie::None, true),
+        (Access::Bearer(credentials()), Lie::None, true),
+        (Access::Open, Lie::Layer, false),
+        (Access::Open, Lie::Config, false),
+        (Access::Open, Lie::Truncated, false),
+        (Access::Open, Lie::Broken, false),
+    ] {
+        let what = format!("{access:?}-{lie:?}").replace(':', "-");
+        let registry = FakeRegistry::start(cooper.busybox_layout(), access, lie);
+        let source = format!("docker://{}/some/image:1", registry.host());
+        let target = format!("oci:{}:1", cooper.scratch(&what).display());
+        let outcome = skopeo(
+            &cooper,
+            &[
+                "copy",
+                "-q",
+                "--src-tls-verify=false",
+                "--src-creds=someone:pass",
+                &source,
+                &target,
+            ],
+        );
+        assert_eq!(outcome.code() == 0, works, "{what}: {outcome}");
+    }
 }

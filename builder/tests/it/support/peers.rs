@@ -73,6 +73,8 @@ impl<'a> Podman<'a> {
     #[track_caller]
     pub(crate) fn command<A: AsRef<OsStr>>(&self, first: &[&str], rest: &[A]) -> Outcome {
         let mut command = self.cooper.bare_command("podman");
+        // Named, it would have to exist.
+        command.env_remove("DOCKER_CONFIG");
         command.args(["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"]);
         for (option, dir) in [
             ("--root", "podman"),
