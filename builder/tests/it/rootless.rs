@@ -1,7 +1,7 @@
 //! The same, as a user without privileges.
 //!
-//! Run by root, the tests become a user who owns a range of subordinate ids where the
-//! machine has one, and `nobody` otherwise (one id mapped).
+//! Run by root, the tests become `nobody`: once with a range of subordinate ids, which is
+//! written to a private view of /etc, and once with the one id that every user has.
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -15,16 +15,32 @@ use crate::support::{Context, need};
 /// The user id under which these tests run when root starts them.
 const NOBODY: u32 = 65534;
 
+/// The ids that a user may map into a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ids {
+    /// Its own, which becomes root.
+    One,
+    /// Its own and 65536 subordinate ones, by newuidmap and newgidmap.
+    Range,
+}
+
 /// A store and a copy of cooper that an unprivileged user can reach.
 struct Unprivileged {
     dir: TempDir,
     busybox: PathBuf,
+    ids: Ids,
 }
 
 impl Unprivileged {
-    fn new() -> Option<Self> {
+    fn new(ids: Ids) -> Option<Self> {
         need::root()?;
         need::tool("setpriv")?;
+        if ids == Ids::Range {
+            need::tool("newuidmap")?;
+            if !Path::new("/etc/subuid").exists() || !Path::new("/etc/subgid").exists() {
+                return need::skip("there is no /etc/subuid to lay another over");
+            }
+        }
         let layout = need::image("busybox")?;
         let dir = tempfile::Builder::new()
             .prefix("cooper-rootless-")
@@ -33,6 +49,7 @@ impl Unprivileged {
         let user = Self {
             busybox: dir.path().join("busybox"),
             dir,
+            ids,
         };
         user.open(user.dir.path());
         for (from, to) in [
@@ -60,16 +77,22 @@ impl Unprivileged {
         chown(path, Some(NOBODY), Some(NOBODY)).expect("chown");
     }
 
+    /// Returns `program` as the unprivileged user, with a view of /etc/subuid of its own.
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("setpriv");
+        let ids = match self.ids {
+            Ids::One => "",
+            Ids::Range => "nobody:200000:65536\n",
+        };
+        let file = self.dir.path().join("subids");
+        std::fs::write(&file, ids).expect("write");
+        let script = "for file in /etc/subuid /etc/subgid; do \
+             test ! -e $file || mount --bind \"$0\" $file; done; \
+             exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all \"$@\"";
+        let mut command = Command::new("unshare");
         command
-            .args([
-                "--reuid=65534",
-                "--regid=65534",
-                "--clear-groups",
-                "--no-new-privs",
-            ])
-            .args(["--inh-caps=-all", program])
+            .args(["--mount", "sh", "-euc", script])
+            .arg(file)
+            .arg(program)
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
             .env("HOME", self.dir.path().join("home"))
@@ -114,18 +137,16 @@ impl Unprivileged {
     }
 }
 
-#[test]
-fn a_user_builds_and_runs() {
-    let Some(user) = Unprivileged::new() else {
+const DOCKERFILE: &str = "FROM busybox AS s\nCOPY f /f\n\
+     RUN id -u; cat /f >/g; mkdir -p /d/e; rm /etc/group\n\
+     FROM busybox\nCOPY --from=s /g /g\n\
+     RUN rm -r /var/www && mkdir /var/www && cat /g\n";
+
+fn builds_and_runs(ids: Ids) {
+    let Some(user) = Unprivileged::new(ids) else {
         return;
     };
-    user.build(
-        "FROM busybox AS s\nCOPY f /f\nRUN id -u; cat /f >/g; mkdir -p /d/e; rm /etc/group\n\
-         FROM busybox\nCOPY --from=s /g /g\nRUN rm -r /var/www && mkdir /var/www && \
-         mount 2>/dev/null | grep -c ' / '; cat /g\n",
-        &["-t=a"],
-    )
-    .ok();
+    user.build(DOCKERFILE, &["-t=a"]).ok();
     user.cooper(&[
         "run",
         "--rm",
@@ -136,18 +157,42 @@ fn a_user_builds_and_runs() {
     ])
     .ok()
     .prints("0\nx\n0\n");
-    let second = user.build(
-        "FROM busybox AS s\nCOPY f /f\nRUN id -u; cat /f >/g; mkdir -p /d/e; rm /etc/group\n\
-         FROM busybox\nCOPY --from=s /g /g\nRUN rm -r /var/www && mkdir /var/www && \
-         mount 2>/dev/null | grep -c ' / '; cat /g\n",
-        &["-t=a"],
-    );
-    assert!(second.ok().stderr.contains("CACHED"));
+    let second = user.build(DOCKERFILE, &["-t=a"]).ok();
+    assert!(second.stderr.contains("CACHED"), "{second}");
+}
+
+#[test]
+fn a_user_with_one_id_builds_and_runs() {
+    builds_and_runs(Ids::One);
+}
+
+#[test]
+fn a_user_with_a_range_of_ids_builds_and_runs() {
+    builds_and_runs(Ids::Range);
+}
+
+#[test]
+fn a_user_with_a_range_of_ids_has_other_users_inside() {
+    let Some(user) = Unprivileged::new(Ids::Range) else {
+        return;
+    };
+    let tar = user.dir.path().join("home/out.tar");
+    let output = format!("-otype=tar,dest={}", tar.display());
+    user.build(
+        "FROM busybox\nRUN printf x >/theirs && chown 33:34 /theirs\nUSER mail\n\
+         RUN printf \"$(id -un)\" >/tmp/mine\nCOPY --chown=5:6 f /f\n",
+        &[&output],
+    )
+    .ok();
+    let tree = crate::support::tree::read_tar(&tar);
+    assert_eq!(tree["theirs"], "theirs 644 33:34 \"x\"");
+    assert_eq!(tree["tmp/mine"], "tmp/mine 644 8:8 \"mail\"");
+    assert_eq!(tree["f"], "f 644 5:6 \"x\\n\"");
 }
 
 #[test]
 fn a_users_store_is_in_the_data_directory() {
-    let Some(user) = Unprivileged::new() else {
+    let Some(user) = Unprivileged::new(Ids::One) else {
         return;
     };
     user.build("FROM busybox\nLABEL a=b\n", &["-t=a"]).ok();
@@ -156,7 +201,7 @@ fn a_users_store_is_in_the_data_directory() {
 
 #[test]
 fn a_user_exports_root_owned_files() {
-    let Some(user) = Unprivileged::new() else {
+    let Some(user) = Unprivileged::new(Ids::One) else {
         return;
     };
     let tar = user.dir.path().join("home/out.tar");
