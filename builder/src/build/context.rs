@@ -1,0 +1,148 @@
+//! Local directories that steps read: the build context and named ones.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cooper_cache::{ContextFilter, ContextScan, ContextTree, RelPath, StoreError, Verdict};
+use cooper_frontend::dockerignore::{self, DockerIgnore};
+use thiserror::Error;
+
+/// A directory of the user's with what its .dockerignore leaves out.
+pub(crate) struct LocalContext {
+    dir: PathBuf,
+    ignore: DockerIgnore,
+    stat_index: PathBuf,
+}
+
+/// A context that cannot be used.
+#[derive(Debug, Error)]
+pub enum ContextError {
+    /// The directory does not exist or is none.
+    #[error("build context {}: {reason}", path.display())]
+    NotADirectory {
+        /// The path as given.
+        path: PathBuf,
+        /// In what way it is no directory.
+        reason: &'static str,
+    },
+    /// Something in it cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The path.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The .dockerignore is malformed.
+    #[error("{}: {reason}", path.display())]
+    Ignore {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl LocalContext {
+    /// Opens a context directory; `ignore_file` is read if it exists.
+    ///
+    /// `stat_index` names the file that remembers the hashes of files by their inodes.
+    pub(crate) fn open(
+        dir: &Path,
+        ignore_file: &Path,
+        stat_index: PathBuf,
+    ) -> Result<Self, ContextError> {
+        let not_a_dir = |reason| ContextError::NotADirectory {
+            path: dir.to_owned(),
+            reason,
+        };
+        match std::fs::metadata(dir) {
+            Ok(meta) if meta.is_dir() => {}
+            Ok(_) => return Err(not_a_dir("not a directory")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(not_a_dir("no such directory"));
+            }
+            Err(source) => {
+                return Err(ContextError::Read {
+                    path: dir.to_owned(),
+                    source,
+                });
+            }
+        }
+        Ok(Self {
+            dir: dir.to_owned(),
+            ignore: read_ignore(ignore_file)?,
+            stat_index,
+        })
+    }
+
+    /// Returns the directory.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Returns whether .dockerignore leaves out a path.
+    pub(crate) fn excludes(&self, path: &str) -> bool {
+        self.ignore.matches(path)
+    }
+
+    /// Scans what `paths` name (everything if there are none); nothing is hashed yet.
+    pub(crate) fn scan(&self, paths: &[String]) -> Result<Arc<ContextTree>, StoreError> {
+        let tree = ContextScan::scan(
+            &self.dir,
+            &roots(paths),
+            &Filter(&self.ignore),
+            &self.stat_index,
+        )?;
+        Ok(Arc::new(tree))
+    }
+}
+
+/// Returns the directories and files below which a path or pattern can match.
+fn roots(paths: &[String]) -> Vec<RelPath> {
+    let wild = |name: &&[u8]| name.iter().any(|byte| b"*?[\\".contains(byte));
+    let literal = |path: &String| {
+        let path = RelPath::clean(path);
+        let names: Vec<&[u8]> = path.components().take_while(|name| !wild(name)).collect();
+        RelPath::clean(names.join(&b'/'))
+    };
+    let roots: Vec<RelPath> = paths.iter().map(literal).collect();
+    if roots.iter().any(RelPath::is_root) {
+        Vec::new()
+    } else {
+        roots
+    }
+}
+
+fn read_ignore(path: &Path) -> Result<DockerIgnore, ContextError> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(source) => {
+            return Err(ContextError::Read {
+                path: path.to_owned(),
+                source,
+            });
+        }
+    };
+    DockerIgnore::parse(&String::from_utf8_lossy(&bytes)).map_err(|error| ContextError::Ignore {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+struct Filter<'a>(&'a DockerIgnore);
+
+impl ContextFilter for Filter<'_> {
+    fn verdict(&self, path: &RelPath, is_dir: bool) -> Verdict {
+        match self
+            .0
+            .verdict(&String::from_utf8_lossy(path.as_bytes()), is_dir)
+        {
+            dockerignore::Verdict::Include => Verdict::Include,
+            dockerignore::Verdict::Exclude => Verdict::Exclude,
+            dockerignore::Verdict::Descend => Verdict::ExcludeButDescend,
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The build's definition: the Dockerfile's text and the contexts with their ignore files.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use cooper_cache::Store;
+use cooper_frontend::SourceFile;
+
+use super::context::{ContextError, LocalContext};
+use super::error::BuildError;
+use crate::options::{BuildOptions, DockerfileSource, NamedContext};
+
+/// Names that are looked for in the context when `-f` is not given.
+const LOOKUP: [&str; 3] = ["Dockerfile", "dockerfile", "Containerfile"];
+
+/// A Dockerfile that has been read.
+pub(crate) struct Definition {
+    /// Its text.
+    pub(crate) source: SourceFile,
+    /// Where it is, unless it came by standard input.
+    pub(crate) path: Option<PathBuf>,
+}
+
+/// Reads the Dockerfile that `options` name.
+pub(crate) fn read(options: &BuildOptions) -> Result<Definition, BuildError> {
+    match &options.dockerfile {
+        DockerfileSource::Stdin => {
+            let mut bytes = Vec::new();
+            io::stdin()
+                .lock()
+                .read_to_end(&mut bytes)
+                .map_err(|source| BuildError::Definition {
+                    message: "cannot read the Dockerfile from standard input".to_owned(),
+                    hint: None,
+                    source: Some(source),
+                })?;
+            Ok(Definition {
+                source: SourceFile::from_bytes("Dockerfile", &bytes),
+                path: None,
+            })
+        }
+        DockerfileSource::Path(path) => read_file(path),
+        DockerfileSource::Lookup => read_file(&look_up(options)?),
+    }
+}
+
+fn look_up(options: &BuildOptions) -> Result<PathBuf, BuildError> {
+    let dir = options.context.as_deref().unwrap_or(Path::new("."));
+    if !dir.is_dir() {
+        let reason = if dir.exists() {
+            "is not a directory"
+        } else {
+            "does not exist"
+        };
+        return Err(BuildError::Definition {
+            message: format!("the build context {} {reason}", dir.display()),
+            hint: Some("the last argument is the directory that COPY and ADD read from".to_owned()),
+            source: None,
+        });
+    }
+    let found = LOOKUP
+        .iter()
+        .map(|name| dir.join(name))
+        .find(|path| path.symlink_metadata().is_ok());
+    found.ok_or_else(|| BuildError::Definition {
+        message: format!("there is no Dockerfile in {}", dir.display()),
+        hint: Some("name it with -f PATH, or pass the directory that holds it".to_owned()),
+        source: None,
+    })
+}
+
+fn read_file(path: &Path) -> Result<Definition, BuildError> {
+    let bytes = std::fs::read(path).map_err(|source| {
+        let hint = match source.kind() {
+            io::ErrorKind::IsADirectory => "it is a directory; pass the file itself with -f",
+            io::ErrorKind::NotFound => {
+                "check the path given with -f; it is relative to the working directory"
+            }
+            _ => "check the file's permissions",
+        };
+        BuildError::Definition {
+            message: format!("cannot read the Dockerfile {}", path.display()),
+            hint: Some(hint.to_owned()),
+            source: Some(source),
+        }
+    })?;
+    let name = path.display().to_string();
+    Ok(Definition {
+        source: SourceFile::from_bytes(name, &bytes),
+        path: Some(path.to_owned()),
+    })
+}
+
+/// Opens the build context and the named directories.
+///
+/// The Dockerfile's own ignore file (`X.dockerignore` beside `X`) replaces the context's.
+pub(crate) fn contexts(
+    options: &BuildOptions,
+    dockerfile: Option<&Path>,
+    store: &Store,
+) -> Result<BTreeMap<String, LocalContext>, ContextError> {
+    let mut contexts = BTreeMap::new();
+    if let Some(dir) = &options.context {
+        let own = dockerfile.map(ignore_beside).filter(|path| path.is_file());
+        let ignore = own.unwrap_or_else(|| dir.join(".dockerignore"));
+        contexts.insert("context".to_owned(), open(dir, &ignore, store)?);
+    }
+    for (name, context) in &options.build_contexts {
+        if let NamedContext::Dir(dir) = context {
+            contexts.insert(name.clone(), open(dir, &dir.join(".dockerignore"), store)?);
+        }
+    }
+    Ok(contexts)
+}
+
+fn open(dir: &Path, ignore: &Path, store: &Store) -> Result<LocalContext, ContextError> {
+    LocalContext::open(dir, ignore, store.context_index(dir))
+}
+
+fn ignore_beside(dockerfile: &Path) -> PathBuf {
+    let mut name = dockerfile.as_os_str().to_owned();
+    name.push(".dockerignore");
+    name.into()
+}

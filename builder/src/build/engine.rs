@@ -1,0 +1,233 @@
+//! What all steps of a build share: the store, the process runner, contexts, secrets.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use cooper_cache::{
+    ContextTree, LayerId, Layers, MergedTree, RelPath, Staging, Store, StoreError, Timestamp,
+};
+use cooper_runner::{Runner, RunnerOptions};
+use rayon::prelude::*;
+
+use super::context::LocalContext;
+use super::error::OpError;
+use super::ops;
+use super::output::{Output, Root};
+use super::remote::RemoteLayers;
+use super::secrets::Secrets;
+
+/// The shared state of one build. Everything in it is either immutable or guards itself.
+pub(crate) struct Engine {
+    store: Store,
+    layers: Layers,
+    contexts: BTreeMap<String, LocalContext>,
+    secrets: Secrets,
+    remote: RemoteLayers,
+    epoch: Option<i64>,
+    resolv_conf: Vec<u8>,
+    runner: OnceLock<Runner>,
+    starting: Mutex<()>,
+    trees: Mutex<HashMap<Vec<LayerId>, MergedTree>>,
+}
+
+/// What an [`Engine`] is made of.
+pub(crate) struct EngineParts {
+    pub(crate) store: Store,
+    pub(crate) contexts: BTreeMap<String, LocalContext>,
+    pub(crate) secrets: Secrets,
+    pub(crate) remote: RemoteLayers,
+    pub(crate) epoch: Option<i64>,
+    pub(crate) resolv_conf: Vec<u8>,
+}
+
+impl Engine {
+    /// Returns an engine that has not started any process yet.
+    pub(crate) fn new(parts: EngineParts) -> Self {
+        Self {
+            layers: parts.store.layers(),
+            store: parts.store,
+            contexts: parts.contexts,
+            secrets: parts.secrets,
+            remote: parts.remote,
+            epoch: parts.epoch,
+            resolv_conf: parts.resolv_conf,
+            runner: OnceLock::new(),
+            starting: Mutex::new(()),
+            trees: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// Returns the store.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Returns the store's layers.
+    pub(crate) fn layers(&self) -> &Layers {
+        &self.layers
+    }
+
+    /// Returns the secrets that the build was given.
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// Returns the client for downloads.
+    pub(crate) fn http(&self) -> &crate::http::HttpClient {
+        self.remote.client().http()
+    }
+
+    /// Returns the layers that can be fetched when they are needed.
+    pub(crate) fn remote(&self) -> &RemoteLayers {
+        &self.remote
+    }
+
+    /// Returns the resolver configuration that steps see.
+    pub(crate) fn resolv_conf(&self) -> &[u8] {
+        &self.resolv_conf
+    }
+
+    /// Whether overlays keep their marks in `user.overlay.*`.
+    pub(crate) fn userxattr(&self) -> bool {
+        self.store.options().userxattr
+    }
+
+    /// Returns where RUN cache mounts live.
+    pub(crate) fn mounts_dir(&self) -> PathBuf {
+        self.store.mounts_dir()
+    }
+
+    /// Returns a local context by name.
+    pub(crate) fn context(&self, name: &str) -> Result<&LocalContext, OpError> {
+        self.contexts
+            .get(name)
+            .ok_or_else(|| OpError::UnknownContext {
+                name: name.to_owned(),
+            })
+    }
+
+    /// Returns the time for what is created now: the source date epoch if one is set.
+    pub(crate) fn now(&self) -> Timestamp {
+        match self.epoch {
+            Some(secs) => Timestamp { secs, nanos: 0 },
+            None => since_epoch(std::time::SystemTime::now()),
+        }
+    }
+
+    /// Returns the process runner, started when the first step needs it.
+    pub(crate) fn runner(&self) -> Result<&Runner, OpError> {
+        if let Some(runner) = self.runner.get() {
+            return Ok(runner);
+        }
+        let _starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runner) = self.runner.get() {
+            return Ok(runner);
+        }
+        let runner = Runner::start(RunnerOptions::new(self.store.tmp().join("runner")))?;
+        Ok(self.runner.get_or_init(|| runner))
+    }
+
+    /// Makes sure that the directories of all layers exist, fetching and unpacking in parallel.
+    pub(crate) fn ensure(&self, layers: &[LayerId]) -> Result<(), OpError> {
+        layers.par_iter().try_for_each(|layer| {
+            self.remote.ensure_blob(&self.store, layer)?;
+            self.layers.ensure_dir(layer)?;
+            Ok(())
+        })
+    }
+
+    /// Returns the directories of a root's layers, topmost first, as overlayfs wants them.
+    ///
+    /// A layer that occurs again further down is left out there: overlayfs refuses it, and
+    /// everything in it is hidden by its upper occurrence.
+    pub(crate) fn lower_dirs(&self, root: &Root) -> Result<Vec<PathBuf>, OpError> {
+        let ids = root.ids();
+        self.ensure(&ids)?;
+        let mut seen = std::collections::HashSet::new();
+        let mut dirs = Vec::with_capacity(ids.len());
+        for id in ids.iter().rev() {
+            if seen.insert(id) {
+                dirs.push(self.layers.ensure_dir(id)?.fs());
+            }
+        }
+        Ok(dirs)
+    }
+
+    /// Returns the merged view of a root; views are kept for the whole build.
+    pub(crate) fn root_tree(&self, root: &Root) -> Result<MergedTree, OpError> {
+        let ids = root.ids();
+        if let Some(tree) = self.lock_trees().get(&ids) {
+            return Ok(tree.clone());
+        }
+        self.ensure(&ids)?;
+        let tree = self.layers.tree(&ids)?;
+        self.lock_trees().insert(ids, tree.clone());
+        Ok(tree)
+    }
+
+    fn lock_trees(&self) -> std::sync::MutexGuard<'_, HashMap<Vec<LayerId>, MergedTree>> {
+        self.trees.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the files of an output; those of a context need not be hashed.
+    pub(crate) fn tree(&self, output: &Output) -> Result<MergedTree, OpError> {
+        match output {
+            Output::Root(root) => self.root_tree(root),
+            Output::Context(context) => Ok(context.tree()),
+        }
+    }
+
+    /// Returns the files of an output, of which those at and below `paths` are hashed.
+    pub(crate) fn hashed(&self, output: &Output, paths: &[RelPath]) -> Result<MergedTree, OpError> {
+        match output {
+            Output::Root(root) => self.root_tree(root),
+            Output::Context(context) => Ok(hashed(context, paths)?),
+        }
+    }
+
+    /// Returns an output as layers; of a context, the part at and below `paths` becomes one.
+    pub(crate) fn as_root(&self, output: &Output, paths: &[RelPath]) -> Result<Root, OpError> {
+        match output {
+            Output::Root(root) => Ok(root.clone()),
+            Output::Context(context) => {
+                let tree = context.tree();
+                let mut real = Vec::with_capacity(paths.len());
+                for path in paths {
+                    real.push(tree.resolve(path, true).map_err(StoreError::from)?.path);
+                }
+                let layer = ops::context_layer(self, &hashed(context, &real)?, &real)?;
+                Ok(Root::default().with(layer, self.now()))
+            }
+        }
+    }
+
+    /// Copies a path of an output into a staging directory, as files.
+    pub(crate) fn copy_out(
+        &self,
+        output: &Output,
+        source: &str,
+        dest: &Staging,
+    ) -> Result<(), OpError> {
+        let path = RelPath::clean(source);
+        let tree = self.tree(output)?;
+        let real = tree.resolve(&path, true).map_err(StoreError::from)?.path;
+        ops::copy_out(self, &tree, &real, dest)
+    }
+}
+
+fn hashed(context: &ContextTree, paths: &[RelPath]) -> Result<MergedTree, OpError> {
+    context.ensure_hashed(paths)?;
+    Ok(context.tree())
+}
+
+/// Returns a system time as file systems keep it; times before the epoch count as the epoch.
+fn since_epoch(time: std::time::SystemTime) -> Timestamp {
+    let since = time
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp {
+        secs: since.as_secs() as i64,
+        nanos: since.subsec_nanos(),
+    }
+}

@@ -1,0 +1,106 @@
+//! The solver's memory of results, kept in the store's records.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use cooper_cache::{ClaimGuard, LayerId, Store};
+use cooper_solver::{CacheKey, Claim, KeyIndex, Origin, Record};
+
+use super::output::{Output, Root};
+use super::remote::RemoteLayers;
+
+/// Results by key: small files, so that looking one up opens nothing else.
+pub(crate) struct StoreIndex<'a> {
+    store: &'a Store,
+    remote: &'a RemoteLayers,
+    /// Details for later questions, written once at the end of the build.
+    details: Mutex<HashMap<CacheKey, Vec<u8>>>,
+}
+
+struct StoreClaim(#[expect(dead_code, reason = "held for its lock")] Option<ClaimGuard>);
+
+impl<'a> StoreIndex<'a> {
+    /// Returns an index over `store`; layers known to `remote` need not be there yet.
+    pub(crate) fn new(store: &'a Store, remote: &'a RemoteLayers) -> Self {
+        Self {
+            store,
+            remote,
+            details: Mutex::default(),
+        }
+    }
+
+    /// A result counts only while all its layers can be had.
+    fn is_usable(&self, root: &Root) -> bool {
+        let layers = self.store.layers();
+        root.layers
+            .iter()
+            .all(|layer| self.remote.knows(&layer.id) || layers.has(&layer.id))
+    }
+
+    /// Takes the details of what was recorded.
+    pub(crate) fn take_details(&self) -> HashMap<CacheKey, Vec<u8>> {
+        std::mem::take(&mut *self.details.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl KeyIndex<Output> for StoreIndex<'_> {
+    fn lookup(&self, key: &CacheKey) -> Option<Output> {
+        let bytes = self.store.records().get(key.as_bytes()).ok()??;
+        let root: Root = serde_json::from_slice(&bytes).ok()?;
+        self.is_usable(&root).then_some(Output::Root(root))
+    }
+
+    fn record(&self, record: &Record<'_, Output>) {
+        let Output::Root(root) = record.output else {
+            return;
+        };
+        let Ok(bytes) = serde_json::to_vec(root) else {
+            return;
+        };
+        let records = self.store.records();
+        let needs: Vec<LayerId> = root
+            .layers
+            .iter()
+            .filter(|layer| layer.created.is_some())
+            .map(|layer| layer.id.clone())
+            .collect();
+        for key in record.keys() {
+            // A result that cannot be remembered costs a later build time, not this one its result.
+            let _ = records.put(key.as_bytes(), &bytes, &needs);
+        }
+        if let Origin::Executed { duration, .. } = &record.origin {
+            let detail = Detail {
+                name: record.name,
+                op: record.op.to_string(),
+                inputs: record
+                    .inputs
+                    .iter()
+                    .map(|input| input.content.to_string())
+                    .collect(),
+                millis: duration.as_millis() as u64,
+            };
+            if let Ok(detail) = serde_json::to_vec(&detail) {
+                let mut details = self.details.lock().unwrap_or_else(PoisonError::into_inner);
+                details.insert(record.content, detail);
+            }
+        }
+    }
+
+    fn try_claim(&self, key: &CacheKey) -> Option<Box<dyn Claim + '_>> {
+        match self.store.try_claim(key.as_bytes()) {
+            Ok(Some(guard)) => Some(Box::new(StoreClaim(Some(guard)))),
+            Ok(None) => None,
+            // Where no lock can be had, doing the work twice is the lesser harm.
+            Err(_) => Some(Box::new(StoreClaim(None))),
+        }
+    }
+}
+
+/// What is kept of an executed step besides its result.
+#[derive(serde::Serialize)]
+struct Detail<'a> {
+    name: &'a str,
+    op: String,
+    inputs: Vec<String>,
+    millis: u64,
+}

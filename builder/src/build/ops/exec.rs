@@ -1,0 +1,135 @@
+//! RUN: a process over an overlay of the base's layers; what it writes is the new layer.
+
+mod mounts;
+mod output;
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+
+use cooper_cache::Staging;
+use cooper_frontend::ir::{ExecOp, NetworkMode, SecurityMode};
+use cooper_runner::{Network, ProcessSpec, Resource, Rlimit, Rootfs, UserSpec};
+use cooper_solver::ExecContext;
+
+use crate::build::engine::Engine;
+use crate::build::error::OpError;
+use crate::build::output::{Output, Root};
+
+/// Runs the process of `op` and returns its root with one more layer.
+pub(super) fn exec(
+    engine: &Engine,
+    op: &ExecOp,
+    inputs: &[Output],
+    cx: &ExecContext<'_>,
+) -> Result<Root, OpError> {
+    let base = if op.base {
+        inputs[0].root()?.clone()
+    } else {
+        Root::default()
+    };
+    let lowers = engine.lower_dirs(&base)?;
+    let staging = engine.layers().prepare()?;
+    let mounts = mounts::prepare(engine, op, inputs)?;
+    let mut spec = process(engine, op, rootfs(engine, lowers, &staging));
+    spec.env.extend(mounts.env.iter().cloned());
+    spec.mounts = mounts.mounts.clone();
+    let exit = output::run(engine.runner()?, &spec, cx).map_err(|source| OpError::Start {
+        command: command(op),
+        source,
+    })?;
+    drop(mounts);
+    if !exit.success() {
+        return Err(OpError::Process {
+            command: command(op),
+            exit,
+        });
+    }
+    let layer = engine.layers().commit(staging)?;
+    Ok(base.with(layer.id().clone(), engine.now()))
+}
+
+fn rootfs(engine: &Engine, lowers: Vec<std::path::PathBuf>, staging: &Staging) -> Rootfs {
+    Rootfs::Overlay {
+        lowers,
+        upper: staging.fs(),
+        work: staging.work(),
+        userxattr: engine.userxattr(),
+    }
+}
+
+fn command(op: &ExecOp) -> String {
+    op.args.join(" ")
+}
+
+fn process(engine: &Engine, op: &ExecOp, rootfs: Rootfs) -> ProcessSpec {
+    let mut spec = ProcessSpec::new(rootfs, op.args.iter().map(OsString::from));
+    spec.env = environment(op);
+    spec.cwd = op.cwd.clone().into();
+    spec.user = UserSpec(op.user.clone());
+    spec.hostname.clone_from(&op.hostname);
+    spec.network = match op.network {
+        NetworkMode::None => Network::None,
+        NetworkMode::Default | NetworkMode::Host => Network::Host,
+    };
+    spec.privileged = op.security == SecurityMode::Insecure;
+    spec.hosts = Some(hosts_file(&op.hostname, &op.unkeyed.add_hosts));
+    spec.resolv_conf = Some(engine.resolv_conf().to_vec());
+    if let Some(size) = op.unkeyed.shm_size {
+        spec.shm_size = size;
+    }
+    spec.rlimits = op.unkeyed.ulimits.iter().filter_map(rlimit).collect();
+    spec
+}
+
+/// The step's variables, then the proxies that it does not set itself.
+fn environment(op: &ExecOp) -> Vec<(OsString, OsString)> {
+    let own = |name: &str| op.env.iter().any(|(known, _)| known == name);
+    let proxies = op.unkeyed.proxy_env.iter().filter(|(name, _)| !own(name));
+    op.env
+        .iter()
+        .chain(proxies)
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect()
+}
+
+fn rlimit(limit: &cooper_frontend::ir::Ulimit) -> Option<Rlimit> {
+    let value = |number: i64| u64::try_from(number).ok();
+    let resource: Resource = limit.name.parse().ok()?;
+    Some(Rlimit {
+        resource,
+        soft: value(limit.soft),
+        hard: value(limit.hard),
+    })
+}
+
+/// Returns /etc/hosts of a step: the loopback names, its own, and those of `--add-host`.
+pub(crate) fn hosts_file(hostname: &str, added: &[(String, String)]) -> Vec<u8> {
+    let mut text =
+        format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    for (name, address) in added {
+        let address = match address.parse::<IpAddr>() {
+            Ok(address) => address.to_string(),
+            // With the host's network, the host is where the step itself is.
+            Err(_) => "127.0.0.1".to_owned(),
+        };
+        text.push_str(&format!("{address}\t{name}\n"));
+    }
+    text.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_name_the_loopback_the_step_and_what_was_added() {
+        let added = [
+            ("db".to_owned(), "10.0.0.7".to_owned()),
+            ("h".to_owned(), "host-gateway".to_owned()),
+        ];
+        assert_eq!(
+            String::from_utf8(hosts_file("box", &added)).expect("text"),
+            "127.0.0.1\tlocalhost box\n::1\tlocalhost ip6-localhost ip6-loopback\n10.0.0.7\tdb\n127.0.0.1\th\n"
+        );
+    }
+}

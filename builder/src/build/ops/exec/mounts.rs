@@ -1,0 +1,255 @@
+//! What a RUN sees besides its root: binds, caches, tmpfs, secrets, agent sockets, scripts.
+
+use std::ffi::OsString;
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use cooper_cache::{RelPath, Staging};
+use cooper_frontend::ir::{CacheSharing, ExecOp, MountKind as Asked, MountOp};
+use cooper_runner::{Mount, MountKind};
+use cooper_solver::StableHasher;
+
+use crate::build::engine::Engine;
+use crate::build::error::OpError;
+use crate::build::output::Output;
+
+/// Mounts with what must stay alive while they are used.
+#[derive(Default)]
+pub(super) struct Mounts {
+    pub(super) mounts: Vec<Mount>,
+    /// Variables that carry secrets.
+    pub(super) env: Vec<(OsString, OsString)>,
+    /// Directories that take writes which are thrown away.
+    scratch: Vec<Staging>,
+    /// Locks on caches.
+    locks: Vec<File>,
+}
+
+/// Prepares all mounts of `op`.
+pub(super) fn prepare(engine: &Engine, op: &ExecOp, inputs: &[Output]) -> Result<Mounts, OpError> {
+    let mut mounts = Mounts::default();
+    for mount in &op.mounts {
+        mounts.add(engine, mount, inputs)?;
+    }
+    for script in &op.scripts {
+        let kind = MountKind::File {
+            data: script.data.clone(),
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+        };
+        mounts.push(&script.path, kind);
+    }
+    Ok(mounts)
+}
+
+impl Mounts {
+    fn push(&mut self, target: &str, kind: MountKind) {
+        self.mounts.push(Mount {
+            target: target.into(),
+            kind,
+            create_target: true,
+        });
+    }
+
+    fn add(&mut self, engine: &Engine, mount: &MountOp, inputs: &[Output]) -> Result<(), OpError> {
+        match &mount.kind {
+            Asked::Bind { input, source, rw } => {
+                self.bind(engine, &mount.target, &inputs[*input], source, *rw)
+            }
+            Asked::Cache { .. } => self.cache(engine, mount, inputs),
+            Asked::Tmpfs { size } => {
+                self.push(
+                    &mount.target,
+                    MountKind::Tmpfs {
+                        size: *size,
+                        mode: 0o1777,
+                    },
+                );
+                Ok(())
+            }
+            Asked::Secret {
+                id,
+                env,
+                required,
+                mode,
+                uid,
+                gid,
+            } => {
+                let Some(data) = engine.secrets().get(id) else {
+                    return if *required {
+                        Err(OpError::MissingSecret { id: id.clone() })
+                    } else {
+                        Ok(())
+                    };
+                };
+                if let Some(name) = env {
+                    use std::os::unix::ffi::OsStringExt;
+                    self.env
+                        .push((name.into(), OsString::from_vec(data.clone())));
+                }
+                if !mount.target.is_empty() {
+                    let kind = MountKind::File {
+                        data,
+                        mode: *mode,
+                        uid: *uid,
+                        gid: *gid,
+                    };
+                    self.push(&mount.target, kind);
+                }
+                Ok(())
+            }
+            Asked::Ssh { id, required, .. } => {
+                if *required {
+                    Err(OpError::MissingSsh { id: id.clone() })
+                } else {
+                    Ok(())
+                }
+            }
+        }
+    }
+
+    /// Mounts a path of a tree; writes, where allowed, go to a directory that is thrown away.
+    fn bind(
+        &mut self,
+        engine: &Engine,
+        target: &str,
+        from: &Output,
+        source: &str,
+        rw: bool,
+    ) -> Result<(), OpError> {
+        let root = engine.as_root(from, &[RelPath::clean(source)])?;
+        let upper = if rw {
+            let staging = engine.layers().prepare()?;
+            let dirs = (staging.fs(), staging.work());
+            self.scratch.push(staging);
+            Some(dirs)
+        } else {
+            None
+        };
+        let kind = MountKind::Overlay {
+            lowers: engine.lower_dirs(&root)?,
+            upper,
+            userxattr: engine.userxattr(),
+            subpath: Some(source.into()),
+        };
+        self.push(target, kind);
+        Ok(())
+    }
+
+    fn cache(
+        &mut self,
+        engine: &Engine,
+        mount: &MountOp,
+        inputs: &[Output],
+    ) -> Result<(), OpError> {
+        let Asked::Cache {
+            id,
+            sharing,
+            mode,
+            uid,
+            gid,
+            input,
+            source,
+            readonly,
+        } = &mount.kind
+        else {
+            return Ok(());
+        };
+        let mut name = StableHasher::new("cooper.cache-mount");
+        name.write_str(id);
+        name.write_u64(u64::from(*uid));
+        name.write_u64(u64::from(*gid));
+        if let Some(input) = input {
+            name.write_bytes(inputs[*input].content()?.as_bytes());
+        }
+        let name: String = name
+            .finish()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let (dir, lock) = take(&engine.mounts_dir(), &name, *sharing)?;
+        self.locks.extend(lock);
+        let seed = input.map(|input| (&inputs[input], source.as_str()));
+        if !dir.exists() {
+            create(engine, &dir, *mode, (*uid, *gid), seed)?;
+        }
+        let subpath = if input.is_none() && source != "/" {
+            Some(PathBuf::from(source))
+        } else {
+            None
+        };
+        let kind = MountKind::Bind {
+            source: dir,
+            subpath,
+            readonly: *readonly,
+            recursive: false,
+        };
+        self.push(&mount.target, kind);
+        Ok(())
+    }
+}
+
+/// Finds the directory of a cache and locks it as its sharing asks.
+///
+/// A private cache that is busy is another one: the first that nobody holds.
+fn take(dir: &Path, name: &str, sharing: CacheSharing) -> Result<(PathBuf, Option<File>), OpError> {
+    let io = |action| move |source| OpError::Io { action, source };
+    std::fs::create_dir_all(dir).map_err(io("create the directory of cache mounts"))?;
+    let lock_file = |path: &Path| {
+        File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+            .map_err(io("open the lock of a cache mount"))
+    };
+    match sharing {
+        CacheSharing::Shared => Ok((dir.join(name), None)),
+        CacheSharing::Locked => {
+            let lock = lock_file(&dir.join(format!("{name}.lock")))?;
+            lock.lock().map_err(io("lock a cache mount"))?;
+            Ok((dir.join(name), Some(lock)))
+        }
+        CacheSharing::Private => {
+            for number in 0_u32.. {
+                let own = format!("{name}.{number}");
+                let lock = lock_file(&dir.join(format!("{own}.lock")))?;
+                match lock.try_lock() {
+                    Ok(()) => return Ok((dir.join(own), Some(lock))),
+                    Err(TryLockError::WouldBlock) => {}
+                    Err(TryLockError::Error(source)) => {
+                        return Err(io("lock a cache mount")(source));
+                    }
+                }
+            }
+            Ok((dir.join(name), None))
+        }
+    }
+}
+
+/// Makes a new cache directory, seeded from an input if asked. It appears all at once.
+fn create(
+    engine: &Engine,
+    dir: &Path,
+    mode: u32,
+    owner: (u32, u32),
+    seed: Option<(&Output, &str)>,
+) -> Result<(), OpError> {
+    let io = |source| OpError::Io {
+        action: "create a cache mount",
+        source,
+    };
+    let staging = engine.layers().prepare()?;
+    if let Some((from, source)) = seed {
+        engine.copy_out(from, source, &staging)?;
+    }
+    std::os::unix::fs::chown(staging.fs(), Some(owner.0), Some(owner.1)).map_err(io)?;
+    std::fs::set_permissions(staging.fs(), std::fs::Permissions::from_mode(mode)).map_err(io)?;
+    match std::fs::rename(staging.fs(), dir) {
+        // Another step was faster; its directory is as good.
+        Err(_) if dir.exists() => Ok(()),
+        other => other.map_err(io),
+    }
+}

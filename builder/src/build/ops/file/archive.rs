@@ -1,0 +1,44 @@
+//! ADD of archives: what is one by its content is unpacked, anything else copied.
+
+use cooper_cache::{Limits, MergedTree, RelPath, Staging, Unpack, detect_archive, unpack_archive};
+
+use super::FileError;
+use super::copy::Rules;
+use super::new_layer::NewLayer;
+use super::select::Selected;
+
+/// Where archives are unpacked to before they become entries.
+pub(super) struct Archives<'a> {
+    pub(super) staging: &'a Staging,
+}
+
+impl Archives<'_> {
+    /// Unpacks `one` into the destination directory if it is an archive; returns whether it was.
+    ///
+    /// The archive's own owners and modes stay unless `--chown` says otherwise; `--chmod`
+    /// has no say in them.
+    pub(super) fn unpack(
+        &self,
+        layer: &mut NewLayer<'_>,
+        tree: &MergedTree,
+        one: &Selected,
+        rules: &Rules<'_>,
+    ) -> Result<bool, FileError> {
+        let Some(node) = tree.get(&one.real).filter(|node| node.entry.is_file()) else {
+            return Ok(false);
+        };
+        let file = node.file_path();
+        if !detect_archive(&file)? {
+            return Ok(false);
+        }
+        let below = layer.tree(self.staging);
+        let how = Unpack {
+            tree: &below,
+            dest: layer.resolve(&RelPath::clean(&rules.action.dest))?,
+            owner: rules.owner.map(|owner| (owner.uid, owner.gid)),
+            limits: Limits::default(),
+        };
+        layer.adopt(unpack_archive(&file, self.staging, &how)?.entries);
+        Ok(true)
+    }
+}

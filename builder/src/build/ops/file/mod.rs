@@ -1,0 +1,261 @@
+//! COPY, ADD, WORKDIR and inline files: one new layer without mounting or running anything.
+//!
+//! ```text
+//! base tree + source trees —copy→ NewLayer —write→ staging directory —commit_indexed→ layer
+//! ```
+//!
+//! Sources and destination are looked up in the layers' indices; bytes are copied once,
+//! from where they are to where they stay; their hashes are known already, so that the
+//! layer is committed without being read again.
+
+mod archive;
+mod copy;
+mod glob;
+mod mode;
+mod new_layer;
+mod owner;
+pub(super) mod select;
+
+use cooper_cache::{
+    ContentHash, Entry, EntryKind, LayerId, LayerIndex, Layers, MergedTree, RelPath, ResolveError,
+    Source, Staging, StoreError, Timestamp, TreeDigest,
+};
+use cooper_frontend::dockerignore::DockerIgnore;
+use cooper_frontend::ir::{CopyAction, FileAction, FileOp, InlineAction, Unpack};
+use thiserror::Error;
+
+use archive::Archives;
+use copy::{Rules, file_target};
+use mode::ModeChange;
+use new_layer::{NewLayer, Owner};
+
+/// Why files could not be copied.
+#[derive(Debug, Error)]
+pub enum FileError {
+    /// A source does not exist.
+    #[error("\"{written}\": not found")]
+    NotFound {
+        /// The source as the Dockerfile names it.
+        written: String,
+    },
+    /// A source cannot be looked up.
+    #[error("cannot look up \"{written}\"")]
+    Source {
+        /// The source as the Dockerfile names it.
+        written: String,
+        /// Why.
+        source: ResolveError,
+    },
+    /// A source's pattern is malformed.
+    #[error("\"{written}\": syntax error in pattern")]
+    Pattern {
+        /// The source as the Dockerfile names it.
+        written: String,
+    },
+    /// The destination runs in circles.
+    #[error("too many links on the way to {path}")]
+    LinkLoop {
+        /// The destination.
+        path: RelPath,
+    },
+    /// A directory is needed where something else is.
+    #[error("cannot copy to non-directory: {path}")]
+    NotADirectory {
+        /// What is in the way.
+        path: RelPath,
+    },
+    /// A file would replace a directory.
+    #[error("cannot replace directory {path} with a file")]
+    IsADirectory {
+        /// The directory.
+        path: RelPath,
+    },
+    /// A name in `--chown` where there is no passwd file to find it in.
+    #[error("--chown={spec} names a user or group, but there is no base image to look it up in")]
+    NamedOwner {
+        /// The owner as written.
+        spec: String,
+    },
+    /// A numeric owner that is none.
+    #[error("--chown={spec} is out of range")]
+    OwnerRange {
+        /// The owner as written.
+        spec: String,
+    },
+    /// A `--chmod` value that the front end let through after expansion.
+    #[error(transparent)]
+    Mode(#[from] mode::InvalidMode),
+    /// An `--exclude` pattern is malformed.
+    #[error("--exclude={pattern}: {reason}")]
+    Exclude {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// An input that is copied from.
+pub(super) struct SourceTree<'a> {
+    pub(super) tree: &'a MergedTree,
+    /// Whether its files may change under our hands.
+    pub(super) foreign: bool,
+}
+
+/// Runs the actions of `op` over `base`; `sources` are indexed like the op's inputs.
+///
+/// Returns the new layer's name. `now` is the time of what is made rather than copied.
+pub(super) fn exec(
+    layers: &Layers,
+    op: &FileOp,
+    base: &MergedTree,
+    sources: &[Option<SourceTree<'_>>],
+    now: Timestamp,
+) -> Result<LayerId, FileError> {
+    let staging = layers.prepare()?;
+    let mut new = NewLayer::new(base, now);
+    for action in &op.actions {
+        match action {
+            FileAction::Copy(action) => copy_action(&mut new, action, op.base, sources, &staging)?,
+            FileAction::Inline(action) => inline(&mut new, action, op.base)?,
+            FileAction::Mkdir { path, mode, owner } => {
+                mkdir(&mut new, path, *mode, owner.as_deref(), op.base)?
+            }
+        }
+    }
+    commit(layers, staging, new)
+}
+
+/// Makes one layer of the parts of a user's directory that are at and below `paths`.
+pub(super) fn layer_of(
+    layers: &Layers,
+    tree: &MergedTree,
+    paths: &[RelPath],
+    now: Timestamp,
+) -> Result<LayerId, FileError> {
+    let staging = layers.prepare()?;
+    let empty = MergedTree::new(Vec::new());
+    let mut new = NewLayer::new(&empty, now);
+    for path in paths {
+        copy::subtree(&mut new, tree, path, path)?;
+    }
+    commit(layers, staging, new)
+}
+
+/// Writes a subtree's files below a directory that is no layer.
+pub(super) fn copy_out(
+    tree: &MergedTree,
+    path: &RelPath,
+    staging: &Staging,
+    now: Timestamp,
+) -> Result<(), FileError> {
+    let empty = MergedTree::new(Vec::new());
+    let mut new = NewLayer::new(&empty, now);
+    copy::subtree(&mut new, tree, path, &RelPath::root())?;
+    new.populate(staging)?;
+    Ok(())
+}
+
+fn commit(layers: &Layers, staging: Staging, new: NewLayer<'_>) -> Result<LayerId, FileError> {
+    let index: LayerIndex = new.populate(&staging)?;
+    Ok(layers.commit_indexed(staging, index)?.id().clone())
+}
+
+/// Digest of one selected source, without what `--exclude` leaves out.
+pub(super) fn selection_digest(
+    tree: &MergedTree,
+    action: &CopyAction,
+    one: &select::Selected,
+) -> Result<TreeDigest, FileError> {
+    let looked_up = |source| FileError::Source {
+        written: one.named.to_string(),
+        source,
+    };
+    let Some(patterns) = exclude(&action.exclude)? else {
+        return tree.digest(&one.real).map_err(looked_up);
+    };
+    let keep = |node: &cooper_cache::Node<'_>| {
+        let below = node.entry.path.strip_prefix(&one.real).unwrap_or_default();
+        node.entry.is_dir() || !patterns.matches(&String::from_utf8_lossy(below.as_bytes()))
+    };
+    tree.digest_where(&one.real, keep).map_err(looked_up)
+}
+
+fn copy_action(
+    new: &mut NewLayer<'_>,
+    action: &CopyAction,
+    has_base: bool,
+    sources: &[Option<SourceTree<'_>>],
+    staging: &Staging,
+) -> Result<(), FileError> {
+    let Some(Some(from)) = sources.get(action.input) else {
+        return Ok(());
+    };
+    let rules = Rules {
+        action,
+        owner: owner(new.base(), action.chown.as_deref(), has_base)?,
+        chmod: action.chmod.as_deref().map(ModeChange::parse).transpose()?,
+        exclude: exclude(&action.exclude)?,
+        foreign: from.foreign,
+    };
+    let archives = Archives { staging };
+    let unpack = (action.unpack == Unpack::IfArchive).then_some(&archives);
+    copy::copy(new, from.tree, &rules, unpack)
+}
+
+fn exclude(patterns: &[String]) -> Result<Option<DockerIgnore>, FileError> {
+    if patterns.is_empty() {
+        return Ok(None);
+    }
+    DockerIgnore::from_patterns(patterns.iter().map(String::as_str))
+        .map(Some)
+        .map_err(|error| FileError::Exclude {
+            pattern: patterns.join(", "),
+            reason: error.to_string(),
+        })
+}
+
+fn owner(
+    base: &MergedTree,
+    spec: Option<&str>,
+    has_base: bool,
+) -> Result<Option<Owner>, FileError> {
+    spec.map(|spec| owner::resolve(spec, base, has_base))
+        .transpose()
+}
+
+fn inline(new: &mut NewLayer<'_>, action: &InlineAction, has_base: bool) -> Result<(), FileError> {
+    let target = file_target(new, &action.dest, action.name.as_bytes())?;
+    let owner = owner(new.base(), action.chown.as_deref(), has_base)?.unwrap_or_default();
+    if let Some(parent) = target.parent() {
+        new.ensure_dir(&parent, 0o755, owner)?;
+    }
+    let kind = EntryKind::File {
+        size: action.data.len() as u64,
+        content: ContentHash::of(&action.data),
+    };
+    let mut entry = Entry::new(target, kind, 0o644);
+    if let Some(chmod) = &action.chmod {
+        entry.mode = ModeChange::parse(chmod)?.apply(entry.mode, false);
+    }
+    entry.uid = owner.uid;
+    entry.gid = owner.gid;
+    entry.mtime = new.now();
+    new.put(entry, Source::Bytes(action.data.clone()))
+}
+
+fn mkdir(
+    new: &mut NewLayer<'_>,
+    path: &str,
+    mode: u32,
+    spec: Option<&str>,
+    has_base: bool,
+) -> Result<(), FileError> {
+    let owner = owner(new.base(), spec, has_base)?.unwrap_or_default();
+    let target = new.resolve(&RelPath::clean(path))?;
+    new.ensure_dir(&target, mode, owner)?;
+    Ok(())
+}

@@ -1,0 +1,259 @@
+//! What the vertices of a build graph do: the bridge between the solver and the rooms.
+//!
+//! A [`BoundOp`] is a [`BuildOp`] with the [`Engine`] that can execute it. Keys are
+//! made here and nowhere else:
+//!
+//! - *definition*: the op's own hash. Sources have none (a local context, an image, a
+//!   download without checksum): what reads them is keyed by what it reads.
+//! - *input content*: for a root filesystem, its chain of layers; for a COPY or a bind
+//!   mount, the content of exactly the paths that it names.
+
+pub(crate) mod exec;
+mod file;
+mod http;
+mod source;
+
+use std::sync::Arc;
+
+use cooper_cache::{MergedTree, RelPath};
+use cooper_frontend::ir::{BuildOp, ExecOp, FileAction, FileOp, MountKind, SourceOp};
+use cooper_solver::{CacheKey, ContentDigest, ExecContext, Op, StableHasher};
+
+use super::engine::Engine;
+use super::error::OpError;
+use super::output::{Output, Root};
+
+pub(crate) use file::FileError;
+
+/// Bump when an op's meaning changes, so that no older result is taken for a newer one.
+const OP_VERSION: u64 = 1;
+
+/// An op that can be executed.
+#[derive(Clone)]
+pub(crate) struct BoundOp {
+    op: BuildOp,
+    engine: Arc<Engine>,
+}
+
+impl BoundOp {
+    /// Binds `op` to the engine that will execute it.
+    pub(crate) fn new(op: BuildOp, engine: Arc<Engine>) -> Self {
+        Self { op, engine }
+    }
+}
+
+impl Op for BoundOp {
+    type Output = Output;
+    type Error = OpError;
+
+    fn definition(&self) -> Result<Option<CacheKey>, OpError> {
+        match &self.op {
+            BuildOp::Source(SourceOp::Http(http)) if http.checksum.is_none() => Ok(None),
+            BuildOp::Source(SourceOp::Http(_)) => Ok(Some(op_key(&self.op))),
+            BuildOp::Source(_) => Ok(None),
+            op => Ok(Some(op_key(op))),
+        }
+    }
+
+    fn input_content(&self, index: usize, output: &Output) -> Result<ContentDigest, OpError> {
+        match &self.op {
+            BuildOp::Exec(op) if !(op.base && index == 0) => {
+                mount_content(&self.engine, op, index, output)
+            }
+            BuildOp::File(op) if !(op.base && index == 0) => {
+                copy_content(&self.engine, op, index, output)
+            }
+            _ => output.content(),
+        }
+    }
+
+    fn exec(&self, inputs: &[Output], cx: &ExecContext<'_>) -> Result<Output, OpError> {
+        match &self.op {
+            BuildOp::Source(source) => source::exec(&self.engine, source, cx),
+            BuildOp::Exec(op) => exec::exec(&self.engine, op, inputs, cx).map(Output::Root),
+            BuildOp::File(op) => self.file(op, inputs).map(Output::Root),
+            BuildOp::Merge => merge(inputs).map(Output::Root),
+            BuildOp::Diff => diff(inputs).map(Output::Root),
+        }
+    }
+}
+
+impl BoundOp {
+    fn file(&self, op: &FileOp, inputs: &[Output]) -> Result<Root, OpError> {
+        let base = if op.base {
+            inputs[0].root()?.clone()
+        } else {
+            Root::default()
+        };
+        let below = self.engine.root_tree(&base)?;
+        let mut trees = Vec::with_capacity(inputs.len());
+        for (index, input) in inputs.iter().enumerate() {
+            trees.push(if op.base && index == 0 {
+                None
+            } else {
+                Some(self.source(op, index, input)?)
+            });
+        }
+        let sources: Vec<_> = trees
+            .iter()
+            .zip(inputs)
+            .map(|(tree, input)| {
+                let foreign = matches!(input, Output::Context(_));
+                tree.as_ref().map(|tree| file::SourceTree { tree, foreign })
+            })
+            .collect();
+        let now = self.engine.now();
+        let layer = file::exec(self.engine.layers(), op, &below, &sources, now)?;
+        Ok(base.with(layer, now))
+    }
+
+    /// Returns the files of an input; those of a local context with the hashes of what is copied.
+    fn source(&self, op: &FileOp, index: usize, input: &Output) -> Result<MergedTree, OpError> {
+        let tree = self.engine.tree(input)?;
+        match input {
+            Output::Root(_) => Ok(tree),
+            Output::Context(_) => self.engine.hashed(input, &read_paths(op, index, &tree)?),
+        }
+    }
+}
+
+fn op_key(op: &BuildOp) -> CacheKey {
+    CacheKey::of("cooper.op", &(OP_VERSION, op))
+}
+
+/// Returns the real paths that `op` reads from input `index`.
+fn read_paths(op: &FileOp, index: usize, tree: &MergedTree) -> Result<Vec<RelPath>, OpError> {
+    let mut paths = Vec::new();
+    for action in &op.actions {
+        if let FileAction::Copy(copy) = action
+            && copy.input == index
+        {
+            paths.extend(
+                file::select::select(tree, copy)?
+                    .into_iter()
+                    .map(|one| one.real),
+            );
+        }
+    }
+    Ok(paths)
+}
+
+/// Digest of everything that the copies of `op` select from input `index`.
+fn copy_content(
+    engine: &Engine,
+    op: &FileOp,
+    index: usize,
+    output: &Output,
+) -> Result<ContentDigest, OpError> {
+    let tree = engine.tree(output)?;
+    let tree = engine.hashed(output, &read_paths(op, index, &tree)?)?;
+    let mut hasher = StableHasher::new("cooper.copy-selection");
+    for action in &op.actions {
+        let FileAction::Copy(copy) = action else {
+            continue;
+        };
+        if copy.input != index {
+            continue;
+        }
+        for one in file::select::select(&tree, copy)? {
+            let name = match &one.keep {
+                Some(keep) => keep.as_bytes().to_vec(),
+                None => one.named.file_name().unwrap_or_default().to_vec(),
+            };
+            hasher.write_bytes(&name);
+            hasher.write_bytes(file::selection_digest(&tree, copy, &one)?.as_bytes());
+        }
+    }
+    Ok(hasher.finish_content())
+}
+
+/// Digest of the paths that mounts of `op` show from input `index`.
+fn mount_content(
+    engine: &Engine,
+    op: &ExecOp,
+    index: usize,
+    output: &Output,
+) -> Result<ContentDigest, OpError> {
+    let paths: Vec<RelPath> = op
+        .mounts
+        .iter()
+        .filter_map(|mount| match &mount.kind {
+            MountKind::Bind { input, source, .. } if *input == index => {
+                Some(RelPath::clean(source))
+            }
+            MountKind::Cache {
+                input: Some(input),
+                source,
+                ..
+            } if *input == index => Some(RelPath::clean(source)),
+            _ => None,
+        })
+        .collect();
+    let tree = engine.tree(output)?;
+    let mut real = Vec::with_capacity(paths.len());
+    for path in &paths {
+        real.push(
+            tree.resolve(path, true)
+                .map_err(cooper_cache::StoreError::from)?
+                .path,
+        );
+    }
+    let tree = engine.hashed(output, &real)?;
+    let mut hasher = StableHasher::new("cooper.mount-selection");
+    for path in &real {
+        match tree.get(path) {
+            Some(_) => hasher.write_bytes(
+                tree.digest(path)
+                    .map_err(cooper_cache::StoreError::from)?
+                    .as_bytes(),
+            ),
+            None => hasher.write_bytes(b""),
+        }
+    }
+    Ok(hasher.finish_content())
+}
+
+/// Stacks all inputs' layers, the first input lowest.
+fn merge(inputs: &[Output]) -> Result<Root, OpError> {
+    let mut merged = Root::default();
+    for input in inputs {
+        merged.layers.extend(input.root()?.layers.iter().cloned());
+    }
+    Ok(merged)
+}
+
+/// Returns the layers that input 1 has on top of input 0.
+fn diff(inputs: &[Output]) -> Result<Root, OpError> {
+    let (lower, upper) = (inputs[0].root()?, inputs[1].root()?);
+    let shared = lower
+        .layers
+        .iter()
+        .zip(&upper.layers)
+        .take_while(|(a, b)| a.id == b.id)
+        .count();
+    if shared < lower.layers.len() {
+        return Err(OpError::Unrelated);
+    }
+    Ok(Root {
+        layers: upper.layers[shared..].to_vec(),
+    })
+}
+
+/// Makes one layer of what is at and below `paths` of a local context.
+pub(super) fn context_layer(
+    engine: &Engine,
+    tree: &MergedTree,
+    paths: &[RelPath],
+) -> Result<cooper_cache::LayerId, OpError> {
+    Ok(file::layer_of(engine.layers(), tree, paths, engine.now())?)
+}
+
+/// Writes what is at and below `path` of a tree into a staging directory.
+pub(super) fn copy_out(
+    engine: &Engine,
+    tree: &MergedTree,
+    path: &RelPath,
+    staging: &cooper_cache::Staging,
+) -> Result<(), OpError> {
+    Ok(file::copy_out(tree, path, staging, engine.now())?)
+}

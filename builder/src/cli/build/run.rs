@@ -1,0 +1,142 @@
+//! `cooper build` itself: display, signals, pipeline, and what is said in the end.
+
+use std::os::unix::ffi::OsStringExt;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use cooper_frontend::{Diagnostic, SourceFile, Span};
+use cooper_solver::CancelToken;
+
+use super::super::client::client;
+use super::super::interrupt::Interrupt;
+use super::super::session::Session;
+use super::super::Settings;
+use crate::build::{self, BuildError, Built, OpError, ResolveImageError};
+use crate::options::{BuildOptions, ProgressMode};
+use crate::progress::{Display, DisplayOptions, Summary};
+use crate::report::{self, Excerpt, Exit, Report, Severity};
+
+/// Builds what `options` ask for and says how it went.
+pub fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Report> {
+    let session = Session::open(settings)?;
+    let client = client(settings, &options.registry)?;
+    let mode = if options.quiet { ProgressMode::Quiet } else { options.progress };
+    let color = settings.color(&std::io::stderr());
+    let display = Display::start(DisplayOptions { mode, color });
+    let cancel = CancelToken::new();
+    let signals = Interrupt::cancel(cancel.clone())?;
+    let session = build::Session {
+        store: session.store,
+        client,
+        resolv_conf: std::fs::read("/etc/resolv.conf").unwrap_or_default(),
+    };
+    let variable = |name: &str| settings.environment.path(name).map(|value| value.into_os_string().into_vec());
+    let result = build::build(session, options, &display.progress(), &cancel, &variable);
+    let summary = display.finish();
+    drop(signals);
+    match result {
+        Ok(built) => finished(&built, options),
+        Err(_) if cancel.is_cancelled() => Err(Report::silent(Exit::Interrupted)),
+        Err(error) => Err(failed(&error, summary)),
+    }
+}
+
+fn finished(built: &Built, options: &BuildOptions) -> Result<ExitCode, Report> {
+    if options.quiet && let Some(id) = &built.id {
+        report::print_data(&format!("{id}\n"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says what went wrong, where in the Dockerfile, and what to do about it.
+fn failed(error: &BuildError, summary: Summary) -> Report {
+    match error {
+        BuildError::Dockerfile { file, diagnostics } => diagnostics
+            .iter()
+            .fold(Report::new("the Dockerfile cannot be built"), |report, one| report.excerpt(excerpt(file, one))),
+        BuildError::Step { step, file, source, .. } => {
+            let heading = match step {
+                Some(step) => format!("{} failed", step.display),
+                None => error.to_string(),
+            };
+            let mut report = Report::from_error(&**source).context(heading).steps(summary.failed);
+            if let Some(step) = step {
+                report = report.excerpt(place(file, step.span, source.to_string()));
+            }
+            match step_hint(source) {
+                Some(hint) => report.hint(hint),
+                None => report,
+            }
+        }
+        BuildError::Image { file, span, source } => {
+            let report = Report::from_error(&**source).context("cannot use a base image");
+            let report = report.excerpt(place(file, *span, String::new()));
+            match image_hint(source) {
+                Some(hint) => report.hint(hint),
+                None => report,
+            }
+        }
+        BuildError::Definition { hint: Some(hint), .. } => Report::from_error(error).hint(hint),
+        BuildError::Interrupted => Report::silent(Exit::Interrupted),
+        BuildError::Solver { .. } => Report::from_error(error).exit(Exit::Internal),
+        _ => Report::from_error(error),
+    }
+}
+
+fn excerpt(file: &SourceFile, diagnostic: &Diagnostic) -> Excerpt {
+    let severity = match diagnostic.severity {
+        cooper_frontend::Severity::Error => Severity::Error,
+        cooper_frontend::Severity::Warning => Severity::Warning,
+    };
+    Excerpt {
+        file: file.name().to_owned(),
+        text: Arc::from(file.text()),
+        span: diagnostic.span.range(),
+        severity,
+        code: diagnostic.code.to_owned(),
+        message: diagnostic.message.clone(),
+        label: diagnostic.label.clone(),
+        notes: diagnostic.notes.clone(),
+        help: diagnostic.help.clone(),
+    }
+}
+
+fn place(file: &SourceFile, span: Span, message: String) -> Excerpt {
+    Excerpt {
+        file: file.name().to_owned(),
+        text: Arc::from(file.text()),
+        span: span.range(),
+        severity: Severity::Error,
+        code: String::new(),
+        message,
+        label: String::new(),
+        notes: Vec::new(),
+        help: None,
+    }
+}
+
+fn step_hint(error: &OpError) -> Option<String> {
+    match error {
+        OpError::Process { .. } => Some(
+            "the steps before it are cached: add `RUN` lines that look around above it, or build an earlier \
+             stage with --target and run it with `cooper run -it`"
+                .to_owned(),
+        ),
+        OpError::Start { .. } => Some(
+            "the program must exist in the image and be made for this machine's architecture".to_owned(),
+        ),
+        OpError::File(error) => error.hint(),
+        _ => None,
+    }
+}
+
+fn image_hint(error: &ResolveImageError) -> Option<String> {
+    match error {
+        ResolveImageError::Registry { source, .. } => source.hint(),
+        ResolveImageError::NotPulled { name } => Some(format!("pull it first: cooper pull {name}")),
+        ResolveImageError::Platform { found, .. } => {
+            Some(format!("ask for one that it has, for example --platform={}", found.split(", ").next()?))
+        }
+        _ => None,
+    }
+}

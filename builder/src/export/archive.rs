@@ -1,0 +1,339 @@
+//! OCI layouts and docker archives, as one tar or as a directory.
+//!
+//! ```text
+//! oci-layout           {"imageLayoutVersion":"1.0.0"}
+//! index.json           one descriptor a name, annotated with it
+//! blobs/sha256/<hex>   manifest, config, layers
+//! manifest.json        docker only: what `docker load` reads
+//! repositories         docker only: names for readers of the oldest kind
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use cooper_cache::Store;
+use cooper_oci::{Descriptor, Digest, Index, Manifest, Reference};
+use serde_json::json;
+
+use super::{ExportError, Names, failed, open_blob, to_sink};
+use crate::image::Image;
+use crate::options::{ArchiveDest, ArchiveOutput};
+
+/// The layout file of the OCI image layout specification.
+const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// Name that containerd and docker load an image under.
+const IMAGE_NAME: &str = "io.containerd.image.name";
+/// Tag by which an OCI layout is addressed.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// Time of the image.
+const CREATED: &str = "org.opencontainers.image.created";
+
+/// What was exported.
+#[derive(Debug, Clone)]
+pub struct Archived {
+    /// The manifest's descriptor.
+    pub manifest: Descriptor,
+}
+
+/// Which files an archive has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// An OCI image layout alone.
+    Oci,
+    /// The same with docker's manifest.json and repositories.
+    Docker,
+}
+
+/// One image with the names it goes by.
+pub struct Exported<'a> {
+    image: &'a Image,
+    manifest: Manifest,
+    manifest_bytes: Vec<u8>,
+    names: Names<'a>,
+}
+
+/// Writes images to an archive; `names` are what each is called in it.
+///
+/// Layers that are not packed yet are packed first; nothing is read twice.
+pub fn export_archive(
+    store: &Store,
+    images: &[(&Image, Vec<Reference>)],
+    output: &ArchiveOutput,
+    layout: Layout,
+) -> Result<Vec<Archived>, ExportError> {
+    let docker_types = !output
+        .format
+        .oci_media_types
+        .unwrap_or(layout == Layout::Oci);
+    let layers = store.layers();
+    let mut exported = Vec::with_capacity(images.len());
+    for (image, names) in images {
+        let manifest = image.manifest(&layers, &output.format, docker_types)?;
+        let manifest_bytes = manifest.to_json();
+        exported.push(Exported {
+            image,
+            manifest,
+            manifest_bytes,
+            names,
+        });
+    }
+    match &output.dest {
+        ArchiveDest::Tar(sink) => to_sink(sink, |out| {
+            let mut to = TarTarget(tar::Builder::new(out));
+            write_layout(store, &exported, layout, &mut to)?;
+            to.0.finish()
+                .map_err(|source| ExportError::Stdout { source })
+        })?,
+        ArchiveDest::Directory(dir) => {
+            write_layout(store, &exported, layout, &mut DirTarget(dir.clone()))?;
+        }
+    }
+    Ok(exported
+        .iter()
+        .map(|one| Archived {
+            manifest: one.descriptor(),
+        })
+        .collect())
+}
+
+impl Exported<'_> {
+    fn descriptor(&self) -> Descriptor {
+        Descriptor::of(self.manifest.media_type(), &self.manifest_bytes)
+    }
+}
+
+/// Receives the files of a layout.
+trait Target {
+    fn directory(&mut self, name: &str) -> Result<(), ExportError>;
+    fn file(&mut self, name: &str, size: u64, from: &mut dyn Read) -> Result<(), ExportError>;
+    /// Whether a blob is there already, from an earlier export.
+    fn has(&self, name: &str, size: u64) -> bool;
+}
+
+struct TarTarget<W: Write>(tar::Builder<W>);
+
+impl<W: Write> Target for TarTarget<W> {
+    fn directory(&mut self, name: &str) -> Result<(), ExportError> {
+        let mut header = header(tar::EntryType::Directory, 0o755, 0);
+        self.append(&mut header, name, &mut io::empty())
+    }
+
+    fn file(&mut self, name: &str, size: u64, from: &mut dyn Read) -> Result<(), ExportError> {
+        let mut header = header(tar::EntryType::Regular, 0o644, size);
+        self.append(&mut header, name, from)
+    }
+
+    fn has(&self, _: &str, _: u64) -> bool {
+        false
+    }
+}
+
+impl<W: Write> TarTarget<W> {
+    fn append(
+        &mut self,
+        header: &mut tar::Header,
+        name: &str,
+        from: &mut dyn Read,
+    ) -> Result<(), ExportError> {
+        self.0
+            .append_data(header, name, from)
+            .map_err(|e| failed(Path::new(name), e))
+    }
+}
+
+/// A header that says nothing of who wrote it or when.
+fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
+    let mut header = tar::Header::new_ustar();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_size(size);
+    header.set_mtime(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    header
+}
+
+struct DirTarget(PathBuf);
+
+impl Target for DirTarget {
+    fn directory(&mut self, name: &str) -> Result<(), ExportError> {
+        let path = self.0.join(name);
+        std::fs::create_dir_all(&path).map_err(|e| failed(&path, e))
+    }
+
+    fn file(&mut self, name: &str, _: u64, from: &mut dyn Read) -> Result<(), ExportError> {
+        let path = self.0.join(name);
+        let dir = path.parent().unwrap_or(&self.0);
+        std::fs::create_dir_all(dir).map_err(|e| failed(dir, e))?;
+        let mut write = || -> io::Result<()> {
+            let mut file = tempfile::Builder::new()
+                .prefix(".cooper-")
+                .tempfile_in(dir)?;
+            io::copy(from, file.as_file_mut())?;
+            let mode =
+                <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o644);
+            file.as_file().set_permissions(mode)?;
+            file.persist(&path)?;
+            Ok(())
+        };
+        write().map_err(|e| failed(&path, e))
+    }
+
+    fn has(&self, name: &str, size: u64) -> bool {
+        std::fs::metadata(self.0.join(name)).is_ok_and(|meta| meta.is_file() && meta.len() == size)
+    }
+}
+
+fn write_layout(
+    store: &Store,
+    images: &[Exported<'_>],
+    layout: Layout,
+    to: &mut dyn Target,
+) -> Result<(), ExportError> {
+    to.directory("blobs")?;
+    to.directory("blobs/sha256")?;
+    let mut written = BTreeSet::new();
+    for one in images {
+        for layer in &one.manifest.layers {
+            put_blob(store, layer, &mut written, to)?;
+        }
+        put_bytes(&one.image.id, &one.image.config_bytes, &mut written, to)?;
+        put_bytes(
+            &one.descriptor().digest,
+            &one.manifest_bytes,
+            &mut written,
+            to,
+        )?;
+    }
+    if layout == Layout::Docker {
+        small(to, "manifest.json", &docker_manifest(images))?;
+        small(to, "repositories", &repositories(images))?;
+    }
+    small(to, "oci-layout", OCI_LAYOUT)?;
+    small(to, "index.json", &index(images).to_json())
+}
+
+fn blob_name(digest: &Digest) -> String {
+    format!("blobs/{}/{}", digest.algorithm().as_str(), digest.hex())
+}
+
+fn small(to: &mut dyn Target, name: &str, mut bytes: &[u8]) -> Result<(), ExportError> {
+    to.file(name, bytes.len() as u64, &mut bytes)
+}
+
+fn put_bytes(
+    digest: &Digest,
+    bytes: &[u8],
+    written: &mut BTreeSet<Digest>,
+    to: &mut dyn Target,
+) -> Result<(), ExportError> {
+    if written.insert(digest.clone()) {
+        small(to, &blob_name(digest), bytes)
+    } else {
+        Ok(())
+    }
+}
+
+fn put_blob(
+    store: &Store,
+    blob: &Descriptor,
+    written: &mut BTreeSet<Digest>,
+    to: &mut dyn Target,
+) -> Result<(), ExportError> {
+    let name = blob_name(&blob.digest);
+    if !written.insert(blob.digest.clone()) || to.has(&name, blob.size) {
+        return Ok(());
+    }
+    let mut file: File = open_blob(store, &blob.digest)?;
+    to.file(&name, blob.size, &mut file)
+}
+
+/// One entry a name; an image without a name has one entry without.
+fn index(images: &[Exported<'_>]) -> Index {
+    let mut manifests = Vec::new();
+    for one in images {
+        let mut plain = one.descriptor().with_platform(one.image.config.platform());
+        if let Some(created) = &one.image.config.created {
+            plain = plain.with_annotation(CREATED, seconds(created));
+        }
+        if one.names.is_empty() {
+            manifests.push(plain);
+            continue;
+        }
+        for name in one.names {
+            let mut named = plain.clone().with_annotation(IMAGE_NAME, name.to_string());
+            if let Some(tag) = name.tag() {
+                named = named.with_annotation(REF_NAME, tag);
+            }
+            manifests.push(named);
+        }
+    }
+    Index::oci(manifests)
+}
+
+/// Cuts the fraction off an RFC 3339 time.
+fn seconds(time: &str) -> String {
+    match time.split_once('.') {
+        Some((whole, rest)) => {
+            let zone = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+            format!("{whole}{zone}")
+        }
+        None => time.to_owned(),
+    }
+}
+
+fn docker_manifest(images: &[Exported<'_>]) -> Vec<u8> {
+    let entries: Vec<_> = images
+        .iter()
+        .map(|one| {
+            let tags: Vec<String> = one.names.iter().map(Reference::familiar).collect();
+            let layers: Vec<String> = one
+                .manifest
+                .layers
+                .iter()
+                .map(|layer| blob_name(&layer.digest))
+                .collect();
+            json!({ "Config": blob_name(&one.image.id), "RepoTags": tags, "Layers": layers })
+        })
+        .collect();
+    cooper_oci::json::to_vec(&entries)
+}
+
+fn repositories(images: &[Exported<'_>]) -> Vec<u8> {
+    let mut names: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for one in images {
+        let Some(top) = one.manifest.layers.last() else {
+            continue;
+        };
+        for name in one.names {
+            let Some(tag) = name.tag() else { continue };
+            let familiar = name.familiar();
+            let repository = familiar
+                .strip_suffix(&format!(":{tag}"))
+                .unwrap_or(&familiar);
+            names
+                .entry(repository.to_owned())
+                .or_default()
+                .insert(tag.to_owned(), top.digest.hex().to_owned());
+        }
+    }
+    cooper_oci::json::to_vec(&names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seconds;
+
+    #[test]
+    fn annotations_have_whole_seconds() {
+        assert_eq!(seconds("2023-11-14T22:13:20.12Z"), "2023-11-14T22:13:20Z");
+        assert_eq!(
+            seconds("2023-11-14T22:13:20.12+01:00"),
+            "2023-11-14T22:13:20+01:00"
+        );
+        assert_eq!(seconds("2023-11-14T22:13:20Z"), "2023-11-14T22:13:20Z");
+    }
+}

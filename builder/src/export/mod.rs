@@ -1,0 +1,121 @@
+//! Where a finished build goes: archives, layouts, directories, streams.
+//!
+//! Each exporter takes what is in the store and writes it once. Files appear under
+//! their final name only when they are complete.
+
+mod archive;
+mod files;
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use cooper_cache::{Store, StoreError};
+use cooper_oci::{Digest, Reference};
+use thiserror::Error;
+
+pub use archive::{Archived, Layout, export_archive};
+pub use files::{export_directory, export_tar};
+
+use crate::options::Sink;
+
+/// Why an output could not be written.
+#[derive(Debug, Error)]
+pub enum ExportError {
+    /// A file or directory could not be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Standard output could not be written.
+    #[error("cannot write to standard output")]
+    Stdout {
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// What is to be exported is not all in the store.
+    #[error("the store lacks {digest}, which the image needs")]
+    Missing {
+        /// The blob.
+        digest: Digest,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Names given to an exported image.
+pub type Names<'a> = &'a [Reference];
+
+/// Streams `write` into a sink; a file replaces its predecessor only when complete.
+fn to_sink<T>(
+    sink: &Sink,
+    write: impl FnOnce(&mut dyn Write) -> Result<T, ExportError>,
+) -> Result<T, ExportError> {
+    match sink {
+        Sink::Stdout => {
+            let mut out = io::BufWriter::with_capacity(1 << 20, io::stdout().lock());
+            let value = write(&mut out)?;
+            out.flush()
+                .map_err(|source| ExportError::Stdout { source })?;
+            Ok(value)
+        }
+        Sink::File(path) if is_special(path) => {
+            let file = File::options()
+                .write(true)
+                .open(path)
+                .map_err(|e| failed(path, e))?;
+            let mut out = io::BufWriter::with_capacity(1 << 20, file);
+            let value = write(&mut out)?;
+            out.flush().map_err(|e| failed(path, e))?;
+            Ok(value)
+        }
+        Sink::File(path) => to_new_file(path, write),
+    }
+}
+
+/// Whether a path names something that is written to in place: a pipe, a device.
+fn is_special(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir())
+}
+
+fn to_new_file<T>(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<T, ExportError>,
+) -> Result<T, ExportError> {
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(dir).map_err(|e| failed(dir, e))?;
+    let file = tempfile::Builder::new()
+        .prefix(".cooper-")
+        .tempfile_in(dir)
+        .map_err(|e| failed(path, e))?;
+    let mut out = io::BufWriter::with_capacity(1 << 20, file);
+    let value = write(&mut out)?;
+    let file = out.into_inner().map_err(|e| failed(path, e.into_error()))?;
+    let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o644);
+    file.as_file()
+        .set_permissions(mode)
+        .map_err(|e| failed(path, e))?;
+    file.persist(path).map_err(|e| failed(path, e.error))?;
+    Ok(value)
+}
+
+fn failed(path: &Path, source: io::Error) -> ExportError {
+    ExportError::Write {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn open_blob(store: &Store, digest: &Digest) -> Result<File, ExportError> {
+    store.blobs().open(digest).map_err(|error| match error {
+        StoreError::MissingBlob { digest } => ExportError::Missing { digest },
+        other => other.into(),
+    })
+}

@@ -1,0 +1,550 @@
+//! `cooper load`: images out of an archive, whichever builder wrote it.
+//!
+//! Read are OCI layouts and docker archives, old (`<id>/layer.tar`) and new
+//! (`blobs/sha256/…`), plain, gzip or zstd, from one forward pass over a stream. Blobs go
+//! straight into the store under the digest of their bytes; one that is named by another
+//! digest is refused. Layers are unpacked when something needs their files.
+
+use std::collections::HashMap;
+use std::io::{self, BufReader, Read};
+
+use cooper_cache::{ImageLayer, ImageRecord, LayerId, Store, StoreError};
+use cooper_oci::{
+    Compression, Descriptor, Digest, DocumentError, ImageConfig, Index, Manifest, Platform,
+    Reference, media_type,
+};
+use serde::Deserialize;
+use thiserror::Error;
+
+/// The largest document (index, manifest, configuration) that is read, in bytes.
+const MAX_DOCUMENT: u64 = 32 << 20;
+/// How deep indexes may nest.
+const MAX_DEPTH: usize = 4;
+/// Links that are followed from one name in the archive to another.
+const MAX_LINKS: usize = 8;
+
+/// Why an archive could not be loaded.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The stream is no tar, or broken.
+    #[error("the archive cannot be read{}", after(last.as_deref()))]
+    Archive {
+        /// The last file that could be read.
+        last: Option<String>,
+        /// What the reader says.
+        source: io::Error,
+    },
+    /// Nothing in it says what images it holds.
+    #[error("the archive has neither an index.json nor a manifest.json: it holds no images")]
+    NoImages,
+    /// A file that the archive itself names is missing.
+    #[error("the archive lacks {name}, which its {by} names")]
+    Missing {
+        /// The file or blob.
+        name: String,
+        /// The document that names it.
+        by: &'static str,
+    },
+    /// A document is malformed.
+    #[error("{name} in the archive is malformed: {reason}")]
+    Document {
+        /// Which.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A document is too large to be one.
+    #[error("{name} in the archive is larger than {MAX_DOCUMENT} bytes")]
+    TooLarge {
+        /// Which.
+        name: String,
+    },
+    /// A configuration and the list of layers do not agree.
+    #[error(
+        "image {image} has {diff_ids} layers by its configuration, but {layers} in the archive"
+    )]
+    LayerCount {
+        /// The image.
+        image: Digest,
+        /// By its configuration.
+        diff_ids: usize,
+        /// In the archive.
+        layers: usize,
+    },
+    /// A layer is not the one that the configuration names.
+    #[error("layer {layer} of image {image} is not the one its configuration names")]
+    WrongLayer {
+        /// The layer's file or digest.
+        layer: String,
+        /// The image.
+        image: Digest,
+    },
+    /// The archive's only image is for other platforms.
+    #[error("the archive has no image for {wanted}; it has {available}")]
+    NoPlatform {
+        /// The platform of this machine.
+        wanted: String,
+        /// What there is.
+        available: String,
+    },
+    /// A blob is corrupt, or the store failed.
+    #[error("cannot take {name} from the archive")]
+    Store {
+        /// The file in the archive.
+        name: String,
+        /// Why.
+        source: StoreError,
+    },
+}
+
+fn after(last: Option<&str>) -> String {
+    last.map(|name| format!(" after {name}"))
+        .unwrap_or_default()
+}
+
+/// An image that was loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// Its ID.
+    pub id: Digest,
+    /// The names it has now.
+    pub names: Vec<Reference>,
+}
+
+/// Loads all images of an archive and gives them the names it says.
+pub fn load(
+    store: &Store,
+    archive: impl Read,
+    platform: &Platform,
+) -> Result<Vec<Loaded>, LoadError> {
+    let contents = Contents::read(store, archive)?;
+    let loader = Loader {
+        store,
+        platform,
+        contents,
+    };
+    if let Some(bytes) = loader.contents.documents.get("manifest.json") {
+        return loader.docker(bytes);
+    }
+    match loader.contents.documents.get("index.json") {
+        Some(bytes) => loader.oci(bytes),
+        None => Err(LoadError::NoImages),
+    }
+}
+
+/// What one pass over the archive found.
+#[derive(Default)]
+struct Contents {
+    documents: HashMap<String, Vec<u8>>,
+    /// Files by name, each a blob in the store.
+    files: HashMap<String, (Digest, u64)>,
+    links: HashMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerImage {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    layers: Vec<String>,
+}
+
+impl Contents {
+    fn read(store: &Store, archive: impl Read) -> Result<Self, LoadError> {
+        let broken = |last: &Option<String>| {
+            let last = last.clone();
+            move |source| LoadError::Archive { last, source }
+        };
+        let mut last = None;
+        let mut archive = tar::Archive::new(plain(archive).map_err(broken(&last))?);
+        let mut contents = Self::default();
+        for entry in archive.entries().map_err(broken(&last))? {
+            let mut entry = entry.map_err(broken(&last))?;
+            let path = entry.path_bytes().into_owned();
+            let name = clean(&String::from_utf8_lossy(&path));
+            match entry.header().entry_type() {
+                tar::EntryType::Symlink | tar::EntryType::Link => {
+                    let target = entry.link_name_bytes().unwrap_or_default().into_owned();
+                    let target = String::from_utf8_lossy(&target).into_owned();
+                    let from_root = entry.header().entry_type() == tar::EntryType::Link;
+                    let base = if from_root {
+                        ""
+                    } else {
+                        name.rsplit_once('/').map_or("", |(dir, _)| dir)
+                    };
+                    contents
+                        .links
+                        .insert(name.clone(), clean(&format!("{base}/{target}")));
+                }
+                kind if kind.is_file() => contents.take(store, &name, &mut entry, &last)?,
+                _ => {}
+            }
+            last = Some(name);
+        }
+        Ok(contents)
+    }
+
+    fn take(
+        &mut self,
+        store: &Store,
+        name: &str,
+        entry: &mut impl Read,
+        last: &Option<String>,
+    ) -> Result<(), LoadError> {
+        let broken = |source| LoadError::Archive {
+            last: last.clone(),
+            source,
+        };
+        let refused = |source| LoadError::Store {
+            name: name.to_owned(),
+            source,
+        };
+        if matches!(
+            name,
+            "manifest.json" | "index.json" | "oci-layout" | "repositories"
+        ) {
+            let mut bytes = Vec::new();
+            entry
+                .take(MAX_DOCUMENT + 1)
+                .read_to_end(&mut bytes)
+                .map_err(broken)?;
+            if bytes.len() as u64 > MAX_DOCUMENT {
+                return Err(LoadError::TooLarge {
+                    name: name.to_owned(),
+                });
+            }
+            self.documents.insert(name.to_owned(), bytes);
+            return Ok(());
+        }
+        let expected = named_digest(name);
+        let algorithm = expected
+            .as_ref()
+            .map_or(cooper_oci::Algorithm::Sha256, Digest::algorithm);
+        let mut writer = store.blobs().writer_with(algorithm).map_err(refused)?;
+        io::copy(entry, &mut writer).map_err(broken)?;
+        let (digest, size) = writer.commit(expected.as_ref(), None).map_err(refused)?;
+        self.files.insert(name.to_owned(), (digest, size));
+        Ok(())
+    }
+
+    fn file(&self, name: &str) -> Option<&(Digest, u64)> {
+        let mut name = clean(name);
+        for _ in 0..MAX_LINKS {
+            match self.links.get(&name) {
+                Some(target) => name.clone_from(target),
+                None => break,
+            }
+        }
+        self.files.get(&name)
+    }
+}
+
+/// Returns the digest that the path of a blob in an OCI layout states.
+fn named_digest(name: &str) -> Option<Digest> {
+    let (algorithm, hex) = name.strip_prefix("blobs/")?.split_once('/')?;
+    format!("{algorithm}:{hex}").parse().ok()
+}
+
+/// Drops `.` and empty components and resolves `..` within the archive.
+fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+/// Undoes gzip or zstd around the whole archive.
+fn plain<'a>(archive: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    let mut archive = BufReader::with_capacity(1 << 20, archive);
+    let head = io::BufRead::fill_buf(&mut archive)?;
+    Ok(match Compression::detect(head) {
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(archive)),
+        Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(archive)?),
+        Compression::None => Box::new(archive),
+    })
+}
+
+struct Loader<'a> {
+    store: &'a Store,
+    platform: &'a Platform,
+    contents: Contents,
+}
+
+impl Loader<'_> {
+    fn docker(&self, bytes: &[u8]) -> Result<Vec<Loaded>, LoadError> {
+        let images: Vec<DockerImage> =
+            serde_json::from_slice(bytes).map_err(|error| LoadError::Document {
+                name: "manifest.json".to_owned(),
+                reason: error.to_string(),
+            })?;
+        let mut loaded = Vec::with_capacity(images.len());
+        for image in images {
+            let mut blobs = Vec::with_capacity(image.layers.len());
+            for layer in &image.layers {
+                let (digest, size) = self.named(layer, "manifest.json")?;
+                blobs.push((layer.clone(), self.layer_descriptor(digest, *size)?));
+            }
+            let (config, _) = self.named(&image.config, "manifest.json")?;
+            let names = image.repo_tags.unwrap_or_default();
+            let names = names
+                .iter()
+                .map(|name| reference(name))
+                .collect::<Result<_, _>>()?;
+            loaded.push(self.image(config, None, blobs, names)?);
+        }
+        Ok(loaded)
+    }
+
+    fn oci(&self, bytes: &[u8]) -> Result<Vec<Loaded>, LoadError> {
+        let index = Index::from_json(bytes).map_err(|error| malformed("index.json", &error))?;
+        let mut loaded: Vec<Loaded> = Vec::new();
+        for entry in &index.manifests {
+            let names: Vec<Reference> = entry_name(entry).into_iter().collect();
+            let manifest = self.pick(entry)?;
+            let one = self.oci_image(&manifest, names)?;
+            match loaded.iter_mut().find(|known| known.id == one.id) {
+                Some(known) => known.names.extend(one.names),
+                None => loaded.push(one),
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// Follows indexes down to the manifest for this platform.
+    fn pick(&self, entry: &Descriptor) -> Result<Descriptor, LoadError> {
+        let mut entry = entry.clone();
+        for _ in 0..MAX_DEPTH {
+            if !media_type::is_index(&entry.media_type) {
+                break;
+            }
+            let name = entry.digest.to_string();
+            let index = Index::from_json(&self.blob(&entry.digest, "index")?)
+                .map_err(|e| malformed(&name, &e))?;
+            entry = index
+                .pick(self.platform)
+                .cloned()
+                .ok_or_else(|| LoadError::NoPlatform {
+                    wanted: self.platform.to_string(),
+                    available: index
+                        .platforms()
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>()
+                        .join(", "),
+                })?;
+        }
+        Ok(entry)
+    }
+
+    fn oci_image(
+        &self,
+        descriptor: &Descriptor,
+        names: Vec<Reference>,
+    ) -> Result<Loaded, LoadError> {
+        let bytes = self.blob(&descriptor.digest, "index.json")?;
+        let manifest =
+            Manifest::from_json(&bytes).map_err(|e| malformed(descriptor.digest.as_str(), &e))?;
+        let mut blobs = Vec::with_capacity(manifest.layers.len());
+        for layer in &manifest.layers {
+            if self.store.blobs().size(&layer.digest) != Some(layer.size) {
+                return Err(LoadError::Missing {
+                    name: layer.digest.to_string(),
+                    by: "manifest",
+                });
+            }
+            blobs.push((layer.digest.to_string(), layer.clone()));
+        }
+        self.image(&manifest.config.digest, Some(descriptor), blobs, names)
+    }
+
+    fn image(
+        &self,
+        id: &Digest,
+        manifest: Option<&Descriptor>,
+        blobs: Vec<(String, Descriptor)>,
+        names: Vec<Reference>,
+    ) -> Result<Loaded, LoadError> {
+        let config = self.blob(id, "manifest")?;
+        let config = ImageConfig::from_json(&config).map_err(|e| malformed(id.as_str(), &e))?;
+        let diff_ids = config.rootfs.diff_ids;
+        if diff_ids.len() != blobs.len() {
+            return Err(LoadError::LayerCount {
+                image: id.clone(),
+                diff_ids: diff_ids.len(),
+                layers: blobs.len(),
+            });
+        }
+        let mut layers = Vec::with_capacity(blobs.len());
+        for (diff_id, (name, blob)) in diff_ids.into_iter().zip(blobs) {
+            let plain = media_type::layer_compression(&blob.media_type) == Some(Compression::None);
+            if plain && blob.digest != diff_id.0 {
+                return Err(LoadError::WrongLayer {
+                    layer: name,
+                    image: id.clone(),
+                });
+            }
+            layers.push(
+                self.layer(diff_id, blob)
+                    .map_err(|source| LoadError::Store { name, source })?,
+            );
+        }
+        let record = ImageRecord {
+            id: id.clone(),
+            size: layers
+                .iter()
+                .flat_map(|layer| &layer.blobs)
+                .map(|blob| blob.size)
+                .sum(),
+            layers,
+            manifest: manifest.cloned(),
+            created: config.created,
+        };
+        let images = self.store.images();
+        let stored = |source| LoadError::Store {
+            name: id.to_string(),
+            source,
+        };
+        images.put(&record).map_err(stored)?;
+        for name in &names {
+            images.tag(name, id).map_err(stored)?;
+        }
+        Ok(Loaded {
+            id: id.clone(),
+            names,
+        })
+    }
+
+    /// A layer that was built here and has this very tar goes by its own name.
+    fn layer(
+        &self,
+        diff_id: cooper_oci::DiffId,
+        blob: Descriptor,
+    ) -> Result<ImageLayer, StoreError> {
+        let layers = self.store.layers();
+        let built = layers.alias(&diff_id).filter(|id| layers.has(id));
+        let layer = match built {
+            Some(layer) => layer,
+            None => {
+                layers.register_blob(&diff_id, &blob)?;
+                LayerId::Pulled(diff_id.clone())
+            }
+        };
+        Ok(ImageLayer {
+            diff_id,
+            layer,
+            blobs: vec![blob],
+        })
+    }
+
+    fn named(&self, name: &str, by: &'static str) -> Result<&(Digest, u64), LoadError> {
+        self.contents.file(name).ok_or_else(|| LoadError::Missing {
+            name: name.to_owned(),
+            by,
+        })
+    }
+
+    fn blob(&self, digest: &Digest, by: &'static str) -> Result<Vec<u8>, LoadError> {
+        let name = digest.to_string();
+        match self.store.blobs().size(digest) {
+            None => Err(LoadError::Missing { name, by }),
+            Some(size) if size > MAX_DOCUMENT => Err(LoadError::TooLarge { name }),
+            Some(_) => self
+                .store
+                .blobs()
+                .read(digest)
+                .map_err(|source| LoadError::Store { name, source }),
+        }
+    }
+
+    /// Docker archives do not say how a layer is compressed; its bytes do.
+    fn layer_descriptor(&self, digest: &Digest, size: u64) -> Result<Descriptor, LoadError> {
+        let read = || -> Result<Vec<u8>, StoreError> {
+            let mut head = Vec::new();
+            let path = self.store.blobs().path(digest);
+            let file = self.store.blobs().open(digest)?;
+            file.take(8)
+                .read_to_end(&mut head)
+                .map_err(|source| StoreError::Io {
+                    action: "read",
+                    path,
+                    source,
+                })?;
+            Ok(head)
+        };
+        let head = read().map_err(|source| LoadError::Store {
+            name: digest.to_string(),
+            source,
+        })?;
+        let compression = Compression::detect(&head);
+        Ok(Descriptor::new(
+            compression.layer_media_type(false),
+            digest.clone(),
+            size,
+        ))
+    }
+}
+
+fn malformed(name: &str, error: &DocumentError) -> LoadError {
+    LoadError::Document {
+        name: name.to_owned(),
+        reason: error.to_string(),
+    }
+}
+
+fn reference(name: &str) -> Result<Reference, LoadError> {
+    name.parse::<Reference>()
+        .map(|name| name.with_default_tag())
+        .map_err(|error| LoadError::Document {
+            name: "manifest.json".to_owned(),
+            reason: format!("{name:?}: {error}"),
+        })
+}
+
+/// The name of an index entry: containerd's annotation, or a reference name that is a whole one.
+fn entry_name(entry: &Descriptor) -> Option<Reference> {
+    if let Some(name) = entry.annotations.get("io.containerd.image.name") {
+        return name
+            .parse::<Reference>()
+            .ok()
+            .map(|name| name.with_default_tag());
+    }
+    let name = entry.annotations.get("org.opencontainers.image.ref.name")?;
+    if !name.contains(['/', ':']) {
+        return None;
+    }
+    name.parse::<Reference>()
+        .ok()
+        .map(|name| name.with_default_tag())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_an_archive_stay_in_it() {
+        assert_eq!(clean("./a//b/../c"), "a/c");
+        assert_eq!(clean("../../etc/passwd"), "etc/passwd");
+        assert_eq!(clean("/x"), "x");
+    }
+
+    #[test]
+    fn blobs_are_named_by_their_digest() {
+        let hex = "a".repeat(64);
+        assert_eq!(
+            named_digest(&format!("blobs/sha256/{hex}")).map(|digest| digest.to_string()),
+            Some(format!("sha256:{hex}"))
+        );
+        assert_eq!(named_digest("abc/layer.tar"), None);
+        assert_eq!(named_digest("blobs/sha256/short"), None);
+    }
+}

@@ -1,0 +1,196 @@
+//! From a solved root filesystem to an image: configuration, history, manifest.
+//!
+//! An image is its configuration: that names the layers by the digests of their tars
+//! ([`DiffId`]), and its own digest is the image ID. Manifests depend on how layers are
+//! compressed and are made when an image leaves the store.
+//!
+//! Times: a step that made a layer remembers when; an instruction that made none has the
+//! time of the layer before it. A build in which everything hits therefore gives the
+//! same image, byte for byte.
+
+mod load;
+
+pub use load::{LoadError, Loaded, load};
+
+use cooper_cache::{ImageLayer, ImageRecord, LayerId, Layers, Store, StoreError, Timestamp};
+use cooper_frontend::lower::HistoryItem;
+use cooper_oci::{
+    Compression, Descriptor, DiffId, Digest, History, ImageConfig, Manifest, media_type,
+};
+use rayon::prelude::*;
+
+use crate::options::ImageFormat;
+
+/// A finished image.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// The configuration.
+    pub config: ImageConfig,
+    /// The configuration as it is stored and hashed.
+    pub config_bytes: Vec<u8>,
+    /// Digest of the configuration: the image ID.
+    pub id: Digest,
+    /// The layers, base first, one for each diff ID.
+    pub layers: Vec<ImageLayer>,
+}
+
+/// A layer with the time a step of this build made it; none for a base image's.
+#[derive(Debug, Clone)]
+pub struct DatedLayer {
+    /// The layer.
+    pub id: LayerId,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+}
+
+impl Image {
+    /// Makes the image of a root filesystem.
+    ///
+    /// `config` is the base's with this build's edits; its history and creation time are
+    /// those of the base, to which `history` is added. `epoch` overrides all new times.
+    pub fn assemble(
+        mut config: ImageConfig,
+        base_created: Option<String>,
+        history: &[HistoryItem],
+        root: &[DatedLayer],
+        layers: &Layers,
+        epoch: Option<i64>,
+    ) -> Result<Self, StoreError> {
+        let diff_ids: Vec<DiffId> = root
+            .par_iter()
+            .map(|layer| layers.diff_id(&layer.id))
+            .collect::<Result<_, _>>()?;
+        let fixed = epoch.map(|secs| Timestamp { secs, nanos: 0 });
+        let mut made = root.iter().filter_map(|layer| layer.created);
+        let mut last = fixed.map(rfc3339).or(base_created);
+        for item in history {
+            if item.layer.is_some() {
+                last = fixed.or_else(|| made.next()).map(rfc3339).or(last);
+            }
+            config.history.push(History {
+                created: last.clone(),
+                created_by: item.created_by.clone(),
+                author: Some(item.author.clone()).filter(|author| !author.is_empty()),
+                comment: Some(item.comment.clone()).filter(|comment| !comment.is_empty()),
+                empty_layer: item.layer.is_none(),
+                ..History::default()
+            });
+        }
+        config.created = last;
+        config.rootfs.typ = "layers".to_owned();
+        config.rootfs.diff_ids.clone_from(&diff_ids);
+        let config_bytes = config.to_json();
+        let layers = diff_ids
+            .into_iter()
+            .zip(root)
+            .map(|(diff_id, layer)| ImageLayer {
+                diff_id,
+                layer: layer.id.clone(),
+                blobs: Vec::new(),
+            })
+            .collect();
+        Ok(Self {
+            id: Digest::sha256(&config_bytes),
+            config,
+            config_bytes,
+            layers,
+        })
+    }
+
+    /// Reads an image of the store.
+    pub fn load(store: &Store, record: &ImageRecord) -> Result<Self, StoreError> {
+        let config_bytes = store.blobs().read(&record.id)?;
+        let config =
+            ImageConfig::from_json(&config_bytes).map_err(|error| StoreError::Corrupt {
+                path: store.blobs().path(&record.id),
+                reason: error.to_string(),
+            })?;
+        Ok(Self {
+            id: record.id.clone(),
+            config,
+            config_bytes,
+            layers: record.layers.clone(),
+        })
+    }
+
+    /// Returns the record that the store keeps.
+    pub fn record(&self, size: u64) -> ImageRecord {
+        ImageRecord {
+            id: self.id.clone(),
+            layers: self.layers.clone(),
+            manifest: None,
+            created: self.config.created.clone(),
+            size,
+        }
+    }
+
+    /// Packs the layers that are not packed yet, in parallel, and returns the manifest.
+    ///
+    /// Layers that came with an image keep the bytes they came in unless `format` forces
+    /// another compression.
+    pub fn manifest(
+        &self,
+        layers: &Layers,
+        format: &ImageFormat,
+        docker: bool,
+    ) -> Result<Manifest, StoreError> {
+        let compression = format.compression.unwrap_or(Compression::Gzip);
+        let descriptors: Vec<Descriptor> = self
+            .layers
+            .par_iter()
+            .map(|layer| {
+                let packed = match layers
+                    .pending_blob(&layer.diff_id)
+                    .filter(|_| !format.force)
+                {
+                    Some(blob) => blob,
+                    None => layers.pack(&layer.layer, compression, format.level)?,
+                };
+                Ok(for_manifest(&packed, docker))
+            })
+            .collect::<Result<_, StoreError>>()?;
+        let config_type = if docker {
+            media_type::DOCKER_CONFIG
+        } else {
+            media_type::OCI_CONFIG
+        };
+        let config = Descriptor::of(config_type, &self.config_bytes);
+        let mut manifest = if docker {
+            Manifest::docker(config, descriptors)
+        } else {
+            Manifest::oci(config, descriptors)
+        };
+        manifest.annotations.clone_from(&format.annotations);
+        Ok(manifest)
+    }
+}
+
+/// Returns a layer's descriptor with the media type of the manifest's family.
+fn for_manifest(blob: &Descriptor, docker: bool) -> Descriptor {
+    let compression = media_type::layer_compression(&blob.media_type).unwrap_or(Compression::Gzip);
+    Descriptor::new(
+        compression.layer_media_type(docker),
+        blob.digest.clone(),
+        blob.size,
+    )
+}
+
+/// Writes a time as image configurations have it.
+pub(crate) fn rfc3339(time: Timestamp) -> String {
+    jiff::Timestamp::new(time.secs, time.nanos as i32)
+        .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+        .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_go_writes_them() {
+        let at = |secs, nanos| rfc3339(Timestamp { secs, nanos });
+        assert_eq!(at(0, 0), "1970-01-01T00:00:00Z");
+        assert_eq!(at(1_700_000_000, 120_000_000), "2023-11-14T22:13:20.12Z");
+        assert_eq!(at(1_700_000_000, 1), "2023-11-14T22:13:20.000000001Z");
+    }
+}

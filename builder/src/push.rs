@@ -1,0 +1,126 @@
+//! Pushing images of the store to a registry.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+
+use cooper_cache::{Store, StoreError};
+use cooper_oci::{Descriptor, Digest, Reference};
+use thiserror::Error;
+
+use crate::image::Image;
+use crate::options::ImageFormat;
+use crate::progress::StepGuard;
+use crate::registry::{Client, Event, PushImage, PushManifest, RegistryError, Watch};
+
+/// Why an image could not be pushed.
+#[derive(Debug, Error)]
+pub enum PushError {
+    /// The image has no name to push it under.
+    #[error("there is no name to push the image under")]
+    NoName,
+    /// The registry refused, or could not be reached.
+    #[error("cannot push {image}")]
+    Registry {
+        /// The name.
+        image: String,
+        /// Why.
+        source: Box<RegistryError>,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What is pushed, and how.
+pub struct PushRequest<'a> {
+    /// The image.
+    pub image: &'a Image,
+    /// The names to push it under.
+    pub names: &'a [Reference],
+    /// How its manifest and layers are written.
+    pub format: &'a ImageFormat,
+    /// The manifest that the image was pulled with, which is then sent as it came.
+    pub original: Option<(Descriptor, Vec<u8>)>,
+    /// Whether the manifest is named by its digest alone.
+    pub by_digest: bool,
+}
+
+/// Pushes an image under all its names; returns the manifest's descriptor.
+///
+/// Layers that were packed before are sent as they are.
+pub fn push_image(
+    store: &Store,
+    client: &Client,
+    request: &PushRequest<'_>,
+    step: &StepGuard,
+) -> Result<Descriptor, PushError> {
+    let (manifest, bytes, layers) = match &request.original {
+        Some((descriptor, bytes)) => {
+            let layers = request.image.layers.iter().filter_map(|layer| layer.blobs.first().cloned()).collect();
+            (descriptor.clone(), bytes.clone(), layers)
+        }
+        None => {
+            let docker = !request.format.oci_media_types.unwrap_or(true);
+            let manifest = request.image.manifest(&store.layers(), request.format, docker)?;
+            let bytes = manifest.to_json();
+            (Descriptor::of(manifest.media_type(), &bytes), bytes, manifest.layers)
+        }
+    };
+    let open = |blob: &Descriptor, offset: u64| open_blob(store, request.image, blob, offset);
+    let push = PushImage {
+        blobs: blobs(request.image, layers),
+        manifests: vec![PushManifest { descriptor: manifest.clone(), bytes }],
+        mount_from: BTreeMap::new(),
+        open: &open,
+    };
+    let watch = |event: &Event<'_>| show(step, event);
+    let watch = Watch { event: &watch, canceled: &|| false };
+    if request.names.is_empty() {
+        return Err(PushError::NoName);
+    }
+    for name in request.names {
+        let target = if request.by_digest {
+            name.without_tag().with_digest(manifest.digest.clone())
+        } else {
+            name.with_default_tag()
+        };
+        client.push(&target, &push, watch).map_err(|source| PushError::Registry {
+            image: name.familiar(),
+            source: Box::new(source),
+        })?;
+    }
+    Ok(manifest)
+}
+
+/// Layers and configuration, each once.
+fn blobs(image: &Image, layers: Vec<Descriptor>) -> Vec<Descriptor> {
+    let mut seen: BTreeSet<Digest> = BTreeSet::new();
+    let config = Descriptor::of(cooper_oci::media_type::OCI_CONFIG, &image.config_bytes);
+    layers.into_iter().chain([config]).filter(|blob| seen.insert(blob.digest.clone())).collect()
+}
+
+fn open_blob(store: &Store, image: &Image, blob: &Descriptor, offset: u64) -> io::Result<Box<dyn Read>> {
+    if blob.digest == image.id {
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(image.config_bytes.len());
+        return Ok(Box::new(io::Cursor::new(image.config_bytes[from..].to_vec())));
+    }
+    let mut file: File = store.blobs().open(&blob.digest).map_err(io::Error::other)?;
+    file.seek(SeekFrom::Start(offset))?;
+    Ok(Box::new(file))
+}
+
+/// Shows how far each blob is.
+fn show(step: &StepGuard, event: &Event<'_>) {
+    match event {
+        Event::Transfer { digest, done, total } => {
+            step.status(&format!("pushing {}", digest.short()), *done, Some(*total), done == total);
+        }
+        Event::Exists { digest } => step.log(format!("layer {} already exists\n", digest.short()).as_bytes()),
+        Event::Mounted { digest, from } => {
+            step.log(format!("layer {} mounted from {from}\n", digest.short()).as_bytes());
+        }
+        Event::Retrying { failure } => step.log(format!("retrying: {failure}\n").as_bytes()),
+        _ => {}
+    }
+}
