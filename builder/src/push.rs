@@ -57,25 +57,42 @@ pub fn push_image(
 ) -> Result<Descriptor, PushError> {
     let (manifest, bytes, layers) = match &request.original {
         Some((descriptor, bytes)) => {
-            let layers = request.image.layers.iter().filter_map(|layer| layer.blobs.first().cloned()).collect();
+            let layers = request
+                .image
+                .layers
+                .iter()
+                .filter_map(|layer| layer.blobs.first().cloned())
+                .collect();
             (descriptor.clone(), bytes.clone(), layers)
         }
         None => {
             let docker = !request.format.oci_media_types.unwrap_or(true);
-            let manifest = request.image.manifest(&store.layers(), request.format, docker)?;
+            let manifest = request
+                .image
+                .manifest(&store.layers(), request.format, docker)?;
             let bytes = manifest.to_json();
-            (Descriptor::of(manifest.media_type(), &bytes), bytes, manifest.layers)
+            (
+                Descriptor::of(manifest.media_type(), &bytes),
+                bytes,
+                manifest.layers,
+            )
         }
     };
     let open = |blob: &Descriptor, offset: u64| open_blob(store, request.image, blob, offset);
     let push = PushImage {
         blobs: blobs(request.image, layers),
-        manifests: vec![PushManifest { descriptor: manifest.clone(), bytes }],
+        manifests: vec![PushManifest {
+            descriptor: manifest.clone(),
+            bytes,
+        }],
         mount_from: BTreeMap::new(),
         open: &open,
     };
     let watch = |event: &Event<'_>| show(step, event);
-    let watch = Watch { event: &watch, canceled: &|| false };
+    let watch = Watch {
+        event: &watch,
+        canceled: &|| false,
+    };
     if request.names.is_empty() {
         return Err(PushError::NoName);
     }
@@ -85,10 +102,12 @@ pub fn push_image(
         } else {
             name.with_default_tag()
         };
-        client.push(&target, &push, watch).map_err(|source| PushError::Registry {
-            image: name.familiar(),
-            source: Box::new(source),
-        })?;
+        client
+            .push(&target, &push, watch)
+            .map_err(|source| PushError::Registry {
+                image: name.familiar(),
+                source: Box::new(source),
+            })?;
     }
     Ok(manifest)
 }
@@ -97,13 +116,26 @@ pub fn push_image(
 fn blobs(image: &Image, layers: Vec<Descriptor>) -> Vec<Descriptor> {
     let mut seen: BTreeSet<Digest> = BTreeSet::new();
     let config = Descriptor::of(cooper_oci::media_type::OCI_CONFIG, &image.config_bytes);
-    layers.into_iter().chain([config]).filter(|blob| seen.insert(blob.digest.clone())).collect()
+    layers
+        .into_iter()
+        .chain([config])
+        .filter(|blob| seen.insert(blob.digest.clone()))
+        .collect()
 }
 
-fn open_blob(store: &Store, image: &Image, blob: &Descriptor, offset: u64) -> io::Result<Box<dyn Read>> {
+fn open_blob(
+    store: &Store,
+    image: &Image,
+    blob: &Descriptor,
+    offset: u64,
+) -> io::Result<Box<dyn Read>> {
     if blob.digest == image.id {
-        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(image.config_bytes.len());
-        return Ok(Box::new(io::Cursor::new(image.config_bytes[from..].to_vec())));
+        let from = usize::try_from(offset)
+            .unwrap_or(usize::MAX)
+            .min(image.config_bytes.len());
+        return Ok(Box::new(io::Cursor::new(
+            image.config_bytes[from..].to_vec(),
+        )));
     }
     let mut file: File = store.blobs().open(&blob.digest).map_err(io::Error::other)?;
     file.seek(SeekFrom::Start(offset))?;
@@ -113,10 +145,21 @@ fn open_blob(store: &Store, image: &Image, blob: &Descriptor, offset: u64) -> io
 /// Shows how far each blob is.
 fn show(step: &StepGuard, event: &Event<'_>) {
     match event {
-        Event::Transfer { digest, done, total } => {
-            step.status(&format!("pushing {}", digest.short()), *done, Some(*total), done == total);
+        Event::Transfer {
+            digest,
+            done,
+            total,
+        } => {
+            step.status(
+                &format!("pushing {}", digest.short()),
+                *done,
+                Some(*total),
+                done == total,
+            );
         }
-        Event::Exists { digest } => step.log(format!("layer {} already exists\n", digest.short()).as_bytes()),
+        Event::Exists { digest } => {
+            step.log(format!("layer {} already exists\n", digest.short()).as_bytes())
+        }
         Event::Mounted { digest, from } => {
             step.log(format!("layer {} mounted from {from}\n", digest.short()).as_bytes());
         }

@@ -1,5 +1,7 @@
 //! `cooper build`: from raw arguments to [`BuildOptions`].
 
+mod run;
+
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
@@ -16,6 +18,8 @@ use crate::options::{
     Output, ProgressMode, Pull, Push, RegistryOptions, SecretSource, Sink, StepLimits,
 };
 use crate::report::Report;
+
+pub use run::run;
 
 /// Options of `cooper build`.
 #[derive(Args, Clone, Debug, Default)]

@@ -11,8 +11,11 @@ use crate::report::Report;
 /// Returns the client that `options` describe. Nothing is connected yet.
 pub fn client(settings: &Settings, options: &RegistryOptions) -> Result<Client, Report> {
     let credentials = match &options.docker_config {
-        Some(dir) => Credentials::from_docker_config(&dir.join("config.json"))
-            .map_err(|error| Report::from_error(&error).context("cannot read the registry credentials"))?,
+        Some(dir) => {
+            Credentials::from_docker_config(&dir.join("config.json")).map_err(|error| {
+                Report::from_error(&error).context("cannot read the registry credentials")
+            })?
+        }
         None => Credentials::none(),
     };
     let config = RegistryConfig {

@@ -63,7 +63,8 @@ pub struct Interrupt(Handle);
 impl Interrupt {
     /// Cancels `token` at the first signal that asks the process to end.
     pub fn cancel(token: CancelToken) -> Result<Self, Report> {
-        let failed = |error: std::io::Error| Report::from_error(&error).context("cannot listen for signals");
+        let failed =
+            |error: std::io::Error| Report::from_error(&error).context("cannot listen for signals");
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(failed)?;
         let handle = signals.handle();
         std::thread::Builder::new()

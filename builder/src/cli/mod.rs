@@ -9,6 +9,7 @@
 //! only then are threads started (progress, signals, workers).
 
 pub mod build;
+pub mod client;
 pub mod history;
 mod human;
 pub mod images;
@@ -155,8 +156,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(command: Command, settings: &Settings) -> Result<ExitCode, Report> {
     match command {
         Command::Build(args) | Command::Buildx(Buildx::Build(args)) => {
-            let _options = args.resolve(settings)?;
-            Err(Report::new("the build pipeline is not connected yet").exit(Exit::Internal))
+            let options = args.resolve(settings)?;
+            build::run(&options, settings)
         }
         Command::Run(args) => args.run(settings),
         Command::Pull(args) => args.run(settings),

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use cooper_frontend::{Diagnostic, SourceFile, Span};
 use cooper_solver::CancelToken;
 
+use super::super::Settings;
 use super::super::client::client;
 use super::super::interrupt::Interrupt;
 use super::super::session::Session;
-use super::super::Settings;
 use crate::build::{self, BuildError, Built, OpError, ResolveImageError};
 use crate::options::{BuildOptions, ProgressMode};
 use crate::progress::{Display, DisplayOptions, Summary};
@@ -20,7 +20,11 @@ use crate::report::{self, Excerpt, Exit, Report, Severity};
 pub fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Report> {
     let session = Session::open(settings)?;
     let client = client(settings, &options.registry)?;
-    let mode = if options.quiet { ProgressMode::Quiet } else { options.progress };
+    let mode = if options.quiet {
+        ProgressMode::Quiet
+    } else {
+        options.progress
+    };
     let color = settings.color(&std::io::stderr());
     let display = Display::start(DisplayOptions { mode, color });
     let cancel = CancelToken::new();
@@ -30,7 +34,12 @@ pub fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Repo
         client,
         resolv_conf: std::fs::read("/etc/resolv.conf").unwrap_or_default(),
     };
-    let variable = |name: &str| settings.environment.path(name).map(|value| value.into_os_string().into_vec());
+    let variable = |name: &str| {
+        settings
+            .environment
+            .path(name)
+            .map(|value| value.into_os_string().into_vec())
+    };
     let result = build::build(session, options, &display.progress(), &cancel, &variable);
     let summary = display.finish();
     drop(signals);
@@ -42,7 +51,9 @@ pub fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Repo
 }
 
 fn finished(built: &Built, options: &BuildOptions) -> Result<ExitCode, Report> {
-    if options.quiet && let Some(id) = &built.id {
+    if options.quiet
+        && let Some(id) = &built.id
+    {
         report::print_data(&format!("{id}\n"))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -51,15 +62,20 @@ fn finished(built: &Built, options: &BuildOptions) -> Result<ExitCode, Report> {
 /// Says what went wrong, where in the Dockerfile, and what to do about it.
 fn failed(error: &BuildError, summary: Summary) -> Report {
     match error {
-        BuildError::Dockerfile { file, diagnostics } => diagnostics
-            .iter()
-            .fold(Report::new("the Dockerfile cannot be built"), |report, one| report.excerpt(excerpt(file, one))),
-        BuildError::Step { step, file, source, .. } => {
+        BuildError::Dockerfile { file, diagnostics } => diagnostics.iter().fold(
+            Report::new("the Dockerfile cannot be built"),
+            |report, one| report.excerpt(excerpt(file, one)),
+        ),
+        BuildError::Step {
+            step, file, source, ..
+        } => {
             let heading = match step {
                 Some(step) => format!("{} failed", step.display),
                 None => error.to_string(),
             };
-            let mut report = Report::from_error(&**source).context(heading).steps(summary.failed);
+            let mut report = Report::from_error(&**source)
+                .context(heading)
+                .steps(summary.failed);
             if let Some(step) = step {
                 report = report.excerpt(place(file, step.span, source.to_string()));
             }
@@ -76,7 +92,9 @@ fn failed(error: &BuildError, summary: Summary) -> Report {
                 None => report,
             }
         }
-        BuildError::Definition { hint: Some(hint), .. } => Report::from_error(error).hint(hint),
+        BuildError::Definition {
+            hint: Some(hint), ..
+        } => Report::from_error(error).hint(hint),
         BuildError::Interrupted => Report::silent(Exit::Interrupted),
         BuildError::Solver { .. } => Report::from_error(error).exit(Exit::Internal),
         _ => Report::from_error(error),
@@ -95,9 +113,9 @@ fn excerpt(file: &SourceFile, diagnostic: &Diagnostic) -> Excerpt {
         severity,
         code: diagnostic.code.to_owned(),
         message: diagnostic.message.clone(),
-        label: diagnostic.label.clone(),
+        label: diagnostic.label.to_string(),
         notes: diagnostic.notes.clone(),
-        help: diagnostic.help.clone(),
+        help: diagnostic.help.as_deref().map(str::to_owned),
     }
 }
 
@@ -134,9 +152,10 @@ fn image_hint(error: &ResolveImageError) -> Option<String> {
     match error {
         ResolveImageError::Registry { source, .. } => source.hint(),
         ResolveImageError::NotPulled { name } => Some(format!("pull it first: cooper pull {name}")),
-        ResolveImageError::Platform { found, .. } => {
-            Some(format!("ask for one that it has, for example --platform={}", found.split(", ").next()?))
-        }
+        ResolveImageError::Platform { found, .. } => Some(format!(
+            "ask for one that it has, for example --platform={}",
+            found.split(", ").next()?
+        )),
         _ => None,
     }
 }

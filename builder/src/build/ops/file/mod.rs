@@ -98,6 +98,18 @@ pub enum FileError {
     Store(#[from] StoreError),
 }
 
+impl FileError {
+    /// Returns advice for the user.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotFound { written } => Some(format!(
+                "check the spelling of {written}; files that .dockerignore leaves out do not exist for COPY"
+            )),
+            _ => None,
+        }
+    }
+}
+
 /// An input that is copied from.
 pub(super) struct SourceTree<'a> {
     pub(super) tree: &'a MergedTree,
