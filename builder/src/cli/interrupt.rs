@@ -1,17 +1,12 @@
-<<<<<<< HEAD
 //! Ctrl-C: the first one asks for an end, the second one makes it.
 
 use std::io;
 use std::thread::JoinHandle;
-=======
-//! Ctrl-C: the first one cancels what is going on, the second ends the process at once.
->>>>>>> 6c59e76 (builder: join the rooms into a build pipeline)
 
 use cooper_solver::CancelToken;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
-<<<<<<< HEAD
 use crate::report::Exit;
 
 /// Turns interrupts into cancellation for as long as it lives.
@@ -53,45 +48,14 @@ impl Interrupt {
     /// Returns the token that an interrupt cancels.
     pub fn token(&self) -> &CancelToken {
         &self.token
-=======
-use crate::report::{Exit, Report};
-
-/// Listens for signals until it is dropped.
-#[derive(Debug)]
-pub struct Interrupt(Handle);
-
-impl Interrupt {
-    /// Cancels `token` at the first signal that asks the process to end.
-    pub fn cancel(token: CancelToken) -> Result<Self, Report> {
-        let failed =
-            |error: std::io::Error| Report::from_error(&error).context("cannot listen for signals");
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(failed)?;
-        let handle = signals.handle();
-        std::thread::Builder::new()
-            .name("signals".into())
-            .spawn(move || {
-                for _ in signals.forever() {
-                    if token.is_cancelled() {
-                        std::process::exit(Exit::Interrupted.code().into());
-                    }
-                    token.cancel();
-                }
-            })
-            .map_err(failed)?;
-        Ok(Self(handle))
->>>>>>> 6c59e76 (builder: join the rooms into a build pipeline)
     }
 }
 
 impl Drop for Interrupt {
     fn drop(&mut self) {
-<<<<<<< HEAD
         self.handle.close();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-=======
-        self.0.close();
->>>>>>> 6c59e76 (builder: join the rooms into a build pipeline)
     }
 }

@@ -9,7 +9,6 @@
 //! only then are threads started (progress, signals, workers).
 
 pub mod build;
-pub mod client;
 pub mod history;
 mod human;
 pub mod images;

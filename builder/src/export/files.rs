@@ -10,10 +10,10 @@ use crate::options::Sink;
 /// Writes all files of `tree` below `dest`, over what is there.
 pub fn export_directory(tree: &MergedTree, dest: &Path) -> Result<(), ExportError> {
     std::fs::create_dir_all(dest).map_err(|e| super::failed(dest, e))?;
-    Ok(())
+    Ok(tree.write_to(dest)?)
 }
 
 /// Writes all files of `tree` as one tar.
 pub fn export_tar(tree: &MergedTree, sink: &Sink) -> Result<(), ExportError> {
-    to_sink(sink, |out| Ok(()))
+    to_sink(sink, |out| Ok(tree.write_tar(out)?))
 }

@@ -5,10 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use cooper_frontend::{Diagnostic, SourceFile, Span};
-use cooper_solver::CancelToken;
 
 use super::super::Settings;
-use super::super::client::client;
 use super::super::interrupt::Interrupt;
 use super::super::session::Session;
 use crate::build::{self, BuildError, Built, OpError, ResolveImageError};
@@ -19,7 +17,7 @@ use crate::report::{self, Excerpt, Exit, Report, Severity};
 /// Builds what `options` ask for and says how it went.
 pub fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Report> {
     let session = Session::open(settings)?;
-    let client = client(settings, &options.registry)?;
+    let client = settings.registry_client(&options.registry)?;
     let mode = if options.quiet {
         ProgressMode::Quiet
     } else {
@@ -27,8 +25,9 @@ pub fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Repo
     };
     let color = settings.color(&std::io::stderr());
     let display = Display::start(DisplayOptions { mode, color });
-    let cancel = CancelToken::new();
-    let signals = Interrupt::cancel(cancel.clone())?;
+    let interrupt = Interrupt::listen()
+        .map_err(|error| Report::from_error(&error).context("cannot listen for signals"))?;
+    let cancel = interrupt.token().clone();
     let session = build::Session {
         store: session.store,
         client,
@@ -42,7 +41,7 @@ pub fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Repo
     };
     let result = build::build(session, options, &display.progress(), &cancel, &variable);
     let summary = display.finish();
-    drop(signals);
+    drop(interrupt);
     match result {
         Ok(built) => finished(&built, options),
         Err(_) if cancel.is_cancelled() => Err(Report::silent(Exit::Interrupted)),
