@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::support::layout::{self, Image};
 use crate::support::process::{run, start, tool};
 use crate::support::tree;
-use crate::support::{Context, Cooper};
+use crate::support::{Context, Cooper, need};
 
 fn small() -> Context {
     Context::new("FROM busybox\nLABEL made=by-test\nCOPY f /f\nRUN echo y >/g\n").with("f", "x\n")
@@ -344,4 +344,30 @@ fn help_and_version_go_to_standard_output() {
         .run(&["build", "--taget=x", "."])
         .exits(2)
         .says("--target");
+}
+
+#[test]
+fn a_terminal_gets_a_live_view_and_the_failure_in_full() {
+    if need::tool("script").is_none() {
+        return;
+    }
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new("FROM busybox\nRUN echo to the end; sleep 0.5; exit 5\n");
+    let line = format!(
+        "{} --root {} build {} {}",
+        env!("CARGO_BIN_EXE_cooper"),
+        cooper.root().display(),
+        cooper.busybox_context(),
+        context.path().display()
+    );
+    let mut command = cooper.bare_command("script");
+    command
+        .args(["-qec", &line, "/dev/null"])
+        .env("SHELL", "/bin/sh")
+        .env("TERM", "xterm");
+    let outcome = run(command).exits(1);
+    let text = outcome.out();
+    for part in ["\x1b[", "to the end", "Dockerfile:2"] {
+        assert!(text.contains(part), "{part:?} in {outcome}");
+    }
 }

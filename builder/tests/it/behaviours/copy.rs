@@ -1,6 +1,8 @@
 //! COPY.
 
 use super::{Case, Expect, check};
+use crate::support::process::tool;
+use crate::support::{Context, Cooper, need};
 
 use crate::support::NONE;
 
@@ -367,4 +369,30 @@ fn link_ignores_the_layers_below() {
             expect: Expect::Fails(&["sync"]),
         },
     ]);
+}
+
+#[test]
+fn of_the_contexts_attributes_only_capabilities_are_kept() {
+    if need::root()
+        .and_then(|()| need::tool("setcap"))
+        .and_then(|()| need::tool("getfattr"))
+        .is_none()
+    {
+        return;
+    }
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new("FROM scratch\nCOPY f /f\n").with("f", "x");
+    context.sh("setfattr -n user.note -v x f; setcap cap_net_raw+ep f");
+    let dest = cooper.scratch("out");
+    cooper
+        .build(&context, &[format!("-o={}", dest.display())])
+        .ok();
+    let file = dest.join("f");
+    let listed = tool(
+        "getfattr",
+        &["-d", "-m", "-", file.to_str().expect("UTF-8")],
+    )
+    .out();
+    assert!(listed.contains("security.capability"), "{listed}");
+    assert!(!listed.contains("user.note"), "{listed}");
 }

@@ -119,6 +119,13 @@ fn sandbox() {
             &["6", "1777", "written"],
         ),
         Case {
+            name: "--network=none of the whole build",
+            setup: "",
+            dockerfile: "FROM busybox\nRUN ls /sys/class/net\n",
+            args: &["--network=none"],
+            expect: Expect::Output(&["lo"]),
+        },
+        Case {
             name: "added hosts",
             setup: "",
             dockerfile: "FROM busybox\nRUN grep example /etc/hosts | tr '\\t' ' '\n",

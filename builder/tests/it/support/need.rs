@@ -51,21 +51,24 @@ pub(crate) fn has_tool(program: &str) -> bool {
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
-/// Needs the means to make containers: root, or user namespaces for everyone.
+/// Needs the means to make containers: namespaces as root, or user namespaces for everyone.
 pub(crate) fn containers() -> Option<()> {
     static WORKS: OnceLock<bool> = OnceLock::new();
     let works = *WORKS.get_or_init(|| {
-        is_root()
-            || Command::new("unshare")
-                .args(["--user", "--map-root-user", "--mount", "true"])
-                .stderr(Stdio::null())
-                .status()
-                .is_ok_and(|status| status.success())
+        let mut command = Command::new("unshare");
+        if !is_root() {
+            command.args(["--user", "--map-root-user"]);
+        }
+        command
+            .args(["--mount", "--pid", "--fork", "true"])
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
     });
     if works {
         return Some(());
     }
-    skip("needs root or unprivileged user namespaces")
+    skip("this machine gives no namespaces to this user")
 }
 
 /// Needs base image `name`; returns its OCI layout. Made at most once by this process.
