@@ -3,7 +3,7 @@
 use crate::error::{Diagnostic, Diagnostics};
 use crate::instruction::{ArgDefinition, Instruction, Kind, parse_instruction};
 use crate::source::{SourceFile, Span, Spanned};
-use crate::syntax::{Directives, parse_ast};
+use crate::syntax::{Directives, foreign_syntax, parse_ast};
 
 /// A parsed Dockerfile: global ARGs and stages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +60,9 @@ fn parse_stages(source: &SourceFile) -> Result<Dockerfile, Diagnostics> {
             Span::default(),
             message,
         )]);
+    }
+    if let Some(foreign) = foreign_syntax(source) {
+        return Err(vec![foreign]);
     }
     let ast = parse_ast(source)?;
     let escape = ast.directives.escape;

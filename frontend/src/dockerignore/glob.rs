@@ -12,8 +12,18 @@
 #[derive(Clone, Debug)]
 pub(super) struct Glob {
     tokens: Vec<Token>,
-    /// A pattern without wildcards, for comparing at once.
-    literal: Option<String>,
+    shape: Shape,
+}
+
+/// The common forms of patterns, which need no states.
+#[derive(Clone, Debug)]
+enum Shape {
+    /// No wildcard.
+    Literal(String),
+    /// `**/` and no further wildcard.
+    AnyDepth(String),
+    /// Anything else.
+    General,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,24 +81,25 @@ impl Glob {
             at += 1;
         }
         keep_suffix_quirk(pattern, &mut tokens);
-        let literal = tokens
-            .iter()
-            .map(|token| {
-                if let Token::Char(c) = token {
-                    Some(*c)
-                } else {
-                    None
-                }
-            })
-            .collect();
-        Some(Self { tokens, literal })
+        let shape = match tokens.as_slice() {
+            [Token::Directories, Token::Inside, rest @ ..] => {
+                literal(rest).map_or(Shape::General, Shape::AnyDepth)
+            }
+            tokens => literal(tokens).map_or(Shape::General, Shape::Literal),
+        };
+        Some(Self { tokens, shape })
     }
 
     /// Returns whether the path or a parent directory of it matches.
     pub(super) fn matches_or_parent(&self, path: &str) -> bool {
-        if let Some(literal) = &self.literal {
-            let rest = path.strip_prefix(literal.as_str());
-            return rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        match &self.shape {
+            Shape::Literal(literal) => return is_or_is_below(path, literal),
+            Shape::AnyDepth(literal) => {
+                let mut ends = path.match_indices('/').map(|(at, _)| at + 1);
+                return is_or_is_below(path, literal)
+                    || ends.any(|at| is_or_is_below(&path[at..], literal));
+            }
+            Shape::General => {}
         }
         let mut states = self.start();
         for c in path.chars() {
@@ -162,6 +173,25 @@ impl Glob {
             }
         }
     }
+}
+
+/// Returns the text of tokens that are all characters.
+fn literal(tokens: &[Token]) -> Option<String> {
+    tokens
+        .iter()
+        .map(|token| {
+            if let Token::Char(c) = token {
+                Some(*c)
+            } else {
+                None
+            }
+        })
+        .collect()
+}
+
+fn is_or_is_below(path: &str, directory: &str) -> bool {
+    let rest = path.strip_prefix(directory);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The positions in a pattern that the text so far can have reached.

@@ -1,5 +1,7 @@
 //! COPY and ADD.
 
+use std::collections::HashMap;
+
 use crate::error::{Diagnostic, Diagnostics};
 use crate::source::Spanned;
 use crate::syntax::Statement;
@@ -133,6 +135,11 @@ fn split_inline(
     statement: &Statement,
     words: Vec<Spanned<String>>,
 ) -> (Vec<InlineSource>, Vec<Spanned<String>>) {
+    let named = statement
+        .heredocs
+        .iter()
+        .map(|document| (document.name.as_str(), document));
+    let documents: HashMap<_, _> = named.collect();
     let mut inline = Vec::new();
     let mut sources = Vec::new();
     for word in words {
@@ -140,14 +147,9 @@ fn split_inline(
             sources.push(word);
             continue;
         };
-        let document = statement
-            .heredocs
-            .iter()
-            .rfind(|document| document.name == mark.name);
+        let document = documents.get(mark.name.as_str());
         inline.push(InlineSource {
-            data: document
-                .map(crate::syntax::Heredoc::data)
-                .unwrap_or_default(),
+            data: document.map(|document| document.data()).unwrap_or_default(),
             span: document.map_or(word.span, |document| document.span),
             name: mark.name,
             expand: mark.expand,

@@ -278,3 +278,58 @@ impl StableHash for InlineAction {
         hasher.write(&self.chmod);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cooper_solver::CacheKey;
+
+    use super::*;
+    use crate::ir::{ExecUnkeyed, LocalSource};
+
+    fn exec() -> ExecOp {
+        ExecOp {
+            base: true,
+            args: vec!["/bin/sh".into(), "-c".into(), "make".into()],
+            env: vec![("PATH".into(), "/bin".into())],
+            cwd: "/".into(),
+            user: String::new(),
+            hostname: "box".into(),
+            network: NetworkMode::Default,
+            security: SecurityMode::Sandbox,
+            mounts: vec![MountOp {
+                target: "/t".into(),
+                kind: MountKind::Tmpfs { size: Some(1) },
+            }],
+            devices: Vec::new(),
+            scripts: Vec::new(),
+            platform: Platform::new("linux", "amd64"),
+            unkeyed: ExecUnkeyed::default(),
+        }
+    }
+
+    #[test]
+    fn the_encoding_is_pinned() {
+        // A change here makes every existing cache miss.
+        let key = CacheKey::of("build op", &BuildOp::Exec(Box::new(exec())));
+        assert_eq!(
+            key.to_string(),
+            "af8949b3a59eab340762cebae9ee7f9271c075bfb9cfd0b50a4f25d05a6fdffa"
+        );
+    }
+
+    #[test]
+    fn unkeyed_parts_do_not_count() {
+        let mut other = exec();
+        other.unkeyed.shm_size = Some(1);
+        assert_eq!(CacheKey::of("t", &exec()), CacheKey::of("t", &other));
+        let local = |paths: &[&str]| {
+            let paths = paths.iter().map(|&path| path.to_owned()).collect();
+            let source = SourceOp::Local(LocalSource {
+                name: "context".into(),
+                paths,
+            });
+            CacheKey::of("t", &source)
+        };
+        assert_eq!(local(&[]), local(&["a"]));
+    }
+}

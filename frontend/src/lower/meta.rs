@@ -94,21 +94,8 @@ impl StageLowering<'_, '_> {
     fn env(&mut self, pairs: &[Pair]) -> Result<(), Diagnostics> {
         let mut created_by = String::from("ENV");
         for (name, value) in self.pairs(pairs)? {
-            let entry = format!("{name}={value}");
-            created_by.push(' ');
-            created_by.push_str(&entry);
-            let env = &mut self.state.image.config.env;
-            let existing = env.iter_mut().find(|entry| {
-                entry
-                    .split_once('=')
-                    .map_or(entry.as_str(), |(known, _)| known)
-                    == name
-            });
-            match existing {
-                Some(place) => *place = entry,
-                None => env.push(entry),
-            }
-            self.state.env.set(name, value);
+            created_by.extend([" ", name.as_str(), "=", value.as_str()]);
+            self.state.set_env(name, value);
         }
         self.commit(created_by, None);
         Ok(())

@@ -1,5 +1,7 @@
 //! RUN.
 
+use std::collections::{BTreeMap, HashMap};
+
 use cooper_solver::VertexId;
 
 use crate::dockerignore::clean;
@@ -200,6 +202,7 @@ impl StageLowering<'_, '_> {
     /// command.
     fn created_by(&self, args: &[String]) -> String {
         let mut declared: Vec<(&str, &str)> = Vec::new();
+        let mut places: HashMap<&str, usize> = HashMap::new();
         for (name, value) in &self.state.build_args {
             let value = self
                 .state
@@ -207,9 +210,11 @@ impl StageLowering<'_, '_> {
                 .get(name)
                 .or(value.as_deref())
                 .unwrap_or_default();
-            match declared.iter_mut().find(|(known, _)| known == name) {
-                Some(known) => known.1 = value,
-                None => declared.push((name, value)),
+            let place = *places.entry(name).or_insert(declared.len());
+            if place == declared.len() {
+                declared.push((name, value));
+            } else {
+                declared[place].1 = value;
             }
         }
         let mut words = vec!["RUN".to_owned()];
@@ -399,7 +404,7 @@ fn summarize(content: &str) -> String {
 }
 
 /// Returns the proxy variables among the build arguments, both cases of each.
-fn proxy_env(build_args: &std::collections::BTreeMap<String, String>) -> Vec<(String, String)> {
+fn proxy_env(build_args: &BTreeMap<String, String>) -> Vec<(String, String)> {
     let mut env = Vec::new();
     for name in [
         "HTTP_PROXY",

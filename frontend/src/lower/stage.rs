@@ -1,5 +1,7 @@
 //! One stage: what it starts from, and its instructions in order.
 
+use std::collections::HashMap;
+
 use cooper_oci::{ImageConfig, Platform};
 use cooper_solver::VertexId;
 
@@ -25,6 +27,8 @@ pub(super) struct StageState {
     pub(super) layers: Option<VertexId>,
     /// ENV and ARG values.
     pub(super) env: Environment,
+    /// Where each variable stands in the image's environment.
+    env_places: HashMap<String, usize>,
     pub(super) image: ImageConfig,
     pub(super) history: Vec<HistoryItem>,
     /// ARGs declared so far, with their values.
@@ -120,11 +124,27 @@ impl StageState {
         Self {
             layers: None,
             env: Environment::default(),
+            env_places: HashMap::new(),
             image,
             history: Vec::new(),
             build_args: Vec::new(),
             platform,
         }
+    }
+}
+
+impl StageState {
+    /// Sets a variable of the image; one that is there keeps its place.
+    pub(super) fn set_env(&mut self, name: String, value: String) {
+        let env = &mut self.image.config.env;
+        let entry = format!("{name}={value}");
+        let place = *self.env_places.entry(name.clone()).or_insert(env.len());
+        if place == env.len() {
+            env.push(entry);
+        } else {
+            env[place] = entry;
+        }
+        self.env.set(name, value);
     }
 }
 
@@ -144,9 +164,13 @@ impl StageLowering<'_, '_> {
         if !config.env.iter().any(|entry| entry.starts_with("PATH=")) {
             config.env.push(format!("PATH={DEFAULT_PATH}"));
         }
-        for entry in &config.env {
+        for (place, entry) in config.env.iter().enumerate() {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
             self.state.env.set(name, value);
+            self.state
+                .env_places
+                .entry(name.to_owned())
+                .or_insert(place);
         }
         if !config.working_dir.is_empty() {
             config.working_dir = clean(&format!("/{}", config.working_dir));

@@ -1,7 +1,7 @@
 //! Parser directives: `# name=value` comments at the very top of a file.
 
 use crate::error::{Diagnostic, Diagnostics};
-use crate::source::{Span, Spanned};
+use crate::source::{SourceFile, Span, Spanned};
 
 use super::line::PhysicalLine;
 
@@ -102,6 +102,30 @@ fn split_directive(line: &str) -> Option<(&str, &str)> {
     (named && !value.is_empty()).then_some((key, value))
 }
 
+/// Finds `// syntax=…` or `{"syntax": …}`, by which files that are no
+/// Dockerfile ask for their own frontend.
+pub(crate) fn foreign_syntax(source: &SourceFile) -> Option<Diagnostic> {
+    let text = source.text().trim_start_matches('\u{feff}');
+    let start = source.text().len() - text.len();
+    let image = if text.starts_with("//") {
+        text.lines()
+            .map_while(|line| line.strip_prefix("//"))
+            .find_map(|line| {
+                let (key, value) = line.split_once('=')?;
+                key.trim()
+                    .eq_ignore_ascii_case("syntax")
+                    .then(|| value.trim().to_owned())
+            })?
+    } else if text.starts_with('{') {
+        let object: serde_json::Value = serde_json::from_str(text).ok()?;
+        object.get("syntax")?.as_str()?.to_owned()
+    } else {
+        return None;
+    };
+    let line = text.lines().next().unwrap_or_default();
+    check_syntax(&Spanned::new(image, Span::new(start, start + line.len())))
+}
+
 /// Accepts docker's own frontend in any version: this one stands in for it.
 fn check_syntax(value: &Spanned<String>) -> Option<Diagnostic> {
     let image = value.split_whitespace().next().unwrap_or_default();
@@ -178,6 +202,20 @@ mod tests {
                 (*escape, *errors),
                 "{text:?}"
             );
+        }
+    }
+
+    #[test]
+    fn files_for_other_frontends_are_recognised() {
+        for (text, foreign) in [
+            ("// syntax=example.com/x\nrest", true),
+            ("{\"syntax\": \"example.com/x\"}", true),
+            ("// syntax=docker/dockerfile:1\nFROM a", false),
+            ("{}", false),
+            ("FROM a", false),
+        ] {
+            let source = SourceFile::new("f", text);
+            assert_eq!(foreign_syntax(&source).is_some(), foreign, "{text}");
         }
     }
 

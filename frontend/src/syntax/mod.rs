@@ -17,6 +17,7 @@ pub use line::LogicalLine;
 use crate::error::{Diagnostic, Diagnostics};
 use crate::source::{SourceFile, Span, Spanned};
 use directive::DirectiveReader;
+pub(crate) use directive::foreign_syntax;
 use line::{Lines, PhysicalLine, cut_continuation};
 
 /// The statements of a file.
