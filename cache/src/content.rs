@@ -1,14 +1,19 @@
 //! Blobs: verified bytes by digest.
 //!
 //! A blob appears under its digest only after its bytes were hashed, by a
-//! rename within the store; what is there can be trusted as far as the disk.
+//! rename within the store. Nothing is synced, so a blob of an earlier boot is
+//! hashed once more at its first use, and removed if the crash took its bytes.
+//! The blob's mtime says under which boot it was last known to be whole: it is
+//! no time but a number made from the boot's id.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cooper_oci::{Digest, Hasher};
+use rustix::fs::{Timespec, Timestamps};
 
 use crate::error::{IoContext, StoreError};
 use crate::store::Shared;
@@ -31,23 +36,36 @@ impl Blobs {
 
     /// Whether the blob is there.
     pub fn has(&self, digest: &Digest) -> bool {
-        self.path(digest).exists()
+        self.open(digest).is_ok()
     }
 
     /// Returns a blob's size, or nothing if it is not there.
     pub fn size(&self, digest: &Digest) -> Option<u64> {
-        fs::metadata(self.path(digest)).ok().map(|meta| meta.len())
+        self.open(digest)
+            .and_then(|file| file.metadata().during("stat", &self.path(digest)))
+            .ok()
+            .map(|meta| meta.len())
     }
 
     /// Opens a blob for reading.
     pub fn open(&self, digest: &Digest) -> Result<File, StoreError> {
         let path = self.path(digest);
-        File::open(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => StoreError::MissingBlob {
-                digest: digest.clone(),
-            },
+        let missing = || StoreError::MissingBlob {
+            digest: digest.clone(),
+        };
+        let mut file = File::open(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => missing(),
             _ => StoreError::io("open", &path, error),
-        })
+        })?;
+        if !self.shared.boot_mark.is_on(&file).during("stat", &path)? {
+            if !is_whole(&mut file, digest).during("read", &path)? {
+                self.remove(digest)?;
+                return Err(missing());
+            }
+            file.rewind().during("read", &path)?;
+            self.shared.boot_mark.put_on(&file).during("mark", &path)?;
+        }
+        Ok(file)
     }
 
     /// Reads a whole blob.
@@ -62,11 +80,16 @@ impl Blobs {
     /// Stores `data` and returns its SHA-256 digest.
     pub fn put(&self, data: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::sha256(data);
-        let path = self.path(&digest);
-        if !path.exists() {
-            self.shared.write_atomic(&path, data)?;
+        if self.has(&digest) {
+            return Ok(digest);
         }
-        Ok(digest)
+        let mut writer = self.writer()?;
+        writer
+            .write_all(data)
+            .during("write", &self.path(&digest))?;
+        writer
+            .commit(Some(&digest), Some(data.len() as u64))
+            .map(|(digest, _)| digest)
     }
 
     /// Starts a blob whose digest is to be SHA-256.
@@ -116,6 +139,54 @@ impl Blobs {
         }
         found.sort();
         Ok(found)
+    }
+}
+
+/// Hashes a file to see whether it is what its name says.
+pub(crate) fn is_whole(file: &mut File, digest: &Digest) -> io::Result<bool> {
+    let mut hasher = Hasher::new(digest.algorithm());
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finish() == *digest),
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+}
+
+/// A number in place of a file's mtime, the same for all files marked under one boot.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BootMark {
+    secs: i64,
+    nanos: u32,
+}
+
+impl BootMark {
+    pub(crate) fn of(boot_id: &str) -> Self {
+        let hash = blake3::hash(boot_id.as_bytes());
+        let number =
+            |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|byte| hash.as_bytes()[at + byte]));
+        Self {
+            secs: i64::from(number(0) >> 2),
+            nanos: number(4) % 1_000_000_000,
+        }
+    }
+
+    fn is_on(self, file: &File) -> io::Result<bool> {
+        let meta = file.metadata()?;
+        Ok((meta.mtime(), meta.mtime_nsec()) == (self.secs, i64::from(self.nanos)))
+    }
+
+    fn put_on(self, file: &File) -> io::Result<()> {
+        let time = Timespec {
+            tv_sec: self.secs,
+            tv_nsec: self.nanos.into(),
+        };
+        let times = Timestamps {
+            last_access: time,
+            last_modification: time,
+        };
+        rustix::fs::futimens(file, &times).map_err(io::Error::from)
     }
 }
 
@@ -169,6 +240,10 @@ impl BlobWriter {
             });
         }
         if let Some(path) = &self.path {
+            self.shared
+                .boot_mark
+                .put_on(&self.file)
+                .during("mark", path)?;
             Blobs::new(self.shared.clone()).adopt(path, &actual)?;
         }
         self.path = None;
@@ -194,5 +269,77 @@ impl Drop for BlobWriter {
         if let Some(path) = &self.path {
             let _ = fs::remove_file(path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::store;
+
+    #[test]
+    fn only_the_promised_bytes_become_a_blob() {
+        let (_dir, store) = store();
+        let blobs = store.blobs();
+        let digest = Digest::sha256(b"data");
+        let write = |data: &[u8], size| {
+            let mut writer = blobs.writer().expect("writer");
+            writer.write_all(data).expect("write");
+            writer.commit(Some(&digest), size)
+        };
+        assert!(matches!(
+            write(b"date", Some(4)),
+            Err(StoreError::DigestMismatch { .. })
+        ));
+        assert!(matches!(
+            write(b"data", Some(5)),
+            Err(StoreError::SizeMismatch { .. })
+        ));
+        assert!(!blobs.has(&digest) && fs::read_dir(store.tmp()).expect("tmp").count() == 0);
+        assert!(matches!(
+            blobs.open(&digest),
+            Err(StoreError::MissingBlob { .. })
+        ));
+        assert_eq!(
+            write(b"data", Some(4)).expect("commit"),
+            (digest.clone(), 4)
+        );
+        assert_eq!(blobs.read(&digest).expect("read"), b"data");
+        assert_eq!(
+            (blobs.size(&digest), blobs.list().expect("list")),
+            (Some(4), vec![digest.clone()])
+        );
+        blobs.remove(&digest).expect("remove");
+        blobs.remove(&digest).expect("remove twice");
+        assert!(!blobs.has(&digest));
+    }
+
+    #[test]
+    fn a_blob_of_an_earlier_boot_is_verified_before_it_is_used() {
+        let (_dir, store) = store();
+        let blobs = store.blobs();
+        let earlier = |data: &[u8]| {
+            let digest = blobs.put(data).expect("put");
+            let file = File::options()
+                .write(true)
+                .open(blobs.path(&digest))
+                .expect("open");
+            BootMark::of("another boot").put_on(&file).expect("mark");
+            (digest, file)
+        };
+        let (whole, _) = earlier(b"whole");
+        assert_eq!(blobs.read(&whole).expect("read"), b"whole");
+        assert!(
+            store
+                .blobs()
+                .shared
+                .boot_mark
+                .is_on(&blobs.open(&whole).expect("open"))
+                .expect("stat")
+        );
+        let (lost, file) = earlier(b"truncated by a crash");
+        file.set_len(3).expect("truncate");
+        BootMark::of("another boot").put_on(&file).expect("mark");
+        assert!(!blobs.has(&lost) && !blobs.path(&lost).exists());
     }
 }

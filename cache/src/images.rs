@@ -48,9 +48,9 @@ pub struct ImageRecord {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Tag {
-    reference: Reference,
-    image: Digest,
+pub(crate) struct Tag {
+    pub(crate) reference: Reference,
+    pub(crate) image: Digest,
 }
 
 /// Which image a name means.
@@ -88,12 +88,15 @@ impl Images {
 
     /// Gives an image a name, taking it from another image if need be.
     pub fn tag(&self, reference: &Reference, id: &Digest) -> Result<(), StoreError> {
+        let path = self.tag_path(reference);
+        if read_json::<Tag>(&path)?.is_some_and(|tag| tag.image == *id) {
+            return Ok(());
+        }
         let tag = Tag {
             reference: reference.clone(),
             image: id.clone(),
         };
-        self.shared
-            .write_atomic(&self.tag_path(reference), &json(&tag))
+        self.shared.write_atomic(&path, &json(&tag))
     }
 
     /// Takes a name away; returns the image it named.
@@ -198,18 +201,13 @@ pub(crate) fn json<T: Serialize>(value: &T) -> Vec<u8> {
     serde_json::to_vec(value).expect("plain data always serialises")
 }
 
-/// Reads a JSON file; nothing if it is not there.
+/// Reads a JSON file; nothing if it is not there, or was damaged (fsck reports that).
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
-    let data = match fs::read(path) {
-        Ok(data) => data,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StoreError::io("read", path, error)),
-    };
-    let corrupt = |error: serde_json::Error| StoreError::Corrupt {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    };
-    serde_json::from_slice(&data).map(Some).map_err(corrupt)
+    match fs::read(path) {
+        Ok(data) => Ok(serde_json::from_slice(&data).ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StoreError::io("read", path, error)),
+    }
 }
 
 fn remove(path: &Path) -> Result<(), StoreError> {

@@ -75,6 +75,8 @@ impl Layout {
         let supported = format!("cooper-store 1 {flavour}");
         match fs::read_to_string(&format) {
             Ok(found) if found.trim_end() == supported => return Ok(()),
+            // What a crash leaves of a tree that was just being made.
+            Ok(found) if found.is_empty() => {}
             Ok(found) => {
                 let found = found.trim_end().to_owned();
                 return Err(StoreError::Format {

@@ -33,7 +33,7 @@ impl Records {
         Self { shared }
     }
 
-    fn path(&self, key: &[u8; 32]) -> PathBuf {
+    pub(crate) fn path(&self, key: &[u8; 32]) -> PathBuf {
         let hex = blake3::Hash::from(*key).to_hex();
         let mut path = self.shared.layout.dir("records");
         path.push(&hex[..2]);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::content::Blobs;
+use crate::content::{Blobs, BootMark};
 use crate::error::{IoContext, StoreError};
 use crate::images::Images;
 use crate::layer::Layers;
@@ -35,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) layout: Layout,
     pub(crate) options: StoreOptions,
     pub(crate) boot_id: String,
+    pub(crate) boot_mark: BootMark,
     tmp: PathBuf,
     counter: AtomicU64,
     // Held as long as this process may have work in `tmp`.
@@ -53,10 +54,12 @@ impl Store {
         let tmp_root = layout.dir("tmp");
         let (tmp, owner) = own_tmp(&tmp_root)?;
         sweep_tmp(&tmp_root)?;
+        let boot_id = boot_id();
         let shared = Shared {
             layout,
             options,
-            boot_id: boot_id(),
+            boot_mark: BootMark::of(&boot_id),
+            boot_id,
             tmp,
             counter: AtomicU64::new(0),
             _owner: owner,
@@ -64,6 +67,10 @@ impl Store {
         Ok(Self {
             shared: Arc::new(shared),
         })
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// Returns the store's directory.

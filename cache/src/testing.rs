@@ -20,3 +20,10 @@ pub(crate) fn is_root(what: &str) -> bool {
     }
     root
 }
+
+/// Commits a layer of one file with this content.
+pub(crate) fn layer(store: &Store, content: &str) -> crate::LayerId {
+    let staging = store.layers().prepare().expect("prepare");
+    std::fs::write(staging.fs().join("file"), content).expect("write");
+    store.layers().commit(staging).expect("commit").id().clone()
+}

@@ -51,6 +51,7 @@ pub use id::LayerId;
 pub use index::{DecodeError, LayerIndex};
 pub use staging::Staging;
 pub(crate) use tar_write::{Marks, write_nodes as write_tar_nodes};
+pub(crate) use verify::{damage, discard};
 pub(crate) use walk::hash_open;
 
 /// A layer whose files are there.
@@ -164,9 +165,8 @@ impl Layers {
 
     /// Whether the layer is known: unpacked, or as a blob that can be unpacked.
     pub fn has(&self, id: &LayerId) -> bool {
-        self.shared.layout.layer(id).join("stamp").exists()
+        self.get(id).is_ok_and(|layer| layer.is_some())
             || matches!(id, LayerId::Pulled(diff_id) if self.pending_blob(diff_id).is_some())
-            || matches!(id, LayerId::Pulled(diff_id) if self.alias(diff_id).is_some())
     }
 
     /// Returns an unpacked layer; nothing if it is not, or was damaged by a crash.

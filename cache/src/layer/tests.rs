@@ -287,3 +287,26 @@ fn stale_work_of_dead_processes_is_swept_and_a_format_from_the_future_refused() 
         matches!(refused, Err(StoreError::Format { found, .. }) if found == "cooper-store 9 trusted")
     );
 }
+
+#[test]
+fn a_layer_of_an_earlier_boot_is_verified_before_it_is_used() {
+    let (_dir, store) = store();
+    let make = |data: &str| {
+        let staging = store.layers().prepare().expect("prepare");
+        write(&staging, "f", data);
+        let layer = store.layers().commit(staging).expect("commit");
+        fs::write(layer.dir.join("stamp"), "another boot").expect("write");
+        layer
+    };
+    let whole = make("whole");
+    assert!(store.layers().get(whole.id()).expect("get").is_some());
+    assert_eq!(
+        fs::read_to_string(whole.dir.join("stamp")).expect("read"),
+        store.layers().shared.boot_id
+    );
+    let lost = make("lost");
+    fs::write(lost.fs().join("f"), "").expect("truncate");
+    assert!(store.layers().get(lost.id()).expect("get").is_none());
+    assert!(!lost.dir.exists() && !store.layers().has(lost.id()));
+    assert_eq!(make("lost").id(), lost.id());
+}

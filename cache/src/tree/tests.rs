@@ -246,7 +246,10 @@ fn the_encoding_of_digests_is_pinned() {
         Entry::new("p".into(), EntryKind::Fifo, 0o600),
     ];
     let digest = LayerIndex::new(entries).digest().to_string();
-    assert_eq!(digest, "322c5709fcc77ce6aa1aa2cdb07c061c444b5af1de6f429c40a8a95af967a551");
+    assert_eq!(
+        digest,
+        "322c5709fcc77ce6aa1aa2cdb07c061c444b5af1de6f429c40a8a95af967a551"
+    );
     let tree = stack(vec![vec![dir("a"), file("a/x", "1")]]);
     assert_eq!(
         tree.digest(&"a".into()).expect("digest").to_string(),
