@@ -42,11 +42,6 @@
 //! # there has only the mirrors named there.
 //! [registry.mirrors]
 //! "docker.io" = ["https://mirror.example"]
-//!
-//! [gc]
-//! # What `cooper prune` leaves in the cache, and for how long unused records are kept.
-//! keep-storage = "20gb"
-//! keep-duration = "168h"
 //! ```
 //!
 //! Besides those named above, the environment variables `NO_COLOR` (no colours),
@@ -159,8 +154,6 @@ pub struct FileConfig {
     pub build: BuildSection,
     /// `[registry]`.
     pub registry: RegistrySection,
-    /// `[gc]`.
-    pub gc: GcSection,
 }
 
 /// `[build]` of the configuration file.
@@ -206,16 +199,6 @@ pub struct RegistrySection {
     pub ca_file: Option<PathBuf>,
     /// `retries`.
     pub retries: Option<u32>,
-}
-
-/// `[gc]` of the configuration file.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct GcSection {
-    /// `keep-storage`.
-    pub keep_storage: Option<String>,
-    /// `keep-duration`.
-    pub keep_duration: Option<String>,
 }
 
 impl FileConfig {
@@ -359,18 +342,9 @@ mod tests {
             config.registry.mirrors["docker.io"],
             ["https://mirror.example"]
         );
-        assert_eq!(config.gc.keep_duration.as_deref(), Some("168h"));
         for key in [
-            "shm-size",
-            "network",
-            "proxy",
-            "args",
-            "labels",
-            "insecure",
-            "ca-file",
-            "retries",
+            "shm-size", "network", "proxy", "args", "labels", "insecure", "ca-file", "retries",
             "progress",
-            "keep-storage",
         ] {
             assert!(text.contains(&format!("{key} =")), "{key}");
         }

@@ -9,9 +9,11 @@
 //! only then are threads started (progress, signals, workers).
 
 pub mod build;
+pub mod doctor;
 pub mod history;
 mod human;
 pub mod images;
+pub mod info;
 pub mod inspect;
 pub mod interrupt;
 pub mod output;
@@ -20,6 +22,7 @@ pub mod remote;
 pub mod run;
 pub mod session;
 pub mod source;
+pub mod store;
 mod table;
 pub mod tag;
 pub mod value;
@@ -89,6 +92,18 @@ enum Command {
     Tag(tag::TagArgs),
     /// Remove images
     Rmi(tag::RmiArgs),
+    /// Show what the store takes on disk
+    Du(store::DuArgs),
+    /// Remove what no image and no build needs
+    Prune(store::PruneArgs),
+    /// Check the store for damage
+    Fsck(store::FsckArgs),
+    /// Show where everything is
+    Info(info::InfoArgs),
+    /// Check whether this machine can build and run
+    Doctor(doctor::DoctorArgs),
+    /// Show the version
+    Version(info::VersionArgs),
 }
 
 #[derive(Subcommand, Debug)]
@@ -167,6 +182,12 @@ fn dispatch(command: Command, settings: &Settings) -> Result<ExitCode, Report> {
         Command::History(args) => done(args.run(settings)),
         Command::Tag(args) => done(args.run(settings)),
         Command::Rmi(args) => done(args.run(settings)),
+        Command::Du(args) => done(args.run(settings)),
+        Command::Prune(args) => done(args.run(settings)),
+        Command::Fsck(args) => done(args.run(settings)),
+        Command::Info(args) => done(args.run(settings)),
+        Command::Doctor(args) => args.run(settings),
+        Command::Version(args) => done(args.run()),
     }
 }
 
