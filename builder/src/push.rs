@@ -55,28 +55,25 @@ pub fn push_image(
     request: &PushRequest<'_>,
     step: &StepGuard,
 ) -> Result<Descriptor, PushError> {
-    let (manifest, bytes, layers) = match &request.original {
-        Some((descriptor, bytes)) => {
-            let layers = request
-                .image
-                .layers
-                .iter()
-                .filter_map(|layer| layer.blobs.first().cloned())
-                .collect();
-            (descriptor.clone(), bytes.clone(), layers)
-        }
-        None => {
-            let docker = !request.format.oci_media_types.unwrap_or(true);
-            let manifest = request
-                .image
-                .manifest(&store.layers(), request.format, docker)?;
-            let bytes = manifest.to_json();
-            (
-                Descriptor::of(manifest.media_type(), &bytes),
-                bytes,
-                manifest.layers,
-            )
-        }
+    let (manifest, bytes, layers) = if let Some((descriptor, bytes)) = &request.original {
+        let layers = request
+            .image
+            .layers
+            .iter()
+            .filter_map(|layer| layer.blobs.first().cloned())
+            .collect();
+        (descriptor.clone(), bytes.clone(), layers)
+    } else {
+        let docker = !request.format.oci_media_types.unwrap_or(true);
+        let manifest = request
+            .image
+            .manifest(&store.layers(), request.format, docker)?;
+        let bytes = manifest.to_json();
+        (
+            Descriptor::of(manifest.media_type(), &bytes),
+            bytes,
+            manifest.layers,
+        )
     };
     let open = |blob: &Descriptor, offset: u64| open_blob(store, request.image, blob, offset);
     let push = PushImage {
@@ -158,7 +155,7 @@ fn show(step: &StepGuard, event: &Event<'_>) {
             );
         }
         Event::Exists { digest } => {
-            step.log(format!("layer {} already exists\n", digest.short()).as_bytes())
+            step.log(format!("layer {} already exists\n", digest.short()).as_bytes());
         }
         Event::Mounted { digest, from } => {
             step.log(format!("layer {} mounted from {from}\n", digest.short()).as_bytes());

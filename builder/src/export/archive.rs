@@ -48,7 +48,7 @@ pub enum Layout {
 }
 
 /// One image with the names it goes by.
-pub struct Exported<'a> {
+pub(super) struct Exported<'a> {
     image: &'a Image,
     manifest: Manifest,
     manifest_bytes: Vec<u8>,

@@ -178,7 +178,9 @@ impl Contents {
                         .links
                         .insert(name.clone(), clean(&format!("{base}/{target}")));
                 }
-                kind if kind.is_file() => contents.take(store, &name, &mut entry, &last)?,
+                kind if kind.is_file() => {
+                    contents.take(store, &name, &mut entry, last.as_deref())?
+                }
                 _ => {}
             }
             last = Some(name);
@@ -191,10 +193,10 @@ impl Contents {
         store: &Store,
         name: &str,
         entry: &mut impl Read,
-        last: &Option<String>,
+        last: Option<&str>,
     ) -> Result<(), LoadError> {
         let broken = |source| LoadError::Archive {
-            last: last.clone(),
+            last: last.map(str::to_owned),
             source,
         };
         let refused = |source| LoadError::Store {
@@ -431,12 +433,11 @@ impl Loader<'_> {
     ) -> Result<ImageLayer, StoreError> {
         let layers = self.store.layers();
         let built = layers.alias(&diff_id).filter(|id| layers.has(id));
-        let layer = match built {
-            Some(layer) => layer,
-            None => {
-                layers.register_blob(&diff_id, &blob)?;
-                LayerId::Pulled(diff_id.clone())
-            }
+        let layer = if let Some(layer) = built {
+            layer
+        } else {
+            layers.register_blob(&diff_id, &blob)?;
+            LayerId::Pulled(diff_id.clone())
         };
         Ok(ImageLayer {
             diff_id,

@@ -77,7 +77,7 @@ impl Image {
             });
         }
         config.created = last;
-        config.rootfs.typ = "layers".to_owned();
+        "layers".clone_into(&mut config.rootfs.typ);
         config.rootfs.diff_ids.clone_from(&diff_ids);
         let config_bytes = config.to_json();
         let layers = diff_ids

@@ -8,10 +8,10 @@ use thiserror::Error;
 /// A pattern with an unfinished class or a trailing escape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("syntax error in pattern")]
-pub struct BadPattern;
+pub(super) struct BadPattern;
 
 /// Returns whether a path component contains an unquoted wildcard.
-pub fn has_wildcard(component: &[u8]) -> bool {
+pub(super) fn has_wildcard(component: &[u8]) -> bool {
     let mut bytes = component.iter();
     while let Some(b) = bytes.next() {
         match b {
@@ -28,7 +28,7 @@ pub fn has_wildcard(component: &[u8]) -> bool {
 /// Returns whether `name`, one path component, matches `pattern` as a whole.
 ///
 /// Backtracks to the last `*` only, so the time is at most `pattern × name`.
-pub fn matches(pattern: &[u8], name: &[u8]) -> Result<bool, BadPattern> {
+pub(super) fn matches(pattern: &[u8], name: &[u8]) -> Result<bool, BadPattern> {
     let (mut p, mut n) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while n < name.len() || p < pattern.len() {

@@ -134,7 +134,7 @@ pub(super) fn exec(
             FileAction::Copy(action) => copy_action(&mut new, action, op.base, sources, &staging)?,
             FileAction::Inline(action) => inline(&mut new, action, op.base)?,
             FileAction::Mkdir { path, mode, owner } => {
-                mkdir(&mut new, path, *mode, owner.as_deref(), op.base)?
+                mkdir(&mut new, path, *mode, owner.as_deref(), op.base)?;
             }
         }
     }

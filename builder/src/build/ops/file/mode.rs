@@ -18,7 +18,7 @@ pub struct InvalidMode {
 
 /// A change of file modes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ModeChange {
+pub(super) enum ModeChange {
     /// Every entry gets these twelve bits.
     Absolute(u32),
     /// Clauses applied in order.
@@ -27,7 +27,7 @@ pub enum ModeChange {
 
 /// One `[ugoa…][+-=][rwxXst…]` clause.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Clause {
+pub(super) struct Clause {
     who: Who,
     op: Operator,
     perms: Vec<Perm>,
@@ -62,7 +62,7 @@ enum Perm {
 
 impl ModeChange {
     /// Parses a `--chmod` value.
-    pub fn parse(value: &str) -> Result<Self, InvalidMode> {
+    pub(super) fn parse(value: &str) -> Result<Self, InvalidMode> {
         let invalid = || InvalidMode {
             value: value.to_owned(),
         };
@@ -82,7 +82,7 @@ impl ModeChange {
     }
 
     /// Returns the new mode of an entry that has `mode` now.
-    pub fn apply(&self, mode: u32, is_dir: bool) -> u32 {
+    pub(super) fn apply(&self, mode: u32, is_dir: bool) -> u32 {
         match self {
             Self::Absolute(bits) => *bits,
             Self::Symbolic(clauses) => clauses
