@@ -174,9 +174,9 @@ fn random_texts_neither_panic_nor_hang() {
 fn assert_linear(name: &str, make: impl Fn(usize) -> String, size: usize) {
     let time = |size| {
         let text = make(size);
-        let started = Instant::now();
+        let started = processor_time();
         build(&text);
-        started.elapsed()
+        processor_time() - started
     };
     time(size / 4);
     let (small, large) = (time(size), time(size * 4));
@@ -275,6 +275,12 @@ fn time_grows_with_the_size_of_the_file() {
     );
 }
 
+/// Returns how long this thread has run.
+fn processor_time() -> Duration {
+    let statistics = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(statistics.split(' ').next().unwrap().parse().unwrap())
+}
+
 /// Run with optimisation to see the figure: `cargo test --release -p
 /// cooper-frontend --test robustness -- --nocapture ten_thousand`.
 #[test]
@@ -289,10 +295,14 @@ fn ten_thousand_instructions_parse_quickly() {
         ));
     }
     let source = SourceFile::new("Dockerfile", text);
-    let started = Instant::now();
-    let dockerfile = parse(&source).unwrap();
-    let elapsed = started.elapsed();
-    assert_eq!(dockerfile.stages[0].instructions.len(), 10_000);
+    // Time on the processor, the best of several runs: other tests run beside.
+    let mut elapsed = Duration::MAX;
+    for _ in 0..10 {
+        let started = processor_time();
+        let dockerfile = parse(&source).unwrap();
+        elapsed = elapsed.min(processor_time() - started);
+        assert_eq!(dockerfile.stages[0].instructions.len(), 10_000);
+    }
     let limit = if cfg!(debug_assertions) { 2_000 } else { 50 };
     assert!(elapsed < Duration::from_millis(limit), "{elapsed:?}");
     let mut out = std::io::stderr().lock();

@@ -24,11 +24,17 @@ pub(crate) fn split_statement(line: &str) -> Parts<'_> {
         flags: Vec::new(),
         rest: "",
     };
-    for pair in inner(Rule::statement, line) {
+    let Some(statement) = DockerfileParser::parse(Rule::statement, line)
+        .ok()
+        .and_then(|mut pairs| pairs.next())
+    else {
+        return parts;
+    };
+    parts.rest = line[statement.as_span().end()..].trim();
+    for pair in statement.into_inner() {
         match pair.as_rule() {
             Rule::keyword => parts.keyword = pair.as_str(),
             Rule::flag => parts.flags.push(pair.as_str()),
-            Rule::rest => parts.rest = pair.as_str().trim(),
             _ => {}
         }
     }
