@@ -25,6 +25,7 @@ pub mod source;
 pub mod store;
 mod table;
 pub mod tag;
+pub mod transfer;
 pub mod value;
 
 use std::ffi::OsString;
@@ -82,6 +83,12 @@ enum Command {
     Rm(ps::RmArgs),
     /// Fetch an image from a registry
     Pull(remote::PullArgs),
+    /// Send an image to a registry
+    Push(transfer::PushArgs),
+    /// Read images from an archive
+    Load(transfer::LoadArgs),
+    /// Write images to an archive
+    Save(transfer::SaveArgs),
     /// List images
     Images(images::ImagesArgs),
     /// Show everything about images
@@ -175,6 +182,9 @@ fn dispatch(command: Command, settings: &Settings) -> Result<ExitCode, Report> {
         }
         Command::Run(args) => args.run(settings),
         Command::Pull(args) => args.run(settings),
+        Command::Push(args) => args.run(settings),
+        Command::Load(args) => done(args.run(settings)),
+        Command::Save(args) => done(args.run(settings)),
         Command::Ps(args) => done(args.run(settings)),
         Command::Rm(args) => done(args.run(settings)),
         Command::Images(args) => done(args.run(settings)),

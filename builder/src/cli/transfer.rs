@@ -1,0 +1,292 @@
+//! `cooper load`, `save` and `push`: images in and out of the store.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use cooper_cache::ImageRecord;
+use cooper_oci::{Compression, Descriptor, Reference};
+
+use super::session::Session;
+use super::{Settings, remote};
+use crate::config;
+use crate::export::{Layout, export_archive};
+use crate::image::{self, Image, Loaded};
+use crate::options::{ArchiveDest, ArchiveOutput, ImageFormat, ProgressMode, Sink};
+use crate::progress::{Display, DisplayOptions};
+use crate::push::{PushError, PushRequest, push_image};
+use crate::report::{Report, print_data};
+
+/// Options of `cooper load`.
+#[derive(Args, Clone, Debug)]
+pub struct LoadArgs {
+    /// Archive to read [default: stdin]
+    #[arg(short, long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+
+    /// Print only IDs
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    /// Platform, of images that are made for several
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<String>,
+}
+
+impl LoadArgs {
+    /// Loads the archive's images.
+    pub fn run(&self, settings: &Settings) -> Result<(), Report> {
+        let platform = remote::platform(self.platform.as_deref())?;
+        let (name, archive) = self.open()?;
+        let session = Session::open(settings)?;
+        let loaded = image::load(&session.store, archive, &platform)
+            .map_err(|error| Report::from_error(&error).context(format!("cannot load {name}")))?;
+        print_data(
+            &loaded
+                .iter()
+                .map(|image| self.line(image))
+                .collect::<String>(),
+        )
+    }
+
+    fn open(&self) -> Result<(String, Box<dyn Read>), Report> {
+        let Some(path) = &self.input else {
+            if io::stdin().is_terminal() {
+                return Err(
+                    Report::new("no archive to load").hint("give one with -i FILE or on stdin")
+                );
+            }
+            return Ok((
+                "the archive on stdin".to_owned(),
+                Box::new(io::stdin().lock()),
+            ));
+        };
+        let file = File::open(path).map_err(|error| {
+            Report::from_error(&error).context(format!("cannot open {}", path.display()))
+        })?;
+        Ok((path.display().to_string(), Box::new(file)))
+    }
+
+    fn line(&self, image: &Loaded) -> String {
+        if self.quiet {
+            return format!("{}\n", image.id);
+        }
+        if image.names.is_empty() {
+            return format!("Loaded image ID: {}\n", image.id);
+        }
+        let line = |name: &Reference| "Loaded image: ".to_owned() + &name.familiar() + "\n";
+        image.names.iter().map(line).collect()
+    }
+}
+
+/// Options of `cooper save`.
+#[derive(Args, Clone, Debug)]
+pub struct SaveArgs {
+    /// Images, by name or ID
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<String>,
+
+    /// Archive to write [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// docker archives are OCI layouts too, with docker's files added
+    #[arg(long, value_name = "FORMAT", default_value = "docker")]
+    pub format: ArchiveFormat,
+
+    /// Compression of layers: gzip, zstd or uncompressed
+    #[arg(long, value_name = "NAME")]
+    pub compression: Option<Compression>,
+}
+
+/// Which files an archive has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ArchiveFormat {
+    /// What `docker load` reads
+    #[value(alias = "docker-archive")]
+    Docker,
+    /// An OCI layout alone
+    #[value(alias = "oci-archive")]
+    Oci,
+}
+
+impl SaveArgs {
+    /// Writes the images.
+    pub fn run(&self, settings: &Settings) -> Result<(), Report> {
+        if self.output.is_none() && io::stdout().is_terminal() {
+            return Err(Report::new("an archive would be written to the terminal")
+                .hint("redirect stdout, or give -o FILE"));
+        }
+        let session = Session::open(settings)?;
+        let mut images: Vec<(Image, Vec<Reference>)> = Vec::new();
+        for name in &self.images {
+            let record = session.image(name)?;
+            let names = saved_names(name, session.names(&record)?);
+            match images.iter_mut().find(|(image, _)| image.id == record.id) {
+                Some((_, known)) => known.extend(names),
+                None => images.push((load(&session, &record)?, names)),
+            }
+        }
+        let images: Vec<_> = images
+            .iter()
+            .map(|(image, names)| (image, names.clone()))
+            .collect();
+        let layout = match self.format {
+            ArchiveFormat::Docker => Layout::Docker,
+            ArchiveFormat::Oci => Layout::Oci,
+        };
+        export_archive(&session.store, &images, &self.archive(), layout)
+            .map_err(|error| Report::from_error(&error))?;
+        Ok(())
+    }
+
+    fn archive(&self) -> ArchiveOutput {
+        let sink = self.output.clone().filter(|path| path != Path::new("-"));
+        let format = ImageFormat {
+            compression: self.compression,
+            force: self.compression.is_some(),
+            ..ImageFormat::default()
+        };
+        ArchiveOutput {
+            dest: ArchiveDest::Tar(sink.map_or(Sink::Stdout, Sink::File)),
+            names: Vec::new(),
+            format,
+        }
+    }
+}
+
+/// Returns what an image is called in an archive: what the user called it, if that is one of its
+/// names, and nothing if it was called by its ID.
+fn saved_names(asked: &str, names: Vec<Reference>) -> Vec<Reference> {
+    let Ok(asked) = asked.parse::<Reference>() else {
+        return Vec::new();
+    };
+    let asked = asked.with_default_tag();
+    names.into_iter().filter(|name| *name == asked).collect()
+}
+
+/// Options of `cooper push`.
+#[derive(Args, Clone, Debug)]
+pub struct PushArgs {
+    /// The image's name, which says where it goes
+    #[arg(value_name = "NAME[:TAG]")]
+    pub name: String,
+
+    /// Show only the digest at the end
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    /// How to show progress: auto, tty, plain, quiet or rawjson
+    #[arg(long, value_name = "MODE")]
+    pub progress: Option<String>,
+
+    /// Compression of layers that are not compressed yet: gzip, zstd or uncompressed
+    #[arg(long, value_name = "NAME")]
+    pub compression: Option<Compression>,
+}
+
+impl PushArgs {
+    /// Pushes the image.
+    pub fn run(&self, settings: &Settings) -> Result<ExitCode, Report> {
+        let name = remote::reference(&self.name)?;
+        let environment = &settings.environment;
+        let mode = config::progress_mode(self.progress.as_deref(), environment, &settings.file)?;
+        let mode = if self.quiet {
+            ProgressMode::Quiet
+        } else {
+            mode
+        };
+        let client = settings.registry_client(&settings.registry(&[])?)?;
+        let session = Session::open(settings)?;
+        let record = session.image(&self.name)?;
+        let image = load(&session, &record)?;
+        let format = ImageFormat {
+            compression: self.compression,
+            ..ImageFormat::default()
+        };
+        let request = PushRequest {
+            image: &image,
+            names: std::slice::from_ref(&name),
+            format: &format,
+            original: self.original(&session, &record)?,
+            by_digest: false,
+        };
+        let color = settings.color(&io::stderr());
+        let display = Display::start(DisplayOptions { mode, color });
+        let step = display.progress().step(format!("push {name}"));
+        let result = push_image(&session.store, &client, &request, &step);
+        let result = step.end_with(result);
+        display.finish();
+        let manifest = result.map_err(|error| failure(&error))?;
+        print_data(&format!("{}@{}\n", name.familiar(), manifest.digest))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Returns the manifest that the image was pulled with, if all its layers are here as they
+    /// came: they are then pushed byte for byte.
+    fn original(
+        &self,
+        session: &Session,
+        record: &ImageRecord,
+    ) -> Result<Option<(Descriptor, Vec<u8>)>, Report> {
+        let blobs = session.store.blobs();
+        let Some(manifest) = &record.manifest else {
+            return Ok(None);
+        };
+        let complete = record.layers.iter().all(|layer| {
+            layer
+                .blobs
+                .first()
+                .is_some_and(|blob| blobs.has(&blob.digest))
+        });
+        if self.compression.is_some() || !complete || !blobs.has(&manifest.digest) {
+            return Ok(None);
+        }
+        let bytes = blobs
+            .read(&manifest.digest)
+            .map_err(|error| Report::from_error(&error))?;
+        Ok(Some((manifest.clone(), bytes)))
+    }
+}
+
+fn load(session: &Session, record: &ImageRecord) -> Result<Image, Report> {
+    Image::load(&session.store, record).map_err(|error| Report::from_error(&error))
+}
+
+fn failure(error: &PushError) -> Report {
+    let report = Report::from_error(error);
+    let hint = match error {
+        PushError::Registry { source, .. } => source.hint(),
+        PushError::NoName | PushError::Store(_) => None,
+    };
+    match hint {
+        Some(hint) => report.hint(hint),
+        None => report,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_saved_under_the_name_it_was_asked_for_by() {
+        let names = || {
+            ["a:latest", "b:1"]
+                .map(|name| name.parse().expect("valid"))
+                .to_vec()
+        };
+        let saved = |asked: &str| -> Vec<String> {
+            saved_names(asked, names())
+                .iter()
+                .map(Reference::familiar)
+                .collect()
+        };
+        assert_eq!(saved("a"), ["a:latest"]);
+        assert_eq!(saved("docker.io/library/b:1"), ["b:1"]);
+        assert_eq!(saved("b"), Vec::<String>::new());
+        assert_eq!(saved("0123456789ab"), Vec::<String>::new());
+    }
+}
