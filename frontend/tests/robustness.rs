@@ -144,7 +144,7 @@ fn random_texts_neither_panic_nor_hang() {
     let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
     let started = Instant::now();
     let (mut built, mut tried) = (0, 0);
-    while tried < 20_000 && started.elapsed() < Duration::from_secs(20) {
+    while tried < 10_000 && started.elapsed() < Duration::from_secs(5) {
         let mut text = String::from(if numbers.below(4) == 0 {
             ""
         } else {
@@ -176,7 +176,7 @@ fn assert_linear(name: &str, make: impl Fn(usize) -> String, size: usize) {
         let text = make(size);
         let started = processor_time();
         build(&text);
-        processor_time() - started
+        processor_time().saturating_sub(started)
     };
     time(size / 4);
     let (small, large) = (time(size), time(size * 4));
@@ -300,7 +300,7 @@ fn ten_thousand_instructions_parse_quickly() {
     for _ in 0..10 {
         let started = processor_time();
         let dockerfile = parse(&source).unwrap();
-        elapsed = elapsed.min(processor_time() - started);
+        elapsed = elapsed.min(processor_time().saturating_sub(started));
         assert_eq!(dockerfile.stages[0].instructions.len(), 10_000);
     }
     let limit = if cfg!(debug_assertions) { 2_000 } else { 50 };
