@@ -487,3 +487,172 @@ fn inside(path: &Path) -> Result<CString, RunError> {
     };
     c_str("a path in the container", name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::caps::CapSet;
+    use crate::spec::UserSpec;
+
+    fn spec() -> ProcessSpec {
+        let rootfs = Rootfs::Overlay {
+            lowers: vec!["/l/2".into(), "/l/1".into()],
+            upper: "/u".into(),
+            work: "/w".into(),
+            userxattr: false,
+        };
+        ProcessSpec::new(rootfs, ["sh"])
+    }
+
+    fn position(steps: &[Step], wanted: impl Fn(&Step) -> bool) -> usize {
+        steps
+            .iter()
+            .position(wanted)
+            .expect("the step is in the plan")
+    }
+
+    fn whole(spec: &ProcessSpec) -> Vec<Step> {
+        let (base, job) = plan(spec, &Surroundings::default()).unwrap();
+        base.steps.into_iter().chain(job.steps).collect()
+    }
+
+    #[test]
+    fn isolation_comes_in_order() {
+        let mut spec = spec();
+        spec.masked_paths.push("/etc/hidden".into());
+        spec.mounts.push(Mount {
+            target: "/t".into(),
+            kind: MountKind::Tmpfs {
+                size: None,
+                mode: 0o755,
+            },
+            create_target: true,
+        });
+        let steps = whole(&spec);
+        let order = [
+            position(&steps, |step| matches!(step, Step::Isolate { .. })),
+            position(&steps, |step| matches!(step, Step::Make(Standard::Proc))),
+            position(&steps, |step| matches!(step, Step::EnterSkeleton)),
+            position(&steps, |step| matches!(step, Step::Place)),
+            position(&steps, |step| {
+                matches!(
+                    step,
+                    Step::Mask {
+                        scope: Scope::Standard,
+                        ..
+                    }
+                )
+            }),
+            position(&steps, |step| matches!(step, Step::LeaveSkeleton)),
+            position(&steps, |step| matches!(step, Step::Overlay { .. })),
+            position(&steps, |step| matches!(step, Step::Source { .. })),
+            position(&steps, |step| matches!(step, Step::ReturnToSkeleton)),
+            position(&steps, |step| matches!(step, Step::AttachStandard)),
+            position(&steps, |step| matches!(step, Step::Attach { .. })),
+            position(&steps, |step| {
+                matches!(
+                    step,
+                    Step::Mask {
+                        scope: Scope::Root,
+                        ..
+                    }
+                )
+            }),
+            position(&steps, |step| matches!(step, Step::Pivot { .. })),
+            position(&steps, |step| matches!(step, Step::User { .. })),
+            position(&steps, |step| matches!(step, Step::WorkingDirectory(_))),
+            position(&steps, |step| matches!(step, Step::Confine { .. })),
+            position(&steps, |step| matches!(step, Step::Execute { .. })),
+        ];
+        assert!(order.is_sorted(), "{order:?}");
+        assert!(matches!(
+            steps[steps.len() - 2..],
+            [Step::Confine { .. }, Step::Execute { .. }]
+        ));
+    }
+
+    #[test]
+    fn processes_that_differ_only_in_their_job_share_a_base() {
+        let (one, _) = plan(&spec(), &Surroundings::default()).unwrap();
+        let mut other = spec();
+        other.args.push("-c".into());
+        other.hosts = Some(Vec::new());
+        other.user = UserSpec("daemon".to_owned());
+        other.capabilities = CapSet::empty();
+        assert_eq!(plan(&other, &Surroundings::default()).unwrap().0, one);
+        other.network = Network::None;
+        assert_ne!(plan(&other, &Surroundings::default()).unwrap().0, one);
+    }
+
+    #[test]
+    fn the_stub_layer_is_the_lowest() {
+        let around = Surroundings {
+            stubs: Some("/stubs".into()),
+        };
+        let (_, job) = plan(&spec(), &around).unwrap();
+        let stack = job.steps.iter().find_map(|step| match step {
+            Step::Overlay { stack } => Some(stack),
+            _ => None,
+        });
+        let lowers: Vec<&str> = stack
+            .unwrap()
+            .lowers
+            .iter()
+            .map(|lower| lower.to_str().unwrap())
+            .collect();
+        assert_eq!(lowers, ["/l/2", "/l/1", "/stubs"]);
+    }
+
+    #[test]
+    fn privileged_processes_have_nothing_masked_and_no_filter() {
+        let mut spec = spec();
+        spec.privileged = true;
+        let steps = whole(&spec);
+        assert!(
+            !steps
+                .iter()
+                .any(|step| matches!(step, Step::Mask { .. } | Step::ReadOnly { .. }))
+        );
+        let confine = Step::Confine {
+            capabilities: u64::MAX,
+            filter: false,
+            no_new_privileges: false,
+        };
+        assert!(steps.contains(&confine));
+    }
+
+    #[test]
+    fn paths_are_cleaned_lexically() {
+        for (path, expected) in [
+            ("/a/./b//c", "a/b/c"),
+            ("/../../x", "x"),
+            ("/a/../b", "b"),
+            ("/", "."),
+        ] {
+            assert_eq!(
+                inside(Path::new(path)).unwrap().to_str().unwrap(),
+                expected,
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_c_string_is_refused() {
+        let mut spec = spec();
+        spec.args.push("a\0b".into());
+        let error = plan(&spec, &Surroundings::default()).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                RunError::NulByte {
+                    what: "an argument"
+                }
+            ),
+            "{error:?}"
+        );
+        spec.args.clear();
+        let error = plan(&spec, &Surroundings::default()).unwrap_err();
+        assert!(matches!(error, RunError::NoCommand), "{error:?}");
+    }
+}

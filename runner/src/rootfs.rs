@@ -61,39 +61,47 @@ pub(crate) fn clone_tree(directory: impl AsFd, path: &CStr, recursive: bool) -> 
 
 /// Mounts an overlay without attaching it. The caller is in the host view.
 pub(crate) fn overlay(stack: &Stack) -> Result<OwnedFd> {
-    let result = match overlay_by_layers(stack) {
-        // A kernel before 6.8 does not know `lowerdir+`.
-        Err(Errno::INVAL | Errno::NOSYS) => overlay_by_options(stack),
+    match mount_overlay(stack) {
+        // Maybe because of the mark of an earlier volatile mount of the same directories.
+        Err(Errno::INVAL) if stack.volatile && clear_volatile_mark(stack) => mount_overlay(stack),
         result => result,
-    };
-    match (result, &stack.upper) {
-        // The mark of an earlier volatile mount of the same directories.
-        (Err(errno), Some((_, work))) if stack.volatile && clear_volatile_mark(work) => {
-            overlay(&Stack {
-                volatile: true,
-                ..stack.clone()
-            })
-            .map_err(|_| errno)
-        }
-        (result, _) => result,
     }
 }
 
-fn clear_volatile_mark(work: &CString) -> bool {
-    let mark = Path::new(OsStr::from_bytes(work.to_bytes())).join("work/incompat/volatile");
-    std::fs::remove_dir(mark).is_ok()
+fn mount_overlay(stack: &Stack) -> Result<OwnedFd> {
+    match overlay_by_layers(stack)? {
+        Some(mount) => Ok(mount),
+        None => overlay_by_options(stack),
+    }
 }
 
-fn overlay_by_layers(stack: &Stack) -> Result<OwnedFd> {
+/// The mark says that a machine may have crashed with changes unwritten. Whether it did is known
+/// to the caller, who would not offer the directories again.
+fn clear_volatile_mark(stack: &Stack) -> bool {
+    let Some((_, work)) = &stack.upper else {
+        return false;
+    };
+    let mark = Path::new(OsStr::from_bytes(work.to_bytes())).join("work/incompat/volatile");
+    if !mark.exists() {
+        return false;
+    }
+    std::fs::remove_dir_all(mark).is_ok()
+}
+
+/// Returns `None` if the kernel, older than 6.8, does not know `lowerdir+`.
+fn overlay_by_layers(stack: &Stack) -> Result<Option<OwnedFd>> {
     let fs = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     let mut long_paths = Vec::new();
     for lower in &stack.lowers {
-        let value = parameter(lower, &mut long_paths)?;
-        rustix::mount::fsconfig_set_string(&fs, "lowerdir+", &*value)?;
+        let value = parameter(lower, false, &mut long_paths)?;
+        match rustix::mount::fsconfig_set_string(&fs, "lowerdir+", &*value) {
+            Err(Errno::INVAL) => return Ok(None),
+            result => result?,
+        }
     }
     if let Some((upper, work)) = &stack.upper {
         for (key, path) in [("upperdir", upper), ("workdir", work)] {
-            let value = parameter(&escaped(path), &mut long_paths)?;
+            let value = parameter(path, true, &mut long_paths)?;
             rustix::mount::fsconfig_set_string(&fs, key, &*value)?;
         }
     }
@@ -105,7 +113,7 @@ fn overlay_by_layers(stack: &Stack) -> Result<OwnedFd> {
         }
     }
     rustix::mount::fsconfig_create(&fs)?;
-    mount_fs(&fs, MountAttrFlags::empty())
+    mount_fs(&fs, MountAttrFlags::empty()).map(Some)
 }
 
 /// The features that put more into a layer than whiteouts and opaque marks stay off, whatever
@@ -125,9 +133,10 @@ fn options(stack: &Stack) -> Vec<(&'static str, &'static str)> {
 
 /// Returns a path short enough for a mount parameter. The descriptors must live until the mount
 /// is made.
-fn parameter(path: &CString, long_paths: &mut Vec<OwnedFd>) -> Result<CString> {
-    if path.as_bytes_with_nul().len() <= PARAMETER_LIMIT {
-        return Ok(path.clone());
+fn parameter(path: &CString, escape: bool, long_paths: &mut Vec<OwnedFd>) -> Result<CString> {
+    let value = if escape { escaped(path) } else { path.clone() };
+    if value.as_bytes_with_nul().len() <= PARAMETER_LIMIT {
+        return Ok(value);
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = rustix::fs::open(path, flags, Mode::empty())?;
@@ -267,5 +276,38 @@ mod tests {
             options(&rootless),
             [("index", "off"), ("metacopy", "off"), ("userxattr", "")]
         );
+    }
+
+    /// The way of older kernels, in a mount namespace of the test's thread.
+    #[test]
+    #[expect(clippy::print_stderr, reason = "says what was not tested")]
+    fn mount_by_options_shows_the_merged_layers() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: needs root");
+            return;
+        }
+        let top = std::env::temp_dir().join(format!("cooper-options,:\\{}", std::process::id()));
+        for name in ["a/x", "b/y", "upper", "work"] {
+            std::fs::create_dir_all(top.join(name)).unwrap();
+        }
+        let path = |name: &str| CString::new(top.join(name).as_os_str().as_bytes()).unwrap();
+        let stack = Stack {
+            lowers: vec![path("a"), path("b")],
+            upper: Some((path("upper"), path("work"))),
+            userxattr: false,
+            volatile: true,
+        };
+        let mount = overlay_by_options(&stack).unwrap();
+        for name in ["x", "y"] {
+            assert!(
+                rustix::fs::statat(&mount, name, rustix::fs::AtFlags::empty()).is_ok(),
+                "{name}"
+            );
+        }
+        rustix::fs::mkdirat(&mount, "new", Mode::from_raw_mode(0o755)).unwrap();
+        drop(mount);
+        rustix::mount::unmount(top.join("upper"), rustix::mount::UnmountFlags::DETACH).unwrap();
+        assert!(top.join("upper/new").exists() && !top.join("upper/x").exists());
+        std::fs::remove_dir_all(top).unwrap();
     }
 }

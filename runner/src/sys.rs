@@ -48,14 +48,14 @@ pub(crate) struct Child {
     pub(crate) pidfd: OwnedFd,
 }
 
-/// Forks into a new PID namespace and returns twice: `None` is the child.
+/// Forks, into new namespaces if `flags` say so, and returns twice: `None` is the child.
 ///
 /// # Safety
 /// In a process with threads the child may only make system calls.
-unsafe fn fork_pid_namespace() -> Result<Option<Child>> {
+unsafe fn fork(flags: libc::c_int) -> Result<Option<Child>> {
     let mut pidfd: RawFd = -1;
     let mut arguments = libc::clone_args {
-        flags: (libc::CLONE_PIDFD | libc::CLONE_NEWPID) as u64,
+        flags: (libc::CLONE_PIDFD | flags) as u64,
         pidfd: ptr::from_mut(&mut pidfd) as u64,
         child_tid: 0,
         parent_tid: 0,
@@ -88,10 +88,23 @@ unsafe fn fork_pid_namespace() -> Result<Option<Child>> {
 /// be single-threaded.
 pub(crate) fn fork_container(body: impl FnOnce()) -> Result<Child> {
     // SAFETY: only the worker calls this, which has one thread.
-    if let Some(child) = unsafe { fork_pid_namespace() }? {
+    if let Some(child) = unsafe { fork(libc::CLONE_NEWPID) }? {
         return Ok(child);
     }
-    // Unwinding must not reach the worker's loop in a second process.
+    run_to_end(body)
+}
+
+/// Runs `body` in a child with the caller's namespaces. The caller must be single-threaded.
+pub(crate) fn fork_helper(body: impl FnOnce()) -> Result<Child> {
+    // SAFETY: only `rootless::enter` calls this, which makes sure that there is one thread.
+    if let Some(child) = unsafe { fork(0) }? {
+        return Ok(child);
+    }
+    run_to_end(body)
+}
+
+fn run_to_end(body: impl FnOnce()) -> ! {
+    // Unwinding must not reach the caller's code in a second process.
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
     exit_now(125)
 }
@@ -118,7 +131,7 @@ pub(crate) fn spawn_worker(image: &WorkerImage<'_>) -> Result<Child> {
     let argv = pointers(image.arguments);
     let envp: [*const libc::c_char; 1] = [ptr::null()];
     // SAFETY: until exec the child makes system calls only, on the values above.
-    if let Some(child) = unsafe { fork_pid_namespace() }? {
+    if let Some(child) = unsafe { fork(libc::CLONE_NEWPID) }? {
         return Ok(child);
     }
     // SAFETY: system calls on integers and on pointers that are valid for the whole block;

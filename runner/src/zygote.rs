@@ -193,7 +193,13 @@ impl Worker {
             streams: [stdin, stdout, stderr],
         };
         let started = match self.take_warm(&packet.bytes) {
-            Some(warm) => hand_over(warm, request),
+            Some(warm) => {
+                let started = hand_over(warm, &request);
+                // A child made later must not inherit it: the caller would wait for the end of
+                // a pipe that the child holds.
+                drop(request);
+                started
+            }
             None => self.fork(&packet.bytes, Inbox::Given(request)),
         };
         let (message, pidfd) = match started {
@@ -258,9 +264,7 @@ impl Worker {
     }
 }
 
-/// The request is closed here in any case: a child made later must not inherit it, or the caller
-/// would wait for the end of a pipe that the child holds.
-fn hand_over(warm: Warm, request: Request) -> io::Result<OwnedFd> {
+fn hand_over(warm: Warm, request: &Request) -> io::Result<OwnedFd> {
     let [stdin, stdout, stderr] = &request.streams;
     let fds = [
         request.child.as_fd(),
