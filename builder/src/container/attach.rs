@@ -20,9 +20,15 @@ use signal_hook::iterator::{Handle, Signals};
 /// Interrupts after which a container that ignores them is killed.
 const PATIENCE: u32 = 3;
 
-/// The caller's side of a container's streams.
-#[derive(Debug, Default)]
+/// Signals that are the container's business.
+const RELAYED: [i32; 7] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH];
+
+/// The caller's side of a container's streams, and the signals for it: they are collected from
+/// here on, so that one that comes before the process runs is not lost and does not end the
+/// caller alone.
+#[derive(Debug)]
 pub(super) struct Streams {
+    signals: Signals,
     /// What the container's process gets; absent with a terminal of its own.
     stdio: Option<Stdio>,
     /// Ends once the container's side is closed.
@@ -49,6 +55,7 @@ impl Streams {
         let stdout = output("stdout", io::stdout(), &mut outputs)?;
         let stderr = output("stderr", io::stderr(), &mut outputs)?;
         Ok(Self {
+            signals: Signals::new(RELAYED)?,
             stdio: Some(Stdio {
                 stdin,
                 stdout,
@@ -60,12 +67,13 @@ impl Streams {
     }
 
     /// Makes the streams of a container with a terminal.
-    pub(super) fn terminal(interactive: bool) -> Self {
-        Self {
+    pub(super) fn terminal(interactive: bool) -> io::Result<Self> {
+        Ok(Self {
+            signals: Signals::new(RELAYED)?,
             stdio: None,
             outputs: Vec::new(),
             interactive,
-        }
+        })
     }
 
     /// Takes the streams that the process is to be started with.
@@ -90,7 +98,7 @@ impl Streams {
                 spawn("keys", move || copy(io::stdin(), master))?;
             }
         }
-        let signals = Relay::start(process.killer()?, terminal)?;
+        let signals = Relay::start(self.signals, process.killer()?, terminal)?;
         Ok(Attached {
             outputs: self.outputs,
             signals,
@@ -201,9 +209,7 @@ struct Relay {
 }
 
 impl Relay {
-    fn start(killer: Killer, terminal: Option<OwnedFd>) -> io::Result<Self> {
-        let mut signals =
-            Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH])?;
+    fn start(mut signals: Signals, killer: Killer, terminal: Option<OwnedFd>) -> io::Result<Self> {
         let handle = signals.handle();
         let thread = spawn("signals", move || {
             let mut interrupts = 0;

@@ -109,8 +109,9 @@ impl Run<'_> {
             spec.terminal = Some(window_size());
             Streams::terminal(self.options.interactive)
         } else {
-            Streams::plain(self.options.interactive).map_err(stream_error)?
-        };
+            Streams::plain(self.options.interactive)
+        }
+        .map_err(stream_error)?;
         let stdio = streams.take_stdio().map_err(stream_error)?;
         held.set(State::Running {
             started: Timestamp::now().to_string(),
