@@ -343,10 +343,10 @@ mod tests {
                 file.and_then(|file| file.set_len(10)).expect("truncate");
             }),
             ("missing blob", 1, |store, _, blob| {
-                store.blobs().remove(&blob.digest).expect("remove")
+                store.blobs().remove(&blob.digest).expect("remove");
             }),
             ("flipped bit in a record", 1, |store, _, _| {
-                flip(&store.records().path(&[9; 32]))
+                flip(&store.records().path(&[9; 32]));
             }),
             ("empty alias", 1, |store, _, _| {
                 let (path, _) = store.by_diff_id("aliases").expect("list").remove(0);

@@ -343,6 +343,8 @@ fn check_shape(index: &LayerIndex) -> Result<(), StoreError> {
 }
 
 #[cfg(test)]
+mod archive_tests;
+#[cfg(test)]
 mod tar_tests;
 #[cfg(test)]
 mod tests;
