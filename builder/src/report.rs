@@ -245,7 +245,8 @@ impl Report {
         if !self.0.heading.is_empty() {
             let _ = writeln!(out, "{} {}", style.bad("ERROR:"), self.0.heading);
         }
-        for cause in &self.0.causes {
+        let told = |cause: &&String| self.0.excerpts.iter().any(|one| one.message == **cause);
+        for cause in self.0.causes.iter().filter(|cause| !told(cause)) {
             let _ = writeln!(out, "  {} {cause}", style.bold("caused by:"));
         }
         for hint in &self.0.hints {
@@ -437,6 +438,14 @@ mod tests {
 
         ERROR: the Dockerfile cannot be parsed
         ");
+    }
+
+    #[test]
+    fn what_an_excerpt_says_is_not_said_again() {
+        let report = Report::new(excerpt().message)
+            .context("the build failed")
+            .excerpt(excerpt());
+        assert!(report.render(false).ends_with("ERROR: the build failed\n"));
     }
 
     #[test]

@@ -86,11 +86,13 @@ impl Screen {
         }
         let held = std::mem::take(&mut self.held) + text;
         let bar = self.bar.get_or_insert_with(new_bar);
-        if !held.is_empty() {
+        // The frame first: what is printed redraws it, and must not redraw the one before.
+        bar.set_message(frame.join("\n"));
+        if held.is_empty() {
+            bar.tick();
+        } else {
             bar.println(held.trim_end_matches('\n'));
         }
-        bar.set_message(frame.join("\n"));
-        bar.tick();
     }
 }
 
