@@ -46,7 +46,6 @@ pub(crate) enum Inbox {
 
 /// Runs a child to its end.
 pub(crate) fn run(context: &Context, base: &Base, inbox: Inbox) {
-    sys::reset_signals();
     let mut child = Child::new(context);
     let prepared = child.run_steps(&base.steps);
     let request = match inbox {
