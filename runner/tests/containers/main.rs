@@ -61,6 +61,7 @@ fn main() -> ExitCode {
             failed.push(name);
         }
     }
+    let _ = std::fs::remove_dir_all(support::scratch());
     if failed.is_empty() {
         return ExitCode::SUCCESS;
     }

@@ -24,10 +24,13 @@ pub(crate) struct Sandbox {
     userxattr: bool,
 }
 
-pub(crate) static RUNNER: LazyLock<Runner> = LazyLock::new(|| {
-    let scratch = std::env::temp_dir().join(format!("cooper-test-{}-scratch", std::process::id()));
-    Runner::start(RunnerOptions::new(scratch)).expect("the runner starts")
-});
+pub(crate) static RUNNER: LazyLock<Runner> =
+    LazyLock::new(|| Runner::start(RunnerOptions::new(scratch())).expect("the runner starts"));
+
+/// The shared runner's directory; `main` removes it.
+pub(crate) fn scratch() -> PathBuf {
+    std::env::temp_dir().join(format!("cooper-test-{}-scratch", std::process::id()))
+}
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
