@@ -613,3 +613,76 @@ fn a_merged_tree_leaves_as_one_tar_and_as_files() {
         Err(StoreError::Archive(ArchiveError::InTheWay { .. }))
     ));
 }
+
+#[test]
+#[expect(clippy::print_stderr, reason = "skipped tests are listed from stderr")]
+fn other_programs_read_what_is_packed() {
+    const SCRIPT: &str = "
+import sys, tarfile
+with tarfile.open(sys.argv[1]) as tar:
+    for m in tar:
+        print(repr(m.name.encode('utf-8', 'surrogateescape')), m.type, m.mode, m.uid, m.gid, m.mtime, m.size)
+";
+    let (_dir, store) = store();
+    let mut long = Entry::file(
+        RelPath::clean([&[b'n'; 150][..], b"\xff\xc3\xa9\n"].concat()),
+        0o4755,
+        0,
+        ContentHash::UNHASHED,
+    );
+    long.mtime.secs = 1_700_000_000;
+    let items = vec![
+        CopyItem {
+            entry: Entry::dir("d".into(), 0o1777),
+            source: Source::None,
+        },
+        CopyItem {
+            entry: Entry::symlink("d/l".into(), vec![b't'; 120]),
+            source: Source::None,
+        },
+        CopyItem {
+            entry: long,
+            source: Source::Bytes(vec![7; 3 << 20]),
+        },
+    ];
+    let staging = store.layers().prepare().expect("prepare");
+    let index = staging.populate(items).expect("populate");
+    let layer = store
+        .layers()
+        .commit_indexed(staging, index)
+        .expect("commit");
+    let blob = store
+        .layers()
+        .pack(layer.id(), Compression::Gzip, None)
+        .expect("pack");
+    let path = store.blobs().path(&blob.digest);
+    let mut python = std::process::Command::new("python3");
+    match python.args(["-c", SCRIPT]).arg(&path).output() {
+        Err(error) => eprintln!("SKIPPED: reading a layer with python3: {error}"),
+        Ok(output) => {
+            let n = "n".repeat(150);
+            let expected = format!(
+                "b'd' b'5' 1023 0 0 0 0\nb'd/l' b'2' 511 0 0 0 0\n\
+                 b'{n}\\xff\\xc3\\xa9\\n' b'0' 2541 0 0 1700000000 3145728\n",
+            );
+            assert_eq!(
+                String::from_utf8_lossy(&output.stdout),
+                expected,
+                "{output:?}"
+            );
+        }
+    }
+    match std::process::Command::new("tar")
+        .arg("-tzf")
+        .arg(&path)
+        .output()
+    {
+        Err(error) => eprintln!("SKIPPED: reading a layer with tar: {error}"),
+        Ok(output) => {
+            assert!(
+                output.status.success() && output.stderr.is_empty(),
+                "{output:?}"
+            );
+        }
+    }
+}
