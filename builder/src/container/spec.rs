@@ -237,6 +237,8 @@ impl RunOptions {
         spec.hostname_file = Some(format!("{hostname}\n").into_bytes());
         spec.shm_size = self.shm_size.unwrap_or(spec.shm_size);
         spec.privileged = self.privileged;
+        // What is removed at its end need not survive a power cut.
+        spec.volatile = self.remove;
         Ok(spec)
     }
 

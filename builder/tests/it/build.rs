@@ -339,10 +339,10 @@ fn help_and_version_go_to_standard_output() {
             .out()
             .contains("--build-arg")
     );
-    cooper.run(&["biuld", "."]).exits(2).says("build");
+    cooper.run(&["biuld", "."]).exits(1).says("build");
     cooper
         .run(&["build", "--taget=x", "."])
-        .exits(2)
+        .exits(1)
         .says("--target");
 }
 
