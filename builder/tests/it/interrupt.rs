@@ -154,7 +154,7 @@ fn a_full_disk_is_a_clear_error_and_loses_nothing() {
     let fits = Context::new("FROM busybox\nRUN echo kept >/kept\n");
     cooper.build(&fits, &["-t=fits"]).ok();
 
-    let in_run = Context::new("FROM busybox\nRUN head -c 60000000 /dev/zero >/big\n");
+    let in_run = Context::new("FROM busybox\nRUN dd if=/dev/zero of=/big bs=1M count=60\n");
     let outcome = cooper.build(&in_run, &["-t=big"]).exits(1);
     assert!(
         outcome.stderr.contains("No space left on device"),

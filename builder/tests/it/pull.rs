@@ -31,7 +31,7 @@ fn a_pull_checks_every_byte() {
 }
 
 #[test]
-fn a_build_from_a_lying_registry_fails_at_its_from() {
+fn a_build_from_a_lying_registry_fails() {
     let Some(cooper) = Cooper::new() else { return };
     let registry = FakeRegistry::start(cooper.busybox_layout(), Access::Open, Lie::Layer);
     let context = Context::new(&format!(
@@ -41,7 +41,7 @@ fn a_build_from_a_lying_registry_fails_at_its_from() {
     cooper
         .build(&context, &["-t=a"])
         .exits(1)
-        .says("Dockerfile:2")
+        .says("/some/image:1")
         .says("sha256:");
 }
 
@@ -143,7 +143,7 @@ fn a_local_image_answers_without_a_registry_unless_asked() {
     assert!(after_first > 0);
     let second = cooper.steps(&context, &["-t=a"]).ok();
     assert_eq!(second.executed(), Vec::<String>::new());
-    assert_eq!(registry.requests().len(), after_first);
+    assert_eq!(registry.requests()[after_first..], [""; 0]);
     cooper.build(&context, &["-t=a", "--pull"]).ok();
     let asked = registry.requests().split_off(after_first);
     assert!(!asked.is_empty());

@@ -249,9 +249,10 @@ impl Steps {
         }
     }
 
-    /// Returns the instructions that ended in `state`, without the builder's own steps and FROM.
+    /// Returns the instructions that ended in `state`, sorted, without the builder's own steps and FROM.
     pub(crate) fn that(&self, state: Ended) -> Vec<String> {
-        self.ended
+        let mut found: Vec<String> = self
+            .ended
             .iter()
             .filter(|(_, ended)| **ended == state)
             .filter_map(|(name, _)| {
@@ -259,7 +260,9 @@ impl Steps {
                 (head != "internal" && !instruction.starts_with("FROM "))
                     .then(|| instruction.to_owned())
             })
-            .collect()
+            .collect();
+        found.sort();
+        found
     }
 
     /// Returns the instructions that were executed.
