@@ -17,6 +17,9 @@ use super::output::{Output, Root};
 use super::remote::RemoteLayers;
 use super::secrets::Secrets;
 
+/// Prepared children of the runner: one shortens a chain of steps; more only compete with them.
+const WARM: usize = 1;
+
 /// The shared state of one build. Everything in it is either immutable or guards itself.
 pub(crate) struct Engine {
     store: Store,
@@ -124,7 +127,9 @@ impl Engine {
         if let Some(runner) = self.runner.get() {
             return Ok(runner);
         }
-        let runner = Runner::start(RunnerOptions::new(self.store.tmp().join("runner")))?;
+        let mut options = RunnerOptions::new(self.store.tmp().join("runner"));
+        options.warm = WARM;
+        let runner = Runner::start(options)?;
         Ok(self.runner.get_or_init(|| runner))
     }
 
