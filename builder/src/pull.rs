@@ -110,12 +110,10 @@ impl Pull<'_> {
             .zip(&resolved.manifest.layers)
             .map(|(diff_id, blob)| self.layer(&resolved.reference, diff_id, blob, step))
             .collect::<Result<_, _>>()?;
-        let record = self
-            .record(resolved, layers)
-            .map_err(|source| PullError::Store {
-                reference: resolved.reference.to_string(),
-                source,
-            })?;
+        let record = record(self.store, resolved, layers).map_err(|source| PullError::Store {
+            reference: resolved.reference.to_string(),
+            source,
+        })?;
         Ok(Pulled {
             record,
             reference: resolved.reference.clone(),
@@ -141,9 +139,14 @@ impl Pull<'_> {
             .alias(diff_id)
             .unwrap_or_else(|| LayerId::Pulled(diff_id.clone()));
         if !layers.has(&layer) {
-            if !self.store.blobs().has(&blob.digest) {
-                self.fetch(reference, blob, step)?;
-            }
+            fetch_blob(
+                self.store,
+                self.client,
+                reference,
+                blob,
+                step,
+                self.canceled,
+            )?;
             layers.register_blob(diff_id, blob).map_err(store_error)?;
         }
         let here = self.store.blobs().has(&blob.digest);
@@ -154,61 +157,97 @@ impl Pull<'_> {
             blobs,
         })
     }
+}
 
-    fn fetch(
-        &self,
-        reference: &Reference,
-        blob: &Descriptor,
-        step: &StepGuard,
-    ) -> Result<(), PullError> {
-        let algorithm = blob.digest.algorithm();
-        let open = || {
-            self.store
-                .blobs()
-                .writer_with(algorithm)
-                .map_err(io::Error::other)
-        };
-        let shown = Mutex::new(0);
-        let watch = Watch {
-            event: &|event| show(event, blob, step, &shown),
-            canceled: self.canceled,
-        };
-        let fetched = self.client.fetch_blob(reference, blob, open, watch)?;
-        fetched
-            .sink
-            .commit(Some(&blob.digest), Some(blob.size))
-            .map_err(|source| PullError::Store {
-                reference: reference.to_string(),
-                source,
-            })?;
-        step.status(blob.digest.short(), blob.size, Some(blob.size), true);
-        Ok(())
-    }
+/// Gives the image `resolved` its record and its name; its layers are in the store.
+fn record(
+    store: &Store,
+    resolved: &Resolved,
+    layers: Vec<ImageLayer>,
+) -> Result<ImageRecord, StoreError> {
+    let blobs = store.blobs();
+    let id = blobs.put(&resolved.config_bytes)?;
+    blobs.put(&resolved.manifest_bytes)?;
+    let record = ImageRecord {
+        id,
+        size: resolved
+            .manifest
+            .layers
+            .iter()
+            .map(|layer| layer.size)
+            .sum(),
+        layers,
+        manifest: Some(resolved.descriptor.clone()),
+        created: resolved.config.created.clone(),
+    };
+    store.images().put(&record)?;
+    store.images().tag(&resolved.reference, &record.id)?;
+    Ok(record)
+}
 
-    fn record(
-        &self,
-        resolved: &Resolved,
-        layers: Vec<ImageLayer>,
-    ) -> Result<ImageRecord, StoreError> {
-        let blobs = self.store.blobs();
-        let id = blobs.put(&resolved.config_bytes)?;
-        blobs.put(&resolved.manifest_bytes)?;
-        let record = ImageRecord {
-            id,
-            size: resolved
-                .manifest
-                .layers
-                .iter()
-                .map(|layer| layer.size)
-                .sum(),
-            layers,
-            manifest: Some(resolved.descriptor.clone()),
-            created: resolved.config.created.clone(),
-        };
-        self.store.images().put(&record)?;
-        self.store.images().tag(&resolved.reference, &record.id)?;
-        Ok(record)
+/// Keeps an image that a build resolved, if the build brought in all of its layers.
+///
+/// The next build then finds it here and asks no registry.
+pub(crate) fn keep(store: &Store, resolved: &Resolved) -> Result<(), StoreError> {
+    let known = store.layers();
+    let mut layers = Vec::with_capacity(resolved.manifest.layers.len());
+    for (diff_id, blob) in resolved
+        .config
+        .rootfs
+        .diff_ids
+        .iter()
+        .zip(&resolved.manifest.layers)
+    {
+        let layer = known
+            .alias(diff_id)
+            .unwrap_or_else(|| LayerId::Pulled(diff_id.clone()));
+        if !known.has(&layer) {
+            return Ok(());
+        }
+        let here = store.blobs().has(&blob.digest);
+        layers.push(ImageLayer {
+            diff_id: diff_id.clone(),
+            layer,
+            blobs: here.then(|| blob.clone()).into_iter().collect(),
+        });
     }
+    record(store, resolved, layers).map(drop)
+}
+
+/// Fetches a blob of `reference`'s repository into the store, unless it is there already.
+pub(crate) fn fetch_blob(
+    store: &Store,
+    client: &Client,
+    reference: &Reference,
+    blob: &Descriptor,
+    step: &StepGuard,
+    canceled: &(dyn Fn() -> bool + Sync),
+) -> Result<(), PullError> {
+    if store.blobs().has(&blob.digest) {
+        return Ok(());
+    }
+    let algorithm = blob.digest.algorithm();
+    let open = || {
+        store
+            .blobs()
+            .writer_with(algorithm)
+            .map_err(io::Error::other)
+    };
+    let shown = Mutex::new(0);
+    let watch = Watch {
+        event: &|event| show(event, blob, step, &shown),
+        canceled,
+    };
+    let fetched = client.fetch_blob(reference, blob, open, watch)?;
+    fetched
+        .sink
+        .commit(Some(&blob.digest), Some(blob.size))
+        .map_err(|source| PullError::Store {
+            reference: reference.to_string(),
+            source,
+        })?;
+    step.status(blob.digest.short(), blob.size, Some(blob.size), true);
+    Ok(())
 }
 
 /// Refuses what is no image for `platform` before anything large is fetched.

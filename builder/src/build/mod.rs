@@ -94,7 +94,7 @@ pub fn build(
     let secrets = Secrets::read(&options.secrets, environment)?;
     progress.redact(secrets.values());
     let contexts = definition::contexts(options, definition.path.as_deref(), &session.store)?;
-    let remote = RemoteLayers::new(session.client.clone());
+    let remote = RemoteLayers::new(session.client.clone(), progress.clone(), cancel.clone());
     let resolved = resolve_images(&session.store, &remote, &plan, options, progress, &source)?;
     let lowered = plan.lower(&resolved).map_err(wrong)?;
     for warning in &lowered.warnings {
@@ -109,6 +109,7 @@ pub fn build(
         resolv_conf: session.resolv_conf,
     }));
     let root = solve_graph(&engine, &lowered, options, progress, cancel, &source)?;
+    engine.remote().keep_images(engine.store())?;
     let image = assemble(&engine, lowered, &root, options)?;
     outputs::write(&engine, &image, &root, options, progress)
 }
@@ -178,11 +179,13 @@ fn resolve_images(
     progress: &Progress,
     source: &SourceFile,
 ) -> Result<ResolvedImages, BuildError> {
+    let canceled = || remote.canceled();
     let resolver = Resolver {
         store,
         remote,
         contexts: &options.build_contexts,
         pull: options.pull,
+        canceled: &canceled,
     };
     let mut resolved = ResolvedImages::new();
     loop {

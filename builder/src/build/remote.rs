@@ -10,7 +10,11 @@ use cooper_cache::{BlobWriter, LayerId, Store, StoreError};
 use cooper_oci::{Descriptor, DiffId, Reference};
 use thiserror::Error;
 
-use crate::registry::{Client, RegistryError, Watch};
+use cooper_solver::CancelToken;
+
+use crate::progress::Progress;
+use crate::pull::{self, PullError};
+use crate::registry::{Client, Resolved};
 
 /// Where a layer's blob can be had.
 #[derive(Clone, Debug)]
@@ -25,14 +29,12 @@ pub(crate) enum Origin {
 #[derive(Debug, Error)]
 pub enum FetchError {
     /// The registry did not give it.
-    #[error("cannot fetch {digest} of {image}")]
+    #[error("cannot fetch a layer of {image}")]
     Registry {
-        /// The layer's blob.
-        digest: String,
         /// The image.
         image: String,
         /// Why.
-        source: Box<RegistryError>,
+        source: Box<PullError>,
     },
     /// The layout's blob cannot be read.
     #[error("cannot read {}", path.display())]
@@ -50,16 +52,41 @@ pub enum FetchError {
 /// The layers of the base images of a build.
 pub(crate) struct RemoteLayers {
     client: Client,
+    progress: Progress,
+    cancel: CancelToken,
     known: Mutex<HashMap<LayerId, (Origin, DiffId, Descriptor)>>,
+    images: Mutex<Vec<Resolved>>,
 }
 
 impl RemoteLayers {
     /// Returns an empty set; layers of registries will be asked of `client`.
-    pub(crate) fn new(client: Client) -> Self {
+    pub(crate) fn new(client: Client, progress: Progress, cancel: CancelToken) -> Self {
         Self {
             client,
+            progress,
+            cancel,
             known: Mutex::default(),
+            images: Mutex::default(),
         }
+    }
+
+    /// Returns what ends a request of this build early.
+    pub(crate) fn canceled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+
+    /// Notes an image that was found in a registry.
+    pub(crate) fn found(&self, image: Resolved) {
+        self.images
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(image);
+    }
+
+    /// Keeps the images whose layers have all been brought in, so that they answer next time.
+    pub(crate) fn keep_images(&self, store: &Store) -> Result<(), StoreError> {
+        let images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        images.iter().try_for_each(|image| pull::keep(store, image))
     }
 
     /// Returns the registry client.
@@ -92,22 +119,17 @@ impl RemoteLayers {
         Ok(())
     }
 
-    /// Makes sure that the blob itself is in the store, for an image that is to be kept whole.
-    pub(crate) fn fetch(
-        &self,
-        store: &Store,
-        origin: &Origin,
-        blob: &Descriptor,
-    ) -> Result<(), FetchError> {
+    fn fetch(&self, store: &Store, origin: &Origin, blob: &Descriptor) -> Result<(), FetchError> {
         if store.blobs().has(&blob.digest) {
             return Ok(());
         }
-        let writer = match origin {
-            Origin::Registry(reference) => self.download(store, reference, blob)?,
-            Origin::Layout(dir) => copy_blob(store, dir, blob)?,
-        };
-        writer.commit(Some(&blob.digest), Some(blob.size))?;
-        Ok(())
+        match origin {
+            Origin::Registry(reference) => self.download(store, reference, blob),
+            Origin::Layout(dir) => {
+                copy_blob(store, dir, blob)?.commit(Some(&blob.digest), Some(blob.size))?;
+                Ok(())
+            }
+        }
     }
 
     fn download(
@@ -115,22 +137,19 @@ impl RemoteLayers {
         store: &Store,
         image: &Reference,
         blob: &Descriptor,
-    ) -> Result<BlobWriter, FetchError> {
-        let open = || {
-            store
-                .blobs()
-                .writer_with(blob.digest.algorithm())
-                .map_err(io::Error::other)
-        };
-        let fetched = self
-            .client
-            .fetch_blob(image, blob, open, Watch::none())
+    ) -> Result<(), FetchError> {
+        let name = image.familiar();
+        let step = self.progress.step(format!(
+            "[internal] fetch {} of {name}",
+            blob.digest.short()
+        ));
+        let canceled = || self.canceled();
+        let fetched = pull::fetch_blob(store, &self.client, image, blob, &step, &canceled);
+        step.end_with(fetched)
             .map_err(|source| FetchError::Registry {
-                digest: blob.digest.to_string(),
-                image: image.familiar(),
+                image: name,
                 source: Box::new(source),
-            })?;
-        Ok(fetched.sink)
+            })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<LayerId, (Origin, DiffId, Descriptor)>> {

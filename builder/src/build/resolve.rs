@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use cooper_cache::{ImageRecord, LayerId, Lookup, Store, StoreError};
 use cooper_frontend::image::{ImageName, ImageRequest, ResolvedImage};
 use cooper_oci::{
-    Descriptor, DocumentError, ImageConfig, Index, Manifest, Platform, Reference, media_type,
+    Descriptor, DiffId, DocumentError, ImageConfig, Index, Manifest, Platform, Reference,
+    media_type,
 };
 use thiserror::Error;
 
@@ -50,6 +51,16 @@ pub enum ResolveImageError {
         found: String,
         /// The platform wanted.
         wanted: String,
+    },
+    /// The manifest and the configuration speak of different images.
+    #[error("{name}: the manifest has {layers} layers, the configuration {diff_ids}")]
+    LayerCount {
+        /// The name as written.
+        name: String,
+        /// Layers of the manifest.
+        layers: usize,
+        /// Layers of the configuration.
+        diff_ids: usize,
     },
     /// An OCI layout cannot be read.
     #[error("{name}: cannot read {}", path.display())]
@@ -108,6 +119,8 @@ pub(crate) struct Resolver<'a> {
     pub(crate) remote: &'a RemoteLayers,
     pub(crate) contexts: &'a [(String, NamedContext)],
     pub(crate) pull: Pull,
+    /// Says when nobody waits for the answer anymore.
+    pub(crate) canceled: &'a (dyn Fn() -> bool + Sync),
 }
 
 impl Resolver<'_> {
@@ -139,6 +152,7 @@ impl Resolver<'_> {
             Some(NamedContext::Image(reference)) => self.reference(reference, request),
             Some(NamedContext::OciLayout { dir, tag, digest }) => {
                 let layout = LayoutImage {
+                    notes: self.note(&request.name),
                     name: &request.name,
                     dir,
                     platform: &request.platform,
@@ -147,7 +161,7 @@ impl Resolver<'_> {
                     .as_ref()
                     .map(ToString::to_string)
                     .or_else(|| tag.clone());
-                layout.resolve(wanted.as_deref(), self.remote)
+                layout.resolve(wanted.as_deref())
             }
             Some(NamedContext::Dir(_)) | None => Err(ResolveImageError::NotAnImage {
                 name: name.to_owned(),
@@ -163,8 +177,8 @@ impl Resolver<'_> {
     ) -> Result<ResolvedImage, ResolveImageError> {
         let reference = reference.with_default_tag();
         let mut other_platform = None;
-        if self.pull != Pull::Always
-            && let Some(record) = self.stored(&reference)?
+        if let Some(record) = self.stored(&reference)?
+            && (self.pull != Pull::Always || self.is_current(&reference, &record))
         {
             let config = Image::load(self.store, &record)?.config;
             if request.platform.matches(&config.platform()) {
@@ -180,25 +194,47 @@ impl Resolver<'_> {
                 },
             });
         }
-        match self.pulled(&reference, request) {
-            Err(ResolveImageError::Registry { .. }) if other_platform.is_some() => {
-                Err(wrong_platform(
-                    request,
-                    &other_platform.unwrap_or_else(|| request.platform.clone()),
-                ))
+        match (self.pulled(&reference, request), other_platform) {
+            (Err(ResolveImageError::Registry { .. }), Some(found)) => {
+                Err(wrong_platform(request, &found))
             }
-            other => other,
+            (answer, _) => answer,
+        }
+    }
+
+    /// Whether the registry still means this image by the name.
+    fn is_current(&self, reference: &Reference, record: &ImageRecord) -> bool {
+        let now = self.remote.client().digest_of(reference, self.watch());
+        let known = record.manifest.as_ref().map(|manifest| &manifest.digest);
+        now.is_ok_and(|now| Some(&now.digest) == known)
+    }
+
+    fn note<'n>(&'n self, name: &'n str) -> Notes<'n> {
+        Notes {
+            name,
+            store: self.store,
+            remote: self.remote,
+        }
+    }
+
+    fn watch(&self) -> Watch<'_> {
+        Watch {
+            event: &|_| {},
+            canceled: &self.canceled,
         }
     }
 
     fn stored(&self, reference: &Reference) -> Result<Option<ImageRecord>, StoreError> {
-        if let Some(record) = self.store.images().by_reference(reference)? {
-            return Ok(Some(record));
-        }
-        match self.store.images().resolve(&reference.familiar())? {
-            Lookup::Found(record) => Ok(Some(*record)),
-            _ => Ok(None),
-        }
+        let found = match self.store.images().by_reference(reference)? {
+            Some(record) => Some(record),
+            None => match self.store.images().resolve(&reference.familiar())? {
+                Lookup::Found(record) => Some(*record),
+                Lookup::Missing | Lookup::Ambiguous(_) => None,
+            },
+        };
+        // An image whose layers have been collected is as good as none.
+        let layers = self.store.layers();
+        Ok(found.filter(|record| record.layers.iter().all(|layer| layers.has(&layer.layer))))
     }
 
     fn pulled(
@@ -209,7 +245,7 @@ impl Resolver<'_> {
         let resolved = self
             .remote
             .client()
-            .resolve(reference, &request.platform, Watch::none())
+            .resolve(reference, &request.platform, self.watch())
             .map_err(|source| ResolveImageError::Registry {
                 name: request.name.clone(),
                 source: Box::new(source),
@@ -218,18 +254,16 @@ impl Resolver<'_> {
             return Err(wrong_platform(request, &resolved.config.platform()));
         }
         let origin = Origin::Registry(resolved.reference.clone());
-        let layers = note_layers(
-            self.store,
-            self.remote,
-            &origin,
-            &resolved.config,
-            &resolved.manifest,
-        );
-        Ok(ResolvedImage {
-            config: resolved.config,
+        let layers =
+            self.note(&request.name)
+                .layers(&origin, &resolved.config, &resolved.manifest)?;
+        let answer = ResolvedImage {
+            config: resolved.config.clone(),
             layers,
-            reference: Some(resolved.reference),
-        })
+            reference: Some(resolved.reference.clone()),
+        };
+        self.remote.found(resolved);
+        Ok(answer)
     }
 }
 
@@ -241,27 +275,44 @@ fn wrong_platform(request: &ImageRequest, found: &Platform) -> ResolveImageError
     }
 }
 
-/// Notes where an image's layers are and returns their names, base first.
-///
-/// A layer that was built here and has the same tar goes by its own name, so that what was
-/// built on it is found again.
-pub(crate) fn note_layers(
-    store: &Store,
-    remote: &RemoteLayers,
-    origin: &Origin,
-    config: &ImageConfig,
-    manifest: &Manifest,
-) -> Vec<String> {
-    let layers = store.layers();
-    let pairs = config.rootfs.diff_ids.iter().zip(&manifest.layers);
-    pairs
-        .map(|(diff_id, blob)| {
+/// Notes where the layers of the image `name` are.
+struct Notes<'a> {
+    name: &'a str,
+    store: &'a Store,
+    remote: &'a RemoteLayers,
+}
+
+impl Notes<'_> {
+    /// Returns the names of the layers, base first.
+    ///
+    /// A layer that was built here and has the same tar goes by its own name, so that what
+    /// was built on it is found again.
+    fn layers(
+        &self,
+        origin: &Origin,
+        config: &ImageConfig,
+        manifest: &Manifest,
+    ) -> Result<Vec<String>, ResolveImageError> {
+        let diff_ids = &config.rootfs.diff_ids;
+        if diff_ids.len() != manifest.layers.len() {
+            return Err(ResolveImageError::LayerCount {
+                name: self.name.to_owned(),
+                layers: manifest.layers.len(),
+                diff_ids: diff_ids.len(),
+            });
+        }
+        let layers = self.store.layers();
+        let note = |(diff_id, blob): (&DiffId, &Descriptor)| {
             let built = layers.alias(diff_id).filter(|id| layers.has(id));
             built
-                .unwrap_or_else(|| remote.add(origin.clone(), diff_id.clone(), blob.clone()))
+                .unwrap_or_else(|| {
+                    self.remote
+                        .add(origin.clone(), diff_id.clone(), blob.clone())
+                })
                 .to_string()
-        })
-        .collect()
+        };
+        Ok(diff_ids.iter().zip(&manifest.layers).map(note).collect())
+    }
 }
 
 fn stored_image(config: ImageConfig, record: &ImageRecord, reference: Reference) -> ResolvedImage {
@@ -279,17 +330,14 @@ fn stored_image(config: ImageConfig, record: &ImageRecord, reference: Reference)
 
 /// One image of an OCI layout directory.
 struct LayoutImage<'a> {
+    notes: Notes<'a>,
     name: &'a str,
     dir: &'a Path,
     platform: &'a Platform,
 }
 
 impl LayoutImage<'_> {
-    fn resolve(
-        &self,
-        wanted: Option<&str>,
-        remote: &RemoteLayers,
-    ) -> Result<ResolvedImage, ResolveImageError> {
+    fn resolve(&self, wanted: Option<&str>) -> Result<ResolvedImage, ResolveImageError> {
         let path = self.dir.join("index.json");
         let bytes = self.read(&path)?;
         let index = Index::from_json(&bytes).map_err(|source| self.document(&path, source))?;
@@ -306,14 +354,10 @@ impl LayoutImage<'_> {
                 .cloned()
                 .ok_or_else(|| self.no_platform(&nested))?;
         }
-        self.image(&descriptor, remote)
+        self.image(&descriptor)
     }
 
-    fn image(
-        &self,
-        descriptor: &Descriptor,
-        remote: &RemoteLayers,
-    ) -> Result<ResolvedImage, ResolveImageError> {
+    fn image(&self, descriptor: &Descriptor) -> Result<ResolvedImage, ResolveImageError> {
         let manifest = Manifest::from_json(&self.blob(descriptor)?)
             .map_err(|source| self.document(&layout_blob(self.dir, descriptor), source))?;
         let config = ImageConfig::from_json(&self.blob(&manifest.config)?)
@@ -326,17 +370,7 @@ impl LayoutImage<'_> {
             });
         }
         let origin = Origin::Layout(self.dir.to_owned());
-        let layers: Vec<String> = config
-            .rootfs
-            .diff_ids
-            .iter()
-            .zip(&manifest.layers)
-            .map(|(diff_id, blob)| {
-                remote
-                    .add(origin.clone(), diff_id.clone(), blob.clone())
-                    .to_string()
-            })
-            .collect();
+        let layers = self.notes.layers(&origin, &config, &manifest)?;
         Ok(ResolvedImage {
             config,
             layers,

@@ -90,7 +90,7 @@ fn to_new_file<T>(
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
     };
-    std::fs::create_dir_all(dir).map_err(|e| failed(dir, e))?;
+    std::fs::create_dir_all(dir).map_err(|e| failed(path, e))?;
     let file = tempfile::Builder::new()
         .prefix(".cooper-")
         .tempfile_in(dir)

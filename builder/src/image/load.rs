@@ -179,7 +179,7 @@ impl Contents {
                         .insert(name.clone(), clean(&format!("{base}/{target}")));
                 }
                 kind if kind.is_file() => {
-                    contents.take(store, &name, &mut entry, last.as_deref())?
+                    contents.take(store, &name, &mut entry, last.as_deref())?;
                 }
                 _ => {}
             }
