@@ -1,5 +1,6 @@
 //! Capabilities by name and as the bit sets that the kernel takes.
 
+use crate::channel::Fault;
 use crate::init::Identity;
 use crate::sys;
 use rustix::fs::{Gid, Uid};
@@ -185,7 +186,7 @@ impl FromIterator<Capability> for CapSet {
 ///
 /// Uid 0 keeps them permitted and effective; any other user has them only in its bounding set,
 /// as after executing a program. Nothing is inheritable or ambient.
-pub(crate) fn become_user(identity: &Identity, capabilities: u64) -> rustix::io::Result<()> {
+pub(crate) fn become_user(identity: &Identity, capabilities: u64) -> Result<(), Fault> {
     // Beyond the last one that the kernel knows, dropping fails.
     const MOST: u8 = 64;
     for number in (0..MOST).filter(|number| capabilities & 1 << number == 0) {
@@ -194,15 +195,12 @@ pub(crate) fn become_user(identity: &Identity, capabilities: u64) -> rustix::io:
             result => result?,
         }
     }
-    let groups: Vec<Gid> = identity
-        .groups
-        .iter()
-        .map(|id| Gid::from_raw(*id))
-        .collect();
-    set_groups(&groups)?;
+    set_groups(&identity.groups)?;
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
-    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)
+        .map_err(|errno| unmapped(errno, Fault::UnmappedGroup(identity.gid)))?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)
+        .map_err(|errno| unmapped(errno, Fault::UnmappedUser(identity.uid)))?;
     if !uid.is_root() {
         return Ok(());
     }
@@ -214,14 +212,48 @@ pub(crate) fn become_user(identity: &Identity, capabilities: u64) -> rustix::io:
         permitted: kept,
         inheritable,
     };
-    rustix::thread::set_capabilities(None, sets)
+    Ok(rustix::thread::set_capabilities(None, sets)?)
 }
 
-/// In a user namespace with a single mapping groups cannot be set; there are none to drop.
-fn set_groups(groups: &[Gid]) -> rustix::io::Result<()> {
-    match rustix::thread::set_thread_groups(groups) {
-        Err(Errno::PERM) if groups.iter().all(|group| group.is_root()) => Ok(()),
-        result => result,
+/// Sets the supplementary groups. A namespace that maps only the caller has none, whatever the
+/// image's databases say: there the kernel denies the call, with every capability held.
+fn set_groups(ids: &[u32]) -> Result<(), Fault> {
+    let groups: Vec<Gid> = ids.iter().map(|id| Gid::from_raw(*id)).collect();
+    match rustix::thread::set_thread_groups(&groups) {
+        Err(Errno::PERM) if groups_are_fixed() => Ok(()),
+        Err(Errno::INVAL) => {
+            let maps = std::fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
+            let missing = ids.iter().find(|id| !is_mapped(&maps, **id));
+            Err(missing.map_or(Fault::Errno(libc::EINVAL), |id| Fault::UnmappedGroup(*id)))
+        }
+        result => Ok(result?),
+    }
+}
+
+fn groups_are_fixed() -> bool {
+    std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|answer| answer.trim() == "deny")
+}
+
+/// Tells whether a line of a `uid_map` or `gid_map` (first inside, first outside, count)
+/// covers `id`.
+fn is_mapped(maps: &str, id: u32) -> bool {
+    maps.lines().any(|line| {
+        let mut numbers = line.split_whitespace().map(str::parse::<u64>);
+        let (Some(Ok(first)), Some(Ok(_)), Some(Ok(count))) =
+            (numbers.next(), numbers.next(), numbers.next())
+        else {
+            return false;
+        };
+        (first..first + count).contains(&u64::from(id))
+    })
+}
+
+/// The kernel calls an id invalid that its namespace does not map.
+fn unmapped(errno: Errno, fault: Fault) -> Fault {
+    if errno == Errno::INVAL {
+        fault
+    } else {
+        errno.into()
     }
 }
 
@@ -232,6 +264,22 @@ mod tests {
     #[test]
     fn docker_set_has_the_mask_that_status_shows() {
         assert_eq!(CapSet::docker().bits(), 0xa804_25fb);
+    }
+
+    #[test]
+    fn maps_tell_which_ids_exist() {
+        let single = "         0      65534          1\n";
+        let range = "0 1000 1\n1 200000 65536\n";
+        for (maps, id, expected) in [
+            (single, 0, true),
+            (single, 1, false),
+            (range, 65_536, true),
+            (range, 65_537, false),
+            ("0 0 4294967295\n", u32::MAX, false),
+            ("", 0, false),
+        ] {
+            assert_eq!(is_mapped(maps, id), expected, "{id} in {maps:?}");
+        }
     }
 
     #[test]

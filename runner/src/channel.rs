@@ -61,6 +61,10 @@ pub(crate) enum Fault {
     Errno(i32),
     UnknownUser,
     UnknownGroup(String),
+    /// The user namespace has no such user.
+    UnmappedUser(u32),
+    /// The user namespace has no such group.
+    UnmappedGroup(u32),
     NotFound,
     NoInterpreter,
     NotExecutable(i32),

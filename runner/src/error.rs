@@ -50,6 +50,14 @@ pub enum RunError {
         /// The group as written.
         group: String,
     },
+    /// The user namespace maps no such id.
+    #[error("{kind} {id} does not exist here: it is not mapped into the user namespace")]
+    UnmappedId {
+        /// `user` or `group`.
+        kind: &'static str,
+        /// The id inside.
+        id: u32,
+    },
     /// The working directory cannot be entered.
     #[error("working directory {path:?} cannot be entered")]
     WorkingDirectory {
@@ -103,6 +111,22 @@ pub enum RunError {
 }
 
 impl RunError {
+    /// Returns what can be done about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NotFound { .. } | Self::NoInterpreter { .. } | Self::NotExecutable { .. } => {
+                Some(
+                    "the program must exist in the image and be made for this machine's architecture",
+                )
+            }
+            Self::UnmappedId { .. } => Some(
+                "give your user a range of ids in /etc/subuid and /etc/subgid, and install newuidmap \
+                 and newgidmap (package uidmap)",
+            ),
+            _ => None,
+        }
+    }
+
     /// Returns the exit code that `docker run` gives for this error: 125, 126 or 127.
     pub fn exit_code(&self) -> i32 {
         match self {

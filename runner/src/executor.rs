@@ -398,6 +398,8 @@ impl Context {
                 return RunError::UnknownUser { user };
             }
             Fault::UnknownGroup(group) => return RunError::UnknownGroup { group },
+            Fault::UnmappedUser(id) => return RunError::UnmappedId { kind: "user", id },
+            Fault::UnmappedGroup(id) => return RunError::UnmappedId { kind: "group", id },
             Fault::Errno(errno) => io::Error::from_raw_os_error(errno),
         };
         let target = |index: &u32| {

@@ -130,9 +130,13 @@ impl Run<'_> {
 
     fn not_run(&self, error: &RunError) -> Report {
         let code = u8::try_from(error.exit_code()).unwrap_or(125);
-        Report::from_error(error)
+        let report = Report::from_error(error)
             .context(format!("cannot run {}", self.options.image))
-            .exit(Exit::Code(code))
+            .exit(Exit::Code(code));
+        match error.hint() {
+            Some(hint) => report.hint(hint),
+            None => report,
+        }
     }
 
     /// Writes down how the container ended, or removes it.

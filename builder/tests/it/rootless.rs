@@ -167,6 +167,17 @@ fn a_user_with_one_id_builds_and_runs() {
 }
 
 #[test]
+fn an_id_that_a_user_does_not_have_is_a_clear_error() {
+    let Some(user) = Unprivileged::new(Ids::One) else {
+        return;
+    };
+    user.build("FROM busybox\nUSER mail\nRUN true\n", &["-t=a"])
+        .exits(1)
+        .says("group 8 does not exist here")
+        .says("/etc/subuid");
+}
+
+#[test]
 fn a_user_with_a_range_of_ids_builds_and_runs() {
     builds_and_runs(Ids::Range);
 }

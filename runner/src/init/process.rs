@@ -121,7 +121,7 @@ impl Child<'_> {
                 sys::install_filter(&seccomp::default_filter(capabilities))?;
             }
         }
-        Ok(caps::become_user(&self.identity, capabilities)?)
+        caps::become_user(&self.identity, capabilities)
     }
 
     /// Executes the program; returns only if that fails.

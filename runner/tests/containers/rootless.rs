@@ -78,7 +78,10 @@ fn root_needs_nothing() {
 /// With a single mapping there are no supplementary groups, as they cannot be set.
 fn expected(entered: &str) -> String {
     let (groups, daemon) = match entered {
-        "Single" => ("", "daemon refused"),
+        "Single" => (
+            "",
+            "group 1 does not exist here: it is not mapped into the user namespace",
+        ),
         _ => (
             " groups=0(root)",
             "uid=1(daemon) gid=1(daemon) groups=1(daemon),2(bin)",
@@ -122,7 +125,7 @@ pub(crate) fn become_helper() -> Option<ExitCode> {
     spec.user = UserSpec("daemon".to_owned());
     match try_run_on(&runner, &spec) {
         Ok(outcome) => print!("{}", outcome.output),
-        Err(_) => println!("daemon refused"),
+        Err(error) => println!("{error}"),
     }
     println!("{:?}", sandbox.changes());
     Some(ExitCode::SUCCESS)

@@ -139,9 +139,7 @@ fn step_hint(error: &OpError) -> Option<String> {
              stage with --target and run it with `cooper run -it`"
                 .to_owned(),
         ),
-        OpError::Start { .. } => Some(
-            "the program must exist in the image and be made for this machine's architecture".to_owned(),
-        ),
+        OpError::Start { source, .. } => source.hint().map(str::to_owned),
         OpError::File(error) => error.hint(),
         _ => None,
     }
