@@ -100,6 +100,9 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// Whoever asked for the work no longer wants it.
+    #[error("stopped before the end")]
+    Canceled,
     /// A name given to the store is malformed.
     #[error("{value:?} is not a valid {what}")]
     Invalid {

@@ -116,6 +116,17 @@ impl ContextTree {
     ///
     /// Trees returned earlier do not change; ask for [`tree`](Self::tree) again.
     pub fn ensure_hashed(&self, paths: &[RelPath]) -> Result<(), StoreError> {
+        self.ensure_hashed_while(paths, &|| true)
+    }
+
+    /// Does the same for as long as `wanted` says so, which is asked before every file.
+    ///
+    /// Once it says no, the result is [`StoreError::Canceled`].
+    pub fn ensure_hashed_while(
+        &self,
+        paths: &[RelPath],
+        wanted: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(), StoreError> {
         // The lock is not held while hashing: other threads may ask for the tree meanwhile.
         let index = self.locked(|state| state.index.clone());
         let todo = unhashed(&index, paths);
@@ -123,6 +134,9 @@ impl ContextTree {
             return Ok(());
         }
         let hash = |&number: &usize| {
+            if !wanted() {
+                return Err(StoreError::Canceled);
+            }
             let full = index.entries()[number].path.under(&self.root);
             stat_index::hash(&full).map(|found| (number, found))
         };

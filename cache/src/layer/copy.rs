@@ -45,18 +45,33 @@ impl Staging {
     /// number become names of one file. Every item's directory must be an item
     /// too, save the root. `fs/` must be empty at these paths.
     pub fn populate(&self, items: Vec<CopyItem>) -> Result<LayerIndex, StoreError> {
+        self.populate_while(items, &|| true)
+    }
+
+    /// Does the same for as long as `wanted` says so, which is asked before every file.
+    ///
+    /// Once it says no, the result is [`StoreError::Canceled`].
+    pub fn populate_while(
+        &self,
+        items: Vec<CopyItem>,
+        wanted: &(dyn Fn() -> bool + Sync),
+    ) -> Result<LayerIndex, StoreError> {
         let canvas = Canvas::open(&self.fs(), self.shared().options.userxattr)?;
-        fill(&canvas, items)
+        fill(&canvas, items, wanted)
     }
 }
 
 /// Makes `items` on `canvas`.
-fn fill(canvas: &Canvas, items: Vec<CopyItem>) -> Result<LayerIndex, StoreError> {
+fn fill(
+    canvas: &Canvas,
+    items: Vec<CopyItem>,
+    wanted: &(dyn Fn() -> bool + Sync),
+) -> Result<LayerIndex, StoreError> {
     let (mut index, sources) = sort(items);
     check_shape(&index)?;
     make_dirs(canvas, &index)?;
     let links = second_names(index.entries());
-    let made = make_files(canvas, index.entries(), &sources, &links)?;
+    let made = make_files(canvas, index.entries(), &sources, &links, wanted)?;
     for (number, kind) in made {
         index.entries_mut()[number].kind = kind;
     }
@@ -93,7 +108,7 @@ pub(crate) fn write_nodes(nodes: &[Node<'_>], to: &Path) -> Result<(), StoreErro
         .map(&mut item)
         .collect();
     let canvas = Canvas::open(to, false)?.overwriting().lenient();
-    fill(&canvas, items).map(drop)
+    fill(&canvas, items, &|| true).map(drop)
 }
 
 fn sort(mut items: Vec<CopyItem>) -> (LayerIndex, Vec<Source>) {
@@ -156,8 +171,12 @@ fn make_files(
     entries: &[Entry],
     sources: &[Source],
     links: &HashMap<usize, usize>,
+    wanted: &(dyn Fn() -> bool + Sync),
 ) -> Result<Vec<(usize, EntryKind)>, StoreError> {
     let make = |parent: &mut Parent, number: usize| {
+        if !wanted() {
+            return Err(StoreError::Canceled);
+        }
         let entry = &entries[number];
         match entry.kind {
             EntryKind::Dir { .. } => Ok(None),

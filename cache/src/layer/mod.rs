@@ -129,8 +129,24 @@ impl Layers {
     ///
     /// If a layer of the same content is there already, that one is returned.
     pub fn commit(&self, staging: Staging) -> Result<Layer, StoreError> {
-        let index = walk::scan_upper(&staging, self.shared.options.userxattr)?;
-        self.publish(staging, index)
+        let upper = walk::scan_upper(&staging, self.shared.options.userxattr)?;
+        self.publish(staging, upper.index)
+    }
+
+    /// Does the same without the files that were copied up from `base` and are as they were.
+    ///
+    /// `base`, the tree of the layers below, is asked for only if something was copied up.
+    pub fn commit_over<E: From<StoreError>>(
+        &self,
+        staging: Staging,
+        base: impl FnOnce() -> Result<MergedTree, E>,
+    ) -> Result<Layer, E> {
+        let upper = walk::scan_upper(&staging, self.shared.options.userxattr)?;
+        if upper.copied_up.is_empty() {
+            return Ok(self.publish(staging, upper.index)?);
+        }
+        let index = walk::drop_unchanged(&staging, upper, &base()?)?;
+        Ok(self.publish(staging, index)?)
     }
 
     /// Turns `staging`, whose content `index` describes, into a layer.

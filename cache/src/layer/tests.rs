@@ -193,7 +193,7 @@ fn populating_gives_the_layer_that_walking_would_find() {
     }
     let staging = store.layers().prepare().expect("prepare");
     let index = staging.populate(items).expect("populate");
-    let walked = walk::scan_upper(&staging, false).expect("walk");
+    let walked = walk::scan_upper(&staging, false).expect("walk").index;
     assert_eq!(walked.digest(), index.digest());
     assert_eq!(
         fs::read(staging.fs().join("d/f")).expect("read"),

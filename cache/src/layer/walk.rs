@@ -6,14 +6,14 @@
 //! here. Left out are sockets, which no archive holds, and files whose names
 //! begin with `.wh.`, which would be whiteouts in a tar.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
 use rayon::prelude::*;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
 use crate::checksum::ContentHash;
@@ -21,6 +21,7 @@ use crate::error::{IoContext, StoreError};
 use crate::layer::disk::opaque_xattr;
 use crate::layer::{Entry, EntryKind, LayerIndex, Staging, Timestamp, Xattr};
 use crate::path::RelPath;
+use crate::tree::MergedTree;
 
 /// Hashing fewer files than this is quicker on the spot than on other threads.
 const PARALLEL_FROM: usize = 16;
@@ -33,12 +34,26 @@ struct Walk<'a> {
     files: Vec<usize>,
     /// (device, inode) → hard link group and number of its first entry.
     links: HashMap<(u64, u64), (u32, usize)>,
+    /// Files that overlayfs brought up from a lower layer.
+    copied_up: Vec<RelPath>,
+}
+
+/// What an upper directory holds.
+pub(super) struct Upper {
+    /// Its entries.
+    pub(super) index: LayerIndex,
+    /// Files among them that overlayfs brought up from a lower layer, perhaps unchanged.
+    pub(super) copied_up: Vec<RelPath>,
 }
 
 /// Reads everything below the staging's `fs/` and hashes its files.
-pub(super) fn scan_upper(staging: &Staging, userxattr: bool) -> Result<LayerIndex, StoreError> {
+pub(super) fn scan_upper(staging: &Staging, userxattr: bool) -> Result<Upper, StoreError> {
     let root = staging.fs();
-    let mut entries = scan(&root, opaque_xattr(userxattr))?;
+    let Walk {
+        mut entries,
+        copied_up,
+        ..
+    } = walk(&root, opaque_xattr(userxattr))?;
     let unchanged = entries.first().is_some_and(|first| {
         first.path.is_root()
             && (first.mode, first.uid, first.gid) == staging.initial_root()
@@ -48,24 +63,92 @@ pub(super) fn scan_upper(staging: &Staging, userxattr: bool) -> Result<LayerInde
     if unchanged {
         entries.remove(0);
     }
+    Ok(Upper {
+        index: LayerIndex::new(entries),
+        copied_up,
+    })
+}
+
+/// Leaves out files that are just as in `base`: opened for writing, linked to or given the
+/// mode they had, they were copied up without being changed.
+///
+/// A further name of such a file stays, as a file of its own.
+pub(super) fn drop_unchanged(
+    staging: &Staging,
+    upper: Upper,
+    base: &MergedTree,
+) -> Result<LayerIndex, StoreError> {
+    let unchanged: HashSet<&RelPath> = upper
+        .copied_up
+        .iter()
+        .filter(|path| {
+            let below = base.get(path).map(|node| node.entry);
+            below.is_some_and(|below| {
+                let above = upper.index.get(path).cloned();
+                above.is_some_and(|above| same_object(&above, below))
+            })
+        })
+        .collect();
+    if unchanged.is_empty() {
+        return Ok(upper.index);
+    }
+    for path in &unchanged {
+        let full = path.under(&staging.fs());
+        std::fs::remove_file(&full).during("remove", &full)?;
+    }
+    let parents: HashSet<RelPath> = unchanged.iter().filter_map(|path| path.parent()).collect();
+    for dir in parents.iter().filter_map(|dir| upper.index.get(dir)) {
+        set_mtime(&dir.path.under(&staging.fs()), dir.mtime)?;
+    }
+    let mut entries = upper.index.entries().to_vec();
+    entries.retain(|entry| !unchanged.contains(&entry.path));
+    drop_single_links(&mut entries);
     Ok(LayerIndex::new(entries))
 }
 
+/// Removing a file has touched its directory; what the index says of that still holds.
+fn set_mtime(dir: &Path, mtime: Timestamp) -> Result<(), StoreError> {
+    let times = Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        last_modification: Timespec {
+            tv_sec: mtime.secs,
+            tv_nsec: mtime.nanos.into(),
+        },
+    };
+    rustix::fs::utimensat(CWD, dir, &times, AtFlags::SYMLINK_NOFOLLOW).during("set times of", dir)
+}
+
+/// Whether two entries of one path are the same file, whatever other names it has.
+fn same_object(above: &Entry, below: &Entry) -> bool {
+    let mut above = above.clone();
+    above.hardlink = below.hardlink;
+    above == *below
+}
+
 /// Reads everything at and below `root`, the root directory first.
+#[cfg(test)]
 pub(super) fn scan(root: &Path, opaque: &'static str) -> Result<Vec<Entry>, StoreError> {
+    Ok(walk(root, opaque)?.entries)
+}
+
+fn walk<'a>(root: &'a Path, opaque: &'static str) -> Result<Walk<'a>, StoreError> {
     let mut walk = Walk {
         root,
         opaque,
         entries: Vec::new(),
         files: Vec::new(),
         links: HashMap::new(),
+        copied_up: Vec::new(),
     };
     let stat = rustix::fs::lstat(root).during("stat", root)?;
     walk.add(RelPath::root(), &stat)?;
     walk.descend(&RelPath::root())?;
     hash_files(root, &mut walk)?;
     drop_single_links(&mut walk.entries);
-    Ok(walk.entries)
+    Ok(walk)
 }
 
 impl Walk<'_> {
@@ -108,9 +191,12 @@ impl Walk<'_> {
             entry.mtime = Timestamp::default();
         }
         if entry.is_file() || entry.is_dir() {
-            let opaque = self.read_xattrs(&mut entry, &full)?;
+            let found = read_xattrs(&full, self.opaque).during("read attributes of", &full)?;
+            entry.xattrs = found.kept;
             if let EntryKind::Dir { opaque: mark } = &mut entry.kind {
-                *mark = opaque;
+                *mark = found.opaque;
+            } else if found.origin {
+                self.copied_up.push(entry.path.clone());
             }
         }
         let is_dir = entry.is_dir();
@@ -128,13 +214,6 @@ impl Walk<'_> {
         }
         self.entries.push(entry);
         Ok(is_dir)
-    }
-
-    /// Reads the attributes that images keep; returns whether the opaque mark is among them.
-    fn read_xattrs(&self, entry: &mut Entry, full: &Path) -> Result<bool, StoreError> {
-        let (xattrs, opaque) = read_xattrs(full, self.opaque).during("read attributes of", full)?;
-        entry.xattrs = xattrs;
-        Ok(opaque)
     }
 }
 
@@ -169,30 +248,41 @@ pub(crate) fn is_kept(name: &[u8]) -> bool {
         || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."))
 }
 
-/// Returns the attributes that images keep, sorted, and whether `opaque` is set to `y`.
-pub(crate) fn read_xattrs(full: &Path, opaque: &str) -> Result<(Vec<Xattr>, bool), Errno> {
+/// The attributes of an object in an upper directory.
+#[derive(Default)]
+struct Attributes {
+    /// Those that images keep, sorted.
+    kept: Vec<Xattr>,
+    /// Whether the opaque mark is set to `y`.
+    opaque: bool,
+    /// Whether overlayfs notes what it was copied up from.
+    origin: bool,
+}
+
+fn read_xattrs(full: &Path, opaque: &str) -> Result<Attributes, Errno> {
     let mut names = vec![0_u8; 1024];
     let count = loop {
         match rustix::fs::llistxattr(full, &mut names[..]) {
             Ok(count) => break count,
             Err(Errno::RANGE) => names.resize(names.len() * 4, 0),
-            Err(Errno::NOTSUP) => return Ok((Vec::new(), false)),
+            Err(Errno::NOTSUP) => return Ok(Attributes::default()),
             Err(error) => return Err(error),
         }
     };
-    let mut kept = Vec::new();
-    let mut is_opaque = false;
+    let mut found = Attributes::default();
     for name in names[..count].split(|byte| *byte == 0) {
         if name == opaque.as_bytes() {
-            is_opaque = read_xattr(full, name)?.as_deref() == Some(b"y");
+            found.opaque = read_xattr(full, name)?.as_deref() == Some(b"y");
+        } else if name.ends_with(b".overlay.origin") {
+            found.origin = true;
         } else if is_kept(name)
             && let Some(value) = read_xattr(full, name)?
         {
-            kept.push((name.into(), value));
+            found.kept.push((name.into(), value));
         }
     }
-    kept.sort();
-    Ok((kept, is_opaque))
+    found.kept.sort();
+    Ok(found)
 }
 
 fn read_xattr(full: &Path, name: &[u8]) -> Result<Option<Box<[u8]>>, Errno> {
