@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use cooper_cache::{ContextFilter, ContextScan, ContextTree, RelPath, StoreError, Verdict};
 use cooper_frontend::dockerignore::{self, DockerIgnore};
@@ -12,7 +11,16 @@ use thiserror::Error;
 pub(crate) struct LocalContext {
     dir: PathBuf,
     ignore: DockerIgnore,
+    ignore_file: PathBuf,
     stat_index: PathBuf,
+}
+
+/// The line of an ignore file that leaves a path out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ignored {
+    pub(crate) file: PathBuf,
+    pub(crate) line: usize,
+    pub(crate) pattern: String,
 }
 
 /// A context that cannot be used.
@@ -73,29 +81,32 @@ impl LocalContext {
         Ok(Self {
             dir: dir.to_owned(),
             ignore: read_ignore(ignore_file)?,
+            ignore_file: ignore_file.to_owned(),
             stat_index,
         })
     }
 
-    /// Returns the directory.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// Returns whether .dockerignore leaves out a path.
-    pub(crate) fn excludes(&self, path: &str) -> bool {
-        self.ignore.matches(path)
+    /// Returns which line of the ignore file leaves out `path`, if it exists and one does.
+    pub(crate) fn ignored(&self, path: &RelPath) -> Option<Ignored> {
+        path.under(&self.dir).symlink_metadata().ok()?;
+        let decision = self
+            .ignore
+            .reason(&String::from_utf8_lossy(path.as_bytes()))?;
+        Some(Ignored {
+            file: self.ignore_file.clone(),
+            line: decision.line,
+            pattern: decision.pattern.to_owned(),
+        })
     }
 
     /// Scans what `paths` name (everything if there are none); nothing is hashed yet.
-    pub(crate) fn scan(&self, paths: &[String]) -> Result<Arc<ContextTree>, StoreError> {
-        let tree = ContextScan::scan(
+    pub(crate) fn scan(&self, paths: &[String]) -> Result<ContextTree, StoreError> {
+        ContextScan::scan(
             &self.dir,
             &roots(paths),
             &Filter(&self.ignore),
             &self.stat_index,
-        )?;
-        Ok(Arc::new(tree))
+        )
     }
 }
 

@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use cooper_cache::{
-    ContextTree, LayerId, Layers, MergedTree, RelPath, Staging, Store, StoreError, Timestamp,
+    Entry, LayerId, Layers, MergedTree, RelPath, Staging, Store, StoreError, Timestamp,
 };
 use cooper_runner::{Runner, RunnerOptions};
+use cooper_solver::CancelToken;
 use rayon::prelude::*;
 
 use super::context::LocalContext;
 use super::error::OpError;
 use super::ops;
-use super::output::{Output, Root};
+use super::output::{Output, Root, ScannedContext};
 use super::remote::RemoteLayers;
 use super::secrets::Secrets;
 
@@ -29,9 +30,12 @@ pub(crate) struct Engine {
     remote: RemoteLayers,
     epoch: Option<i64>,
     resolv_conf: Vec<u8>,
+    cancel: CancelToken,
     runner: OnceLock<Runner>,
     starting: Mutex<()>,
     trees: Mutex<HashMap<Vec<LayerId>, MergedTree>>,
+    /// What each layer says of the root directory.
+    root_dirs: Mutex<HashMap<LayerId, Option<Entry>>>,
 }
 
 /// What an [`Engine`] is made of.
@@ -42,6 +46,7 @@ pub(crate) struct EngineParts {
     pub(crate) remote: RemoteLayers,
     pub(crate) epoch: Option<i64>,
     pub(crate) resolv_conf: Vec<u8>,
+    pub(crate) cancel: CancelToken,
 }
 
 impl Engine {
@@ -55,9 +60,11 @@ impl Engine {
             remote: parts.remote,
             epoch: parts.epoch,
             resolv_conf: parts.resolv_conf,
+            cancel: parts.cancel,
             runner: OnceLock::new(),
             starting: Mutex::new(()),
             trees: Mutex::new(HashMap::new()),
+            root_dirs: Mutex::new(HashMap::new()),
         }
     }
 
@@ -79,6 +86,11 @@ impl Engine {
     /// Returns the client for downloads.
     pub(crate) fn http(&self) -> &crate::http::HttpClient {
         self.remote.client().http()
+    }
+
+    /// Returns the build's cancellation, for work that is not given a step's own.
+    pub(crate) fn cancel(&self) -> &CancelToken {
+        &self.cancel
     }
 
     /// Returns the layers that can be fetched when they are needed.
@@ -171,6 +183,32 @@ impl Engine {
         Ok(tree)
     }
 
+    /// Returns the root directory of a root as its topmost layer that has one knows it.
+    pub(crate) fn root_dir(&self, root: &Root) -> Result<Option<Entry>, OpError> {
+        for layer in root.layers.iter().rev() {
+            let known = self.lock_root_dirs().get(&layer.id).cloned();
+            let entry = if let Some(entry) = known {
+                entry
+            } else {
+                let index = self.layers.ensure_dir(&layer.id)?.index()?;
+                let entry = index.get(&RelPath::root()).cloned();
+                self.lock_root_dirs()
+                    .insert(layer.id.clone(), entry.clone());
+                entry
+            };
+            if entry.is_some() {
+                return Ok(entry);
+            }
+        }
+        Ok(None)
+    }
+
+    fn lock_root_dirs(&self) -> std::sync::MutexGuard<'_, HashMap<LayerId, Option<Entry>>> {
+        self.root_dirs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock_trees(&self) -> std::sync::MutexGuard<'_, HashMap<Vec<LayerId>, MergedTree>> {
         self.trees.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -179,7 +217,7 @@ impl Engine {
     pub(crate) fn tree(&self, output: &Output) -> Result<MergedTree, OpError> {
         match output {
             Output::Root(root) => self.root_tree(root),
-            Output::Context(context) => Ok(context.tree()),
+            Output::Context(context) => Ok(context.files.tree()),
         }
     }
 
@@ -187,7 +225,7 @@ impl Engine {
     pub(crate) fn hashed(&self, output: &Output, paths: &[RelPath]) -> Result<MergedTree, OpError> {
         match output {
             Output::Root(root) => self.root_tree(root),
-            Output::Context(context) => Ok(hashed(context, paths)?),
+            Output::Context(context) => Ok(self.hash(context, paths)?),
         }
     }
 
@@ -196,12 +234,12 @@ impl Engine {
         match output {
             Output::Root(root) => Ok(root.clone()),
             Output::Context(context) => {
-                let tree = context.tree();
+                let tree = context.files.tree();
                 let mut real = Vec::with_capacity(paths.len());
                 for path in paths {
                     real.push(tree.resolve(path, true).map_err(StoreError::from)?.path);
                 }
-                let layer = ops::context_layer(self, &hashed(context, &real)?, &real)?;
+                let layer = ops::context_layer(self, &self.hash(context, &real)?, &real)?;
                 Ok(Root::default().with(layer, self.now()))
             }
         }
@@ -219,11 +257,12 @@ impl Engine {
         let real = tree.resolve(&path, true).map_err(StoreError::from)?.path;
         ops::copy_out(self, &tree, &real, dest)
     }
-}
 
-fn hashed(context: &ContextTree, paths: &[RelPath]) -> Result<MergedTree, OpError> {
-    context.ensure_hashed(paths)?;
-    Ok(context.tree())
+    fn hash(&self, context: &ScannedContext, paths: &[RelPath]) -> Result<MergedTree, OpError> {
+        let wanted = || !self.cancel.is_cancelled();
+        context.files.ensure_hashed_while(paths, &wanted)?;
+        Ok(context.files.tree())
+    }
 }
 
 /// Returns a system time as file systems keep it; times before the epoch count as the epoch.

@@ -30,7 +30,7 @@ pub enum OpError {
         exit: Exit,
     },
     /// A RUN's process could not be started.
-    #[error("cannot run \"{command}\"")]
+    #[error("cannot run \"{command}\" (exit code {})", source.exit_code())]
     Start {
         /// The command line.
         command: String,
@@ -95,6 +95,9 @@ pub enum OpError {
         /// Why.
         source: Box<crate::http::HttpError>,
     },
+    /// The build was canceled while the step waited.
+    #[error("canceled")]
+    Canceled,
     /// The graph holds an op that this version cannot execute.
     #[error("{what} is not supported by this version")]
     Unsupported {
@@ -107,6 +110,86 @@ pub enum OpError {
     /// The inputs of a diff do not build on each other.
     #[error("the upper root of a diff does not start with the lower one")]
     Unrelated,
+}
+
+impl OpError {
+    /// Returns advice for the user.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Process { exit, .. } => Some(process_hint(*exit).to_owned()),
+            Self::Start { source, .. } => start_hint(source),
+            Self::File(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+fn process_hint(exit: Exit) -> &'static str {
+    match exit {
+        Exit::Code(127) => {
+            "exit code 127 is a shell's answer to a command that is not in the image, or whose \
+             interpreter or loader is not: install it in an earlier RUN, or check PATH"
+        }
+        Exit::Code(126) => {
+            "exit code 126 is a shell's answer to a file that it cannot execute: it lacks the \
+             x bit, or is made for another architecture"
+        }
+        Exit::Signal(9) | Exit::Code(137) => {
+            "something outside the step killed it, most often the kernel for want of memory"
+        }
+        _ => {
+            "the steps before it are cached: add `RUN` lines that look around above it, or build \
+             an earlier stage with --target and run it with `cooper run -it`"
+        }
+    }
+}
+
+fn start_hint(error: &RunError) -> Option<String> {
+    let shell = |program: &std::ffi::OsStr| program.as_encoded_bytes().ends_with(b"sh");
+    Some(match error {
+        RunError::NotFound { program, .. } if shell(program) => format!(
+            "the image has no {}: give the command in exec form, RUN [\"program\", \"argument\"], \
+             or start from an image with a shell",
+            program.display()
+        ),
+        RunError::NotFound { program, searched } => format!(
+            "install {} in an earlier RUN{}",
+            program.display(),
+            if *searched {
+                ", or set PATH so that it is found"
+            } else {
+                ", or COPY it into the image"
+            }
+        ),
+        RunError::NoInterpreter { program } => format!(
+            "{} exists; what is missing is the interpreter in its first line (a carriage return \
+             at its end counts as part of the name) or, for a program, the dynamic loader of the \
+             C library that it was linked to",
+            program.display()
+        ),
+        RunError::NotExecutable { program, source } => not_executable(program, source),
+        RunError::UnknownUser { user } => format!(
+            "make the user in an earlier RUN (adduser {user}), or name it by number: USER 1000"
+        ),
+        RunError::UnknownGroup { group } => {
+            format!("make the group in an earlier RUN (addgroup {group}), or name it by number")
+        }
+        other => return other.hint().map(str::to_owned),
+    })
+}
+
+fn not_executable(program: &std::ffi::OsStr, source: &io::Error) -> String {
+    let program = program.display();
+    if source.kind() == io::ErrorKind::PermissionDenied {
+        return format!(
+            "{program} lacks the x bit, or a directory on the way to it: use COPY --chmod=755"
+        );
+    }
+    format!(
+        "{program} is made for another architecture than this machine's ({}), or is a script \
+         without a first line that names its interpreter",
+        cooper_oci::Platform::host()
+    )
 }
 
 fn exit_words(exit: Exit) -> String {

@@ -107,6 +107,7 @@ pub fn build(
         remote,
         epoch: options.source_date_epoch,
         resolv_conf: session.resolv_conf,
+        cancel: cancel.clone(),
     }));
     let root = solve_graph(&engine, &lowered, options, progress, cancel, &source)?;
     engine.remote().keep_images(engine.store())?;

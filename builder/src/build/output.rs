@@ -14,7 +14,15 @@ pub(crate) enum Output {
     /// A root filesystem.
     Root(Root),
     /// A local directory that has been scanned.
-    Context(Arc<ContextTree>),
+    Context(Arc<ScannedContext>),
+}
+
+/// What a scan found in a local directory.
+pub(crate) struct ScannedContext {
+    /// The context's name.
+    pub(crate) name: String,
+    /// Its files.
+    pub(crate) files: ContextTree,
 }
 
 /// A stack of layers, base first.

@@ -4,6 +4,7 @@ mod mounts;
 mod output;
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use cooper_cache::Staging;
@@ -28,11 +29,14 @@ pub(super) fn exec(
         Root::default()
     };
     let lowers = engine.lower_dirs(&base)?;
-    let staging = engine.layers().prepare()?;
-    let mounts = mounts::prepare(engine, op, inputs)?;
+    let mut staging = engine.layers().prepare()?;
+    if let Some(dir) = engine.root_dir(&base)? {
+        staging.inherit_root(&dir)?;
+    }
+    let mounts = mounts::prepare(engine, op, inputs, cx)?;
     let mut spec = process(engine, op, rootfs(engine, lowers, &staging));
     spec.env.extend(mounts.env.iter().cloned());
-    spec.mounts = mounts.mounts.clone();
+    spec.mounts.clone_from(&mounts.list);
     let exit = output::run(engine.runner()?, &spec, cx).map_err(|source| OpError::Start {
         command: command(op),
         source,
@@ -44,7 +48,9 @@ pub(super) fn exec(
             exit,
         });
     }
-    let layer = engine.layers().commit(staging)?;
+    let layer = engine
+        .layers()
+        .commit_over(staging, || engine.root_tree(&base))?;
     Ok(base.with(layer.id().clone(), engine.now()))
 }
 
@@ -112,7 +118,8 @@ pub(crate) fn hosts_file(hostname: &str, added: &[(String, String)]) -> Vec<u8> 
             // With the host's network, the host is where the step itself is.
             Err(_) => "127.0.0.1".to_owned(),
         };
-        text.push_str(&format!("{address}\t{name}\n"));
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{address}\t{name}");
     }
     text.into_bytes()
 }

@@ -17,13 +17,14 @@ use std::sync::Arc;
 
 use cooper_cache::{MergedTree, RelPath};
 use cooper_frontend::ir::{BuildOp, ExecOp, FileAction, FileOp, MountKind, SourceOp};
-use cooper_solver::{CacheKey, ContentDigest, ExecContext, Op, StableHasher};
+use cooper_solver::{CacheKey, ContentDigest, ExecContext, Op, StableHasher, Stream};
 
 use super::engine::Engine;
 use super::error::OpError;
 use super::output::{Output, Root};
 
 pub(crate) use file::FileError;
+use file::absence::{Place, advice};
 
 /// Bump when an op's meaning changes, so that no older result is taken for a newer one.
 const OP_VERSION: u64 = 1;
@@ -71,7 +72,7 @@ impl Op for BoundOp {
         match &self.op {
             BuildOp::Source(source) => source::exec(&self.engine, source, cx),
             BuildOp::Exec(op) => exec::exec(&self.engine, op, inputs, cx).map(Output::Root),
-            BuildOp::File(op) => self.file(op, inputs).map(Output::Root),
+            BuildOp::File(op) => self.file(op, inputs, cx).map(Output::Root),
             BuildOp::Merge => merge(inputs).map(Output::Root),
             BuildOp::Diff => diff(inputs).map(Output::Root),
         }
@@ -79,7 +80,7 @@ impl Op for BoundOp {
 }
 
 impl BoundOp {
-    fn file(&self, op: &FileOp, inputs: &[Output]) -> Result<Root, OpError> {
+    fn file(&self, op: &FileOp, inputs: &[Output], cx: &ExecContext<'_>) -> Result<Root, OpError> {
         let base = if op.base {
             inputs[0].root()?.clone()
         } else {
@@ -102,9 +103,14 @@ impl BoundOp {
                 tree.as_ref().map(|tree| file::SourceTree { tree, foreign })
             })
             .collect();
-        let now = self.engine.now();
-        let layer = file::exec(self.engine.layers(), op, &below, &sources, now)?;
-        Ok(base.with(layer, now))
+        let job = file::Job {
+            layers: self.engine.layers(),
+            now: self.engine.now(),
+            wanted: &|| !cx.cancel.is_cancelled(),
+            warn: &|text| cx.log(Stream::Stderr, format!("warning: {text}\n").as_bytes()),
+        };
+        let layer = file::exec(&job, op, &below, &sources)?;
+        Ok(base.with(layer, job.now))
     }
 
     /// Returns the files of an input; those of a local context with the hashes of what is copied.
@@ -112,7 +118,10 @@ impl BoundOp {
         let tree = self.engine.tree(input)?;
         match input {
             Output::Root(_) => Ok(tree),
-            Output::Context(_) => self.engine.hashed(input, &read_paths(op, index, &tree)?),
+            Output::Context(_) => {
+                let paths = read_paths(&self.engine, op, index, input, &tree)?;
+                self.engine.hashed(input, &paths)
+            }
         }
     }
 }
@@ -122,20 +131,48 @@ fn op_key(op: &BuildOp) -> CacheKey {
 }
 
 /// Returns the real paths that `op` reads from input `index`.
-fn read_paths(op: &FileOp, index: usize, tree: &MergedTree) -> Result<Vec<RelPath>, OpError> {
+fn read_paths(
+    engine: &Engine,
+    op: &FileOp,
+    index: usize,
+    input: &Output,
+    tree: &MergedTree,
+) -> Result<Vec<RelPath>, OpError> {
     let mut paths = Vec::new();
     for action in &op.actions {
         if let FileAction::Copy(copy) = action
             && copy.input == index
         {
-            paths.extend(
-                file::select::select(tree, copy)?
-                    .into_iter()
-                    .map(|one| one.real),
-            );
+            let selected =
+                file::select::select(tree, copy).map_err(|error| explain(engine, input, error))?;
+            paths.extend(selected.into_iter().map(|one| one.real));
         }
     }
     Ok(paths)
+}
+
+/// Adds to a missing source why it may be missing.
+fn explain(engine: &Engine, input: &Output, mut error: FileError) -> FileError {
+    if let FileError::NotFound { path, hint, .. } = &mut error {
+        *hint = absence(engine, input, path);
+    }
+    error
+}
+
+/// Looks at everything that could have been copied from; none if that itself fails.
+fn absence(engine: &Engine, input: &Output, path: &RelPath) -> Option<String> {
+    match input {
+        Output::Root(root) => {
+            let tree = engine.root_tree(root).ok()?;
+            Some(advice(&tree, path, None, Place::Image))
+        }
+        Output::Context(scanned) => {
+            let context = engine.context(&scanned.name).ok()?;
+            let ignored = context.ignored(path);
+            let tree = context.scan(&[]).ok()?.tree();
+            Some(advice(&tree, path, ignored.as_ref(), Place::Context))
+        }
+    }
 }
 
 /// Digest of everything that the copies of `op` select from input `index`.
@@ -146,7 +183,7 @@ fn copy_content(
     output: &Output,
 ) -> Result<ContentDigest, OpError> {
     let tree = engine.tree(output)?;
-    let tree = engine.hashed(output, &read_paths(op, index, &tree)?)?;
+    let tree = engine.hashed(output, &read_paths(engine, op, index, output, &tree)?)?;
     let mut hasher = StableHasher::new("cooper.copy-selection");
     for action in &op.actions {
         let FileAction::Copy(copy) = action else {
@@ -245,7 +282,8 @@ pub(super) fn context_layer(
     tree: &MergedTree,
     paths: &[RelPath],
 ) -> Result<cooper_cache::LayerId, OpError> {
-    Ok(file::layer_of(engine.layers(), tree, paths, engine.now())?)
+    let wanted = || !engine.cancel().is_cancelled();
+    Ok(file::layer_of(&unwatched(engine, &wanted), tree, paths)?)
 }
 
 /// Writes what is at and below `path` of a tree into a staging directory.
@@ -255,5 +293,21 @@ pub(super) fn copy_out(
     path: &RelPath,
     staging: &cooper_cache::Staging,
 ) -> Result<(), OpError> {
-    Ok(file::copy_out(tree, path, staging, engine.now())?)
+    let wanted = || !engine.cancel().is_cancelled();
+    Ok(file::copy_out(
+        &unwatched(engine, &wanted),
+        tree,
+        path,
+        staging,
+    )?)
+}
+
+/// A job with nothing to warn of.
+fn unwatched<'a>(engine: &'a Engine, wanted: &'a (dyn Fn() -> bool + Sync)) -> file::Job<'a> {
+    file::Job {
+        layers: engine.layers(),
+        now: engine.now(),
+        wanted,
+        warn: &|_| {},
+    }
 }

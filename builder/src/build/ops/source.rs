@@ -1,12 +1,14 @@
 //! Sources: images, local directories, downloads.
 
+use std::sync::Arc;
+
 use cooper_frontend::ir::{ImageSource, LocalSource, SourceOp};
 use cooper_solver::ExecContext;
 
 use super::http;
 use crate::build::engine::Engine;
 use crate::build::error::OpError;
-use crate::build::output::{Output, Root, RootLayer};
+use crate::build::output::{Output, Root, RootLayer, ScannedContext};
 use crate::build::resolve::layer_id;
 
 /// Brings a source in, as far as that is needed to know it: an image's layers are not
@@ -38,5 +40,7 @@ fn image_root(image: &ImageSource) -> Result<Root, OpError> {
 
 fn context(engine: &Engine, local: &LocalSource) -> Result<Output, OpError> {
     let context = engine.context(&local.name)?;
-    Ok(Output::Context(context.scan(&local.paths)?))
+    let files = context.scan(&local.paths)?;
+    let name = local.name.clone();
+    Ok(Output::Context(Arc::new(ScannedContext { name, files })))
 }

@@ -9,7 +9,7 @@ use cooper_frontend::{Diagnostic, SourceFile, Span};
 use super::super::Settings;
 use super::super::interrupt::Interrupt;
 use super::super::session::Session;
-use crate::build::{self, BuildError, Built, OpError, ResolveImageError};
+use crate::build::{self, BuildError, Built, ResolveImageError};
 use crate::options::{BuildOptions, ProgressMode};
 use crate::progress::{Display, DisplayOptions, Summary};
 use crate::report::{self, Excerpt, Exit, Report, Severity};
@@ -78,7 +78,7 @@ fn failed(error: &BuildError, summary: Summary) -> Report {
             if let Some(step) = step {
                 report = report.excerpt(place(file, step.span, source.to_string()));
             }
-            match step_hint(source) {
+            match source.hint() {
                 Some(hint) => report.hint(hint),
                 None => report,
             }
@@ -129,19 +129,6 @@ fn place(file: &SourceFile, span: Span, message: String) -> Excerpt {
         label: String::new(),
         notes: Vec::new(),
         help: None,
-    }
-}
-
-fn step_hint(error: &OpError) -> Option<String> {
-    match error {
-        OpError::Process { .. } => Some(
-            "the steps before it are cached: add `RUN` lines that look around above it, or build an earlier \
-             stage with --target and run it with `cooper run -it`"
-                .to_owned(),
-        ),
-        OpError::Start { source, .. } => source.hint().map(str::to_owned),
-        OpError::File(error) => error.hint(),
-        _ => None,
     }
 }
 

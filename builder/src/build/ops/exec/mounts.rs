@@ -2,22 +2,30 @@
 
 use std::ffi::OsString;
 use std::fs::{File, TryLockError};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use cooper_cache::{RelPath, Staging};
+use cooper_cache::{RelPath, Staging, StoreError};
 use cooper_frontend::ir::{CacheSharing, ExecOp, MountKind as Asked, MountOp};
 use cooper_runner::{Mount, MountKind};
-use cooper_solver::StableHasher;
+use cooper_solver::{ExecContext, StableHasher, Stream};
 
 use crate::build::engine::Engine;
 use crate::build::error::OpError;
 use crate::build::output::Output;
 
+/// How often a lock that others hold is tried.
+const LOCK_POLL: Duration = Duration::from_millis(20);
+
+/// How long a step waits for a lock before it says so.
+const SILENT_WAIT: Duration = Duration::from_secs(2);
+
 /// Mounts with what must stay alive while they are used.
 #[derive(Default)]
 pub(super) struct Mounts {
-    pub(super) mounts: Vec<Mount>,
+    pub(super) list: Vec<Mount>,
     /// Variables that carry secrets.
     pub(super) env: Vec<(OsString, OsString)>,
     /// Directories that take writes which are thrown away.
@@ -27,10 +35,15 @@ pub(super) struct Mounts {
 }
 
 /// Prepares all mounts of `op`.
-pub(super) fn prepare(engine: &Engine, op: &ExecOp, inputs: &[Output]) -> Result<Mounts, OpError> {
+pub(super) fn prepare(
+    engine: &Engine,
+    op: &ExecOp,
+    inputs: &[Output],
+    cx: &ExecContext<'_>,
+) -> Result<Mounts, OpError> {
     let mut mounts = Mounts::default();
     for mount in &op.mounts {
-        mounts.add(engine, mount, inputs)?;
+        mounts.add(engine, mount, inputs, cx)?;
     }
     for script in &op.scripts {
         let kind = MountKind::File {
@@ -46,19 +59,25 @@ pub(super) fn prepare(engine: &Engine, op: &ExecOp, inputs: &[Output]) -> Result
 
 impl Mounts {
     fn push(&mut self, target: &str, kind: MountKind) {
-        self.mounts.push(Mount {
+        self.list.push(Mount {
             target: target.into(),
             kind,
             create_target: true,
         });
     }
 
-    fn add(&mut self, engine: &Engine, mount: &MountOp, inputs: &[Output]) -> Result<(), OpError> {
+    fn add(
+        &mut self,
+        engine: &Engine,
+        mount: &MountOp,
+        inputs: &[Output],
+        cx: &ExecContext<'_>,
+    ) -> Result<(), OpError> {
         match &mount.kind {
             Asked::Bind { input, source, rw } => {
                 self.bind(engine, &mount.target, &inputs[*input], source, *rw)
             }
-            Asked::Cache { .. } => self.cache(engine, mount, inputs),
+            Asked::Cache { .. } => self.cache(engine, mount, inputs, cx),
             Asked::Tmpfs { size } => {
                 self.push(
                     &mount.target,
@@ -69,37 +88,7 @@ impl Mounts {
                 );
                 Ok(())
             }
-            Asked::Secret {
-                id,
-                env,
-                required,
-                mode,
-                uid,
-                gid,
-            } => {
-                let Some(data) = engine.secrets().get(id) else {
-                    return if *required {
-                        Err(OpError::MissingSecret { id: id.clone() })
-                    } else {
-                        Ok(())
-                    };
-                };
-                if let Some(name) = env {
-                    use std::os::unix::ffi::OsStringExt;
-                    self.env
-                        .push((name.into(), OsString::from_vec(data.clone())));
-                }
-                if !mount.target.is_empty() {
-                    let kind = MountKind::File {
-                        data,
-                        mode: *mode,
-                        uid: *uid,
-                        gid: *gid,
-                    };
-                    self.push(&mount.target, kind);
-                }
-                Ok(())
-            }
+            Asked::Secret { .. } => self.secret(engine, mount),
             Asked::Ssh { id, required, .. } => {
                 if *required {
                     Err(OpError::MissingSsh { id: id.clone() })
@@ -108,6 +97,42 @@ impl Mounts {
                 }
             }
         }
+    }
+
+    /// Shows a secret as a file, a variable or both; one that was not given is left out.
+    fn secret(&mut self, engine: &Engine, mount: &MountOp) -> Result<(), OpError> {
+        let Asked::Secret {
+            id,
+            env,
+            required,
+            mode,
+            uid,
+            gid,
+        } = &mount.kind
+        else {
+            return Ok(());
+        };
+        let Some(data) = engine.secrets().get(id) else {
+            return if *required {
+                Err(OpError::MissingSecret { id: id.clone() })
+            } else {
+                Ok(())
+            };
+        };
+        if let Some(name) = env {
+            let value = OsString::from_vec(data.clone());
+            self.env.push((name.into(), value));
+        }
+        if !mount.target.is_empty() {
+            let kind = MountKind::File {
+                data,
+                mode: *mode,
+                uid: *uid,
+                gid: *gid,
+            };
+            self.push(&mount.target, kind);
+        }
+        Ok(())
     }
 
     /// Mounts a path of a tree; writes, where allowed, go to a directory that is thrown away.
@@ -143,6 +168,7 @@ impl Mounts {
         engine: &Engine,
         mount: &MountOp,
         inputs: &[Output],
+        cx: &ExecContext<'_>,
     ) -> Result<(), OpError> {
         let Asked::Cache {
             id,
@@ -157,21 +183,10 @@ impl Mounts {
         else {
             return Ok(());
         };
-        let mut name = StableHasher::new("cooper.cache-mount");
-        name.write_str(id);
-        name.write_u64(u64::from(*uid));
-        name.write_u64(u64::from(*gid));
-        if let Some(input) = input {
-            name.write_bytes(inputs[*input].content()?.as_bytes());
-        }
-        let name: String = name
-            .finish()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let (dir, lock) = take(&engine.mounts_dir(), &name, *sharing)?;
-        self.locks.extend(lock);
         let seed = input.map(|input| (&inputs[input], source.as_str()));
+        let name = cache_name(engine, id, (*uid, *gid), seed)?;
+        let (dir, lock) = take(&engine.mounts_dir(), &name, *sharing, cx)?;
+        self.locks.extend(lock);
         if !dir.exists() {
             create(engine, &dir, *mode, (*uid, *gid), seed)?;
         }
@@ -191,10 +206,39 @@ impl Mounts {
     }
 }
 
+/// Returns the name of a cache's directory: its id, its owner and what it begins with.
+fn cache_name(
+    engine: &Engine,
+    id: &str,
+    (uid, gid): (u32, u32),
+    seed: Option<(&Output, &str)>,
+) -> Result<String, OpError> {
+    let mut name = StableHasher::new("cooper.cache-mount");
+    name.write_str(id);
+    name.write_u64(u64::from(uid));
+    name.write_u64(u64::from(gid));
+    match seed {
+        Some((Output::Root(root), _)) => name.write_bytes(root.content().as_bytes()),
+        Some((context, source)) => {
+            let path = RelPath::clean(source);
+            let tree = engine.hashed(context, std::slice::from_ref(&path))?;
+            let digest = tree.digest(&path).map_err(StoreError::from)?;
+            name.write_bytes(digest.as_bytes());
+        }
+        None => {}
+    }
+    Ok(name.finish_content().to_string())
+}
+
 /// Finds the directory of a cache and locks it as its sharing asks.
 ///
 /// A private cache that is busy is another one: the first that nobody holds.
-fn take(dir: &Path, name: &str, sharing: CacheSharing) -> Result<(PathBuf, Option<File>), OpError> {
+fn take(
+    dir: &Path,
+    name: &str,
+    sharing: CacheSharing,
+    cx: &ExecContext<'_>,
+) -> Result<(PathBuf, Option<File>), OpError> {
     let io = |action| move |source| OpError::Io { action, source };
     std::fs::create_dir_all(dir).map_err(io("create the directory of cache mounts"))?;
     let lock_file = |path: &Path| {
@@ -209,7 +253,7 @@ fn take(dir: &Path, name: &str, sharing: CacheSharing) -> Result<(PathBuf, Optio
         CacheSharing::Shared => Ok((dir.join(name), None)),
         CacheSharing::Locked => {
             let lock = lock_file(&dir.join(format!("{name}.lock")))?;
-            lock.lock().map_err(io("lock a cache mount"))?;
+            wait_for(&lock, cx)?;
             Ok((dir.join(name), Some(lock)))
         }
         CacheSharing::Private => {
@@ -226,6 +270,33 @@ fn take(dir: &Path, name: &str, sharing: CacheSharing) -> Result<(PathBuf, Optio
             }
             Ok((dir.join(name), None))
         }
+    }
+}
+
+/// Waits for a lock, unless the build is canceled meanwhile. A long wait is said.
+fn wait_for(lock: &File, cx: &ExecContext<'_>) -> Result<(), OpError> {
+    let started = Instant::now();
+    let mut said = false;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(source)) => {
+                let action = "lock a cache mount";
+                return Err(OpError::Io { action, source });
+            }
+        }
+        if cx.cancel.is_cancelled() {
+            return Err(OpError::Canceled);
+        }
+        if !said && started.elapsed() >= SILENT_WAIT {
+            cx.log(
+                Stream::Stderr,
+                b"waiting for a cache mount that another step has locked\n",
+            );
+            said = true;
+        }
+        std::thread::sleep(LOCK_POLL);
     }
 }
 

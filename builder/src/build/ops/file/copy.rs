@@ -45,12 +45,13 @@ pub(super) fn copy(
     };
     for one in &selected {
         copier.links.clear();
-        if let Some(archives) = archives
-            && archives.unpack(copier.layer, tree, one, rules)?
-        {
-            continue;
-        }
-        copier.place(one)?;
+        copier.source(one, archives).map_err(|cause| {
+            let written = &rules.action.sources[one.source].written;
+            FileError::Copy {
+                written: written.clone(),
+                source: Box::new(cause),
+            }
+        })?;
     }
     Ok(())
 }
@@ -113,6 +114,13 @@ struct Copier<'l, 'b, 'a> {
 impl Copier<'_, '_, '_> {
     fn owner(&self) -> Owner {
         self.rules.owner.unwrap_or_default()
+    }
+
+    fn source(&mut self, one: &Selected, archives: Option<&Archives<'_>>) -> Result<(), FileError> {
+        match archives {
+            Some(archives) if archives.unpack(self.layer, self.tree, one, self.rules)? => Ok(()),
+            _ => self.place(one),
+        }
     }
 
     fn place(&mut self, one: &Selected) -> Result<(), FileError> {

@@ -8,6 +8,7 @@
 //! from where they are to where they stay; their hashes are known already, so that the
 //! layer is committed without being read again.
 
+pub(super) mod absence;
 mod archive;
 mod copy;
 mod glob;
@@ -28,6 +29,7 @@ use archive::Archives;
 use copy::{Rules, file_target};
 use mode::ModeChange;
 use new_layer::{NewLayer, Owner};
+use owner::Owners;
 
 /// Why files could not be copied.
 #[derive(Debug, Error)]
@@ -37,6 +39,18 @@ pub enum FileError {
     NotFound {
         /// The source as the Dockerfile names it.
         written: String,
+        /// Where that is in the tree that is copied from.
+        path: RelPath,
+        /// Why it may be missing, or what was meant.
+        hint: Option<String>,
+    },
+    /// One source of several could not be copied.
+    #[error("cannot copy \"{written}\"")]
+    Copy {
+        /// The source as the Dockerfile names it.
+        written: String,
+        /// Why.
+        source: Box<FileError>,
     },
     /// A source cannot be looked up.
     #[error("cannot look up \"{written}\"")]
@@ -102,8 +116,13 @@ impl FileError {
     /// Returns advice for the user.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NotFound { written } => Some(format!(
-                "check the spelling of {written}; files that .dockerignore leaves out do not exist for COPY"
+            Self::NotFound { hint, .. } => hint.clone(),
+            Self::Copy { source, .. } => source.hint(),
+            Self::IsADirectory { path } => Some(format!(
+                "remove {path} in a RUN before, or copy to another name"
+            )),
+            Self::NotADirectory { path } => Some(format!(
+                "{path} exists and is a file; a directory's contents need a directory to go to"
             )),
             _ => None,
         }
@@ -117,63 +136,79 @@ pub(super) struct SourceTree<'a> {
     pub(super) foreign: bool,
 }
 
+/// What a file operation is given besides its files.
+pub(super) struct Job<'a> {
+    pub(super) layers: &'a Layers,
+    /// The time of what is made rather than copied.
+    pub(super) now: Timestamp,
+    /// Whether the result is still wanted; asked before every file.
+    pub(super) wanted: &'a (dyn Fn() -> bool + Sync),
+    /// Takes a line that warns the user.
+    pub(super) warn: &'a dyn Fn(&str),
+}
+
 /// Runs the actions of `op` over `base`; `sources` are indexed like the op's inputs.
 ///
-/// Returns the new layer's name. `now` is the time of what is made rather than copied.
+/// Returns the new layer's name.
 pub(super) fn exec(
-    layers: &Layers,
+    job: &Job<'_>,
     op: &FileOp,
     base: &MergedTree,
     sources: &[Option<SourceTree<'_>>],
-    now: Timestamp,
 ) -> Result<LayerId, FileError> {
-    let staging = layers.prepare()?;
-    let mut new = NewLayer::new(base, now);
+    let staging = job.layers.prepare()?;
+    let mut new = NewLayer::new(base, job.now);
+    let owners = Owners {
+        base,
+        has_base: op.base,
+        warn: job.warn,
+    };
     for action in &op.actions {
         match action {
-            FileAction::Copy(action) => copy_action(&mut new, action, op.base, sources, &staging)?,
-            FileAction::Inline(action) => inline(&mut new, action, op.base)?,
+            FileAction::Copy(action) => {
+                copy_action(&mut new, action, &owners, sources, &staging)?;
+            }
+            FileAction::Inline(action) => inline(&mut new, action, &owners)?,
             FileAction::Mkdir { path, mode, owner } => {
-                mkdir(&mut new, path, *mode, owner.as_deref(), op.base)?;
+                mkdir(&mut new, path, *mode, owners.find(owner.as_deref())?)?;
             }
         }
     }
-    commit(layers, staging, new)
+    commit(job, staging, new)
 }
 
 /// Makes one layer of the parts of a user's directory that are at and below `paths`.
 pub(super) fn layer_of(
-    layers: &Layers,
+    job: &Job<'_>,
     tree: &MergedTree,
     paths: &[RelPath],
-    now: Timestamp,
 ) -> Result<LayerId, FileError> {
-    let staging = layers.prepare()?;
+    let staging = job.layers.prepare()?;
     let empty = MergedTree::new(Vec::new());
-    let mut new = NewLayer::new(&empty, now);
+    let mut new = NewLayer::new(&empty, job.now);
     for path in paths {
         copy::subtree(&mut new, tree, path, path)?;
     }
-    commit(layers, staging, new)
+    commit(job, staging, new)
 }
 
 /// Writes a subtree's files below a directory that is no layer.
 pub(super) fn copy_out(
+    job: &Job<'_>,
     tree: &MergedTree,
     path: &RelPath,
     staging: &Staging,
-    now: Timestamp,
 ) -> Result<(), FileError> {
     let empty = MergedTree::new(Vec::new());
-    let mut new = NewLayer::new(&empty, now);
+    let mut new = NewLayer::new(&empty, job.now);
     copy::subtree(&mut new, tree, path, &RelPath::root())?;
-    new.populate(staging)?;
+    new.populate(staging, job.wanted)?;
     Ok(())
 }
 
-fn commit(layers: &Layers, staging: Staging, new: NewLayer<'_>) -> Result<LayerId, FileError> {
-    let index: LayerIndex = new.populate(&staging)?;
-    Ok(layers.commit_indexed(staging, index)?.id().clone())
+fn commit(job: &Job<'_>, staging: Staging, new: NewLayer<'_>) -> Result<LayerId, FileError> {
+    let index: LayerIndex = new.populate(&staging, job.wanted)?;
+    Ok(job.layers.commit_indexed(staging, index)?.id().clone())
 }
 
 /// Digest of one selected source, without what `--exclude` leaves out.
@@ -199,7 +234,7 @@ pub(super) fn selection_digest(
 fn copy_action(
     new: &mut NewLayer<'_>,
     action: &CopyAction,
-    has_base: bool,
+    owners: &Owners<'_>,
     sources: &[Option<SourceTree<'_>>],
     staging: &Staging,
 ) -> Result<(), FileError> {
@@ -208,7 +243,10 @@ fn copy_action(
     };
     let rules = Rules {
         action,
-        owner: owner(new.base(), action.chown.as_deref(), has_base)?,
+        owner: match &action.chown {
+            Some(_) => Some(owners.find(action.chown.as_deref())?),
+            None => None,
+        },
         chmod: action.chmod.as_deref().map(ModeChange::parse).transpose()?,
         exclude: exclude(&action.exclude)?,
         foreign: from.foreign,
@@ -230,18 +268,13 @@ fn exclude(patterns: &[String]) -> Result<Option<DockerIgnore>, FileError> {
         })
 }
 
-fn owner(
-    base: &MergedTree,
-    spec: Option<&str>,
-    has_base: bool,
-) -> Result<Option<Owner>, FileError> {
-    spec.map(|spec| owner::resolve(spec, base, has_base))
-        .transpose()
-}
-
-fn inline(new: &mut NewLayer<'_>, action: &InlineAction, has_base: bool) -> Result<(), FileError> {
+fn inline(
+    new: &mut NewLayer<'_>,
+    action: &InlineAction,
+    owners: &Owners<'_>,
+) -> Result<(), FileError> {
     let target = file_target(new, &action.dest, action.name.as_bytes())?;
-    let owner = owner(new.base(), action.chown.as_deref(), has_base)?.unwrap_or_default();
+    let owner = owners.find(action.chown.as_deref())?;
     if let Some(parent) = target.parent() {
         new.ensure_dir(&parent, 0o755, owner)?;
     }
@@ -259,14 +292,7 @@ fn inline(new: &mut NewLayer<'_>, action: &InlineAction, has_base: bool) -> Resu
     new.put(entry, Source::Bytes(action.data.clone()))
 }
 
-fn mkdir(
-    new: &mut NewLayer<'_>,
-    path: &str,
-    mode: u32,
-    spec: Option<&str>,
-    has_base: bool,
-) -> Result<(), FileError> {
-    let owner = owner(new.base(), spec, has_base)?.unwrap_or_default();
+fn mkdir(new: &mut NewLayer<'_>, path: &str, mode: u32, owner: Owner) -> Result<(), FileError> {
     let target = new.resolve(&RelPath::clean(path))?;
     new.ensure_dir(&target, mode, owner)?;
     Ok(())

@@ -57,11 +57,6 @@ impl<'a> NewLayer<'a> {
         }
     }
 
-    /// Returns the base and everything in it, without the new entries.
-    pub(super) fn base(&self) -> &'a MergedTree {
-        self.base
-    }
-
     /// Returns what is at `path`, not following a link there.
     pub(super) fn lookup(&self, path: &RelPath) -> Option<&Entry> {
         match self.entries.get(path) {
@@ -233,7 +228,13 @@ impl<'a> NewLayer<'a> {
     }
 
     /// Writes the files and returns the layer's index.
-    pub(super) fn populate(self, staging: &Staging) -> Result<LayerIndex, FileError> {
+    ///
+    /// `wanted` is asked before every file whether to go on.
+    pub(super) fn populate(
+        self,
+        staging: &Staging,
+        wanted: &(dyn Fn() -> bool + Sync),
+    ) -> Result<LayerIndex, FileError> {
         let mut items = Vec::with_capacity(self.entries.len());
         let mut entries = Vec::new();
         for Pending { entry, source } in self.entries.into_values() {
@@ -242,7 +243,7 @@ impl<'a> NewLayer<'a> {
                 None => entries.push(entry),
             }
         }
-        let index = staging.populate(items)?;
+        let index = staging.populate_while(items, wanted)?;
         if entries.is_empty() {
             return Ok(index);
         }

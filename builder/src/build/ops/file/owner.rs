@@ -5,34 +5,74 @@ use cooper_cache::{MergedTree, RelPath};
 use super::FileError;
 use super::new_layer::Owner;
 
-/// Resolves `user[:group]` against /etc/passwd and /etc/group of `base`.
-///
-/// A user given by number without a group has the group of the same number; a user
-/// given by name has the group of its passwd entry. An unknown user is 0:0, and an
-/// unknown group the user's own, as BuildKit has it. Without a base (`FROM scratch`,
-/// `--link`) a name is an error.
-pub(super) fn resolve(spec: &str, base: &MergedTree, has_base: bool) -> Result<Owner, FileError> {
-    let (user, group) = match spec.split_once(':') {
-        Some((user, group)) => (user, Some(group)),
-        None => (spec, None),
-    };
-    if !has_base && [Some(user), group].into_iter().flatten().any(is_name) {
-        return Err(FileError::NamedOwner {
-            spec: spec.to_owned(),
-        });
+/// Where the names of owners are looked up.
+pub(super) struct Owners<'a> {
+    pub(super) base: &'a MergedTree,
+    /// Whether there is a base at all: not with `FROM scratch` or `--link`.
+    pub(super) has_base: bool,
+    /// Takes a line that warns the user.
+    pub(super) warn: &'a dyn Fn(&str),
+}
+
+impl Owners<'_> {
+    /// Resolves `user[:group]` against /etc/passwd and /etc/group of the base; nothing is root.
+    ///
+    /// A user given by number without a group has the group of the same number; a user
+    /// given by name has the group of its passwd entry. An unknown user is 0:0, and an
+    /// unknown group the user's own, as BuildKit has it, but not without a warning.
+    /// Without a base a name is an error.
+    pub(super) fn find(&self, spec: Option<&str>) -> Result<Owner, FileError> {
+        let Some(spec) = spec else {
+            return Ok(Owner::default());
+        };
+        let (user, group) = match spec.split_once(':') {
+            Some((user, group)) => (user, group),
+            None => (spec, ""),
+        };
+        if !self.has_base && (is_name(user) || is_name(group)) {
+            return Err(FileError::NamedOwner {
+                spec: spec.to_owned(),
+            });
+        }
+        let mut owner = self.user(user, spec)?;
+        owner.gid = self.group(group, owner.gid, spec)?;
+        Ok(owner)
     }
-    let from_user = user_ids(user, base);
-    let gid = match group {
-        None | Some("") => from_user.gid,
-        Some(number) if !is_name(number) => parse(number, spec)?,
-        Some(name) => field(base, "etc/group", name, 2).unwrap_or(from_user.gid),
-    };
-    let uid = if user.is_empty() || is_name(user) {
-        from_user.uid
-    } else {
-        parse(user, spec)?
-    };
-    Ok(Owner { uid, gid })
+
+    fn user(&self, user: &str, spec: &str) -> Result<Owner, FileError> {
+        if user.is_empty() {
+            return Ok(Owner::default());
+        }
+        if !is_name(user) {
+            let id = parse(user, spec)?;
+            return Ok(Owner { uid: id, gid: id });
+        }
+        let uid = field(self.base, "etc/passwd", user, 2);
+        let gid = field(self.base, "etc/passwd", user, 3);
+        if let Some((uid, gid)) = uid.zip(gid) {
+            return Ok(Owner { uid, gid });
+        }
+        (self.warn)(&format!(
+            "user \"{user}\" is not in /etc/passwd of the image; the owner is 0:0"
+        ));
+        Ok(Owner::default())
+    }
+
+    fn group(&self, group: &str, own: u32, spec: &str) -> Result<u32, FileError> {
+        if group.is_empty() {
+            return Ok(own);
+        }
+        if !is_name(group) {
+            return parse(group, spec);
+        }
+        let found = field(self.base, "etc/group", group, 2);
+        if found.is_none() {
+            (self.warn)(&format!(
+                "group \"{group}\" is not in /etc/group of the image; the group is {own}"
+            ));
+        }
+        Ok(found.unwrap_or(own))
+    }
 }
 
 fn is_name(text: &str) -> bool {
@@ -43,21 +83,6 @@ fn parse(number: &str, spec: &str) -> Result<u32, FileError> {
     number.parse().map_err(|_| FileError::OwnerRange {
         spec: spec.to_owned(),
     })
-}
-
-fn user_ids(user: &str, base: &MergedTree) -> Owner {
-    if user.is_empty() {
-        return Owner::default();
-    }
-    if !is_name(user) {
-        let id = user.parse().unwrap_or_default();
-        return Owner { uid: id, gid: id };
-    }
-    let uid = field(base, "etc/passwd", user, 2);
-    let gid = field(base, "etc/passwd", user, 3);
-    uid.zip(gid)
-        .map(|(uid, gid)| Owner { uid, gid })
-        .unwrap_or_default()
 }
 
 /// Returns the number in column `column` of the line whose first column is `name`.

@@ -20,6 +20,8 @@ pub(in crate::build::ops) struct Selected {
     pub(in crate::build::ops) real: RelPath,
     /// With `--parents`, where below the destination it goes.
     pub(in crate::build::ops) keep: Option<RelPath>,
+    /// Number of the source that names it.
+    pub(in crate::build::ops) source: usize,
 }
 
 /// Returns everything that `action` copies from `tree`, in copying order.
@@ -28,10 +30,14 @@ pub(in crate::build::ops) fn select(
     action: &CopyAction,
 ) -> Result<Vec<Selected>, FileError> {
     let mut selected = Vec::new();
-    for source in &action.sources {
+    for (number, source) in action.sources.iter().enumerate() {
+        let before = selected.len();
         match &source.parents {
             None => plain(tree, source, &mut selected)?,
             Some(below) => with_parents(tree, source, below, &mut selected)?,
+        }
+        for one in &mut selected[before..] {
+            one.source = number;
         }
     }
     Ok(selected)
@@ -47,10 +53,11 @@ fn plain(tree: &MergedTree, source: &CopySource, out: &mut Vec<Selected>) -> Res
                     named: path,
                     real,
                     keep: None,
+                    source: 0,
                 });
                 Ok(())
             }
-            (None, true) => Err(missing(source)),
+            (None, true) => Err(missing(source, path)),
             (None, false) => Ok(()),
         };
     }
@@ -61,6 +68,7 @@ fn plain(tree: &MergedTree, source: &CopySource, out: &mut Vec<Selected>) -> Res
                 named,
                 real,
                 keep: None,
+                source: 0,
             });
         }
     }
@@ -80,7 +88,7 @@ fn with_parents(
     let found = if wild {
         expand(tree, &full, source, true)?
     } else {
-        vec![full]
+        vec![full.clone()]
     };
     let before = out.len();
     for named in found {
@@ -90,11 +98,12 @@ fn with_parents(
                 real: named.clone(),
                 named,
                 keep,
+                source: 0,
             });
         }
     }
     if out.len() == before && !wild && source.required {
-        return Err(missing(source));
+        return Err(missing(source, full));
     }
     Ok(())
 }
@@ -108,9 +117,11 @@ fn follow(tree: &MergedTree, path: &RelPath, source: &CopySource) -> Result<RelP
         })
 }
 
-fn missing(source: &CopySource) -> FileError {
+fn missing(source: &CopySource, path: RelPath) -> FileError {
     FileError::NotFound {
         written: source.written.clone(),
+        path,
+        hint: None,
     }
 }
 
