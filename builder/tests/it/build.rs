@@ -11,7 +11,11 @@ use crate::support::tree;
 use crate::support::{Context, Cooper, need};
 
 fn small() -> Context {
-    Context::new("FROM busybox\nLABEL made=by-test\nCOPY f /f\nRUN echo y >/g\n").with("f", "x\n")
+    let context = Context::new("FROM busybox\nLABEL made=by-test\nCOPY f /f\nRUN echo y >/g\n")
+        .with("f", "x\n");
+    // The time of a copied file is part of its layer.
+    context.sh("touch -d '2020-01-01 00:00:00' f");
+    context
 }
 
 #[test]
