@@ -221,11 +221,24 @@ pub(crate) fn is_transient_status(status: StatusCode) -> bool {
 /// next mirror.
 pub(crate) fn is_transient(error: &ureq::Error) -> bool {
     match error {
+        _ if is_unknown_host(error) => false,
         ureq::Error::Io(error) => !matches!(
             error.kind(),
             io::ErrorKind::ConnectionRefused | io::ErrorKind::InvalidData | io::ErrorKind::NotFound
         ),
         ureq::Error::Timeout(_) | ureq::Error::Protocol(_) | ureq::Error::ConnectionFailed => true,
+        _ => false,
+    }
+}
+
+/// Whether the server's name has no address. The standard library tells this by its text alone.
+pub(crate) fn is_unknown_host(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::HostNotFound => true,
+        ureq::Error::Io(error) => {
+            let text = error.to_string();
+            text.starts_with("failed to lookup address") && !text.contains("Temporary failure")
+        }
         _ => false,
     }
 }

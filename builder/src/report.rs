@@ -166,6 +166,13 @@ impl Report {
         report
     }
 
+    /// Adds what caused `error`, but not `error` itself, which the report says already.
+    #[must_use]
+    pub fn causes_of(mut self, error: &dyn std::error::Error) -> Self {
+        self.0.causes.extend(causes(error));
+        self
+    }
+
     /// Returns a report that says nothing but ends the process with `exit`.
     pub fn silent(exit: Exit) -> Self {
         Self::new("").exit(exit)

@@ -22,6 +22,18 @@ pub(crate) struct Definition {
     pub(crate) path: Option<PathBuf>,
 }
 
+/// Returns the name by which the Dockerfile is shown before it has been found.
+pub(crate) fn name(options: &BuildOptions) -> String {
+    let named = match &options.dockerfile {
+        DockerfileSource::Path(path) => path.file_name(),
+        DockerfileSource::Lookup | DockerfileSource::Stdin => None,
+    };
+    named.map_or_else(
+        || LOOKUP[0].to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
+}
+
 /// Reads the Dockerfile that `options` name.
 pub(crate) fn read(options: &BuildOptions) -> Result<Definition, BuildError> {
     match &options.dockerfile {

@@ -192,7 +192,8 @@ fn not_executable(program: &std::ffi::OsStr, source: &io::Error) -> String {
     )
 }
 
-fn exit_words(exit: Exit) -> String {
+/// Says how a process ended.
+pub fn exit_words(exit: Exit) -> String {
     match exit {
         Exit::Code(code) => format!("exit code: {code}"),
         Exit::Signal(signal) => format!("killed by signal {signal}"),
@@ -234,6 +235,8 @@ pub enum BuildError {
         file: SourceFile,
         /// Where the image is named.
         span: Span,
+        /// A stage with a similar name.
+        suggestion: Option<String>,
         /// Why.
         source: Box<ResolveImageError>,
     },

@@ -38,7 +38,7 @@ use crate::options::{BuildNetwork, BuildOptions, NamedContext, NoCache};
 use crate::progress::Progress;
 use crate::registry::Client;
 
-pub use error::{BuildError, OpError};
+pub use error::{BuildError, OpError, exit_words};
 pub use resolve::ResolveImageError;
 
 use engine::{Engine, EngineParts};
@@ -82,7 +82,10 @@ pub fn build(
     environment: &dyn Fn(&str) -> Option<Vec<u8>>,
 ) -> Result<Built, BuildError> {
     let _lease = session.store.lease()?;
-    let step = progress.step("[internal] load build definition from Dockerfile");
+    let step = progress.step(format!(
+        "[internal] load build definition from {}",
+        definition::name(options)
+    ));
     let definition = step.end_with(definition::read(options))?;
     let source = definition.source;
     let wrong = |diagnostics| BuildError::Dockerfile {
@@ -197,11 +200,16 @@ fn resolve_images(
         let answers: Vec<_> = requests
             .par_iter()
             .map(|request| {
-                let step = progress.step(format!("[internal] load metadata for {}", request.name));
+                let name = match &request.reference {
+                    Some(reference) => reference.with_default_tag().to_string(),
+                    None => request.name.clone(),
+                };
+                let step = progress.step(format!("[internal] load metadata for {name}"));
                 let answer = step.end_with(resolver.resolve(request)).map_err(|cause| {
                     BuildError::Image {
                         file: source.clone(),
                         span: request.span,
+                        suggestion: request.suggestion.clone(),
                         source: Box::new(cause),
                     }
                 })?;

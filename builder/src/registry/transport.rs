@@ -289,7 +289,7 @@ impl Transport {
             url: shown(&call.url),
             reason: http::describe(error),
             transient: http::is_transient(error),
-            unknown_host: matches!(error, ureq::Error::HostNotFound),
+            unknown_host: http::is_unknown_host(error),
         };
         let invalid = |error: ureq::http::Error| failed(&ureq::Error::Http(error));
         match &call.body {

@@ -9,7 +9,7 @@ use cooper_frontend::{Diagnostic, SourceFile, Span};
 use super::super::Settings;
 use super::super::interrupt::Interrupt;
 use super::super::session::Session;
-use crate::build::{self, BuildError, Built, ResolveImageError};
+use crate::build::{self, BuildError, Built, OpError, ResolveImageError};
 use crate::options::{BuildOptions, ProgressMode};
 use crate::progress::{Display, DisplayOptions, Summary};
 use crate::report::{self, Excerpt, Exit, Report, Severity};
@@ -69,11 +69,11 @@ fn failed(error: &BuildError, summary: Summary) -> Report {
             step, file, source, ..
         } => {
             let heading = match step {
-                Some(step) => format!("{} failed", step.display),
-                None => error.to_string(),
+                Some(step) => format!("{} failed: {}", step_number(&step.display), short(source)),
+                None => format!("{error}: {source}"),
             };
-            let mut report = Report::from_error(&**source)
-                .context(heading)
+            let mut report = Report::new(heading)
+                .causes_of(&**source)
                 .steps(summary.failed);
             if let Some(step) = step {
                 report = report.excerpt(place(file, step.span, source.to_string()));
@@ -83,9 +83,18 @@ fn failed(error: &BuildError, summary: Summary) -> Report {
                 None => report,
             }
         }
-        BuildError::Image { file, span, source } => {
-            let report = Report::from_error(&**source).context("cannot use a base image");
-            let report = report.excerpt(place(file, *span, String::new()));
+        BuildError::Image {
+            file,
+            span,
+            suggestion,
+            source,
+        } => {
+            let report = Report::new("cannot use a base image").causes_of(&**source);
+            let report = report.excerpt(place(file, *span, source.to_string()));
+            let report = match suggestion {
+                Some(stage) => report.hint(format!("did you mean the stage {stage}?")),
+                None => report,
+            };
             match image_hint(source) {
                 Some(hint) => report.hint(hint),
                 None => report,
@@ -97,6 +106,19 @@ fn failed(error: &BuildError, summary: Summary) -> Report {
         BuildError::Interrupted => Report::silent(Exit::Interrupted),
         BuildError::Solver { .. } => Report::from_error(error).exit(Exit::Internal),
         _ => Report::from_error(error),
+    }
+}
+
+/// Returns the `[build 2/5]` of a step's display name.
+fn step_number(display: &str) -> &str {
+    display.split_inclusive(']').next().unwrap_or(display)
+}
+
+/// Says why a step failed without repeating its command, which the excerpt shows.
+fn short(error: &OpError) -> String {
+    match error {
+        OpError::Process { exit, .. } => build::exit_words(*exit),
+        other => other.to_string(),
     }
 }
 
