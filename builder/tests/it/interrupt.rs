@@ -109,7 +109,9 @@ fn a_build_killed_at_any_moment_can_be_repeated() {
         build.signal(Signal::KILL);
         build.finish();
     }
+    cooper.run(&["fsck"]).ok();
     cooper.build(&context, &args).ok();
+    cooper.run(&["fsck"]).ok();
     cooper
         .run(&["run", "--rm", "a", "cat", "/size"])
         .ok()

@@ -18,3 +18,4 @@ mod pull;
 mod real;
 mod rootless;
 mod support;
+mod upkeep;
