@@ -30,8 +30,8 @@ mod tty;
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -232,6 +232,7 @@ impl Progress {
         Vertices {
             progress: self.clone(),
             steps,
+            cached: Mutex::default(),
         }
     }
 
@@ -249,10 +250,14 @@ impl Progress {
 }
 
 /// Shows what a solve tells, under names of the caller's.
-#[derive(Clone, Debug)]
+///
+/// A solve finds what is remembered from its targets backwards. Such finds are held until
+/// something else happens and then shown in the order of the steps, as people read them.
+#[derive(Debug)]
 pub struct Vertices {
     progress: Progress,
     steps: BTreeMap<VertexId, StepId>,
+    cached: Mutex<Vec<(StepId, Duration)>>,
 }
 
 impl Vertices {
@@ -267,9 +272,12 @@ impl Vertices {
             return;
         };
         let at = self.progress.now();
-        self.progress.send(match event {
+        let event = match event {
+            SolveEvent::Cached { .. } => {
+                self.held().push((step, at));
+                return;
+            }
             SolveEvent::Started { .. } => Event::Started { step, at },
-            SolveEvent::Cached { .. } => Event::Cached { step, at },
             SolveEvent::Log { stream, data, .. } => Event::Log {
                 step,
                 at,
@@ -285,7 +293,27 @@ impl Vertices {
                 error,
                 canceled,
             },
-        });
+        };
+        self.show_cached();
+        self.progress.send(event);
+    }
+
+    fn show_cached(&self) {
+        let mut held = std::mem::take(&mut *self.held());
+        held.sort_by_key(|(step, _)| *step);
+        for (step, at) in held {
+            self.progress.send(Event::Cached { step, at });
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Vec<(StepId, Duration)>> {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Vertices {
+    fn drop(&mut self) {
+        self.show_cached();
     }
 }
 
