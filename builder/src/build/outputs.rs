@@ -117,7 +117,7 @@ fn to_image(
 ) -> Result<Option<Descriptor>, BuildError> {
     let names = names(&to.names, &options.tags);
     if to.store {
-        store(engine, image, names)?;
+        store(engine, image, names, step)?;
     }
     let Some(push) = to.push else { return Ok(None) };
     fetch_all(engine, image)?;
@@ -133,7 +133,12 @@ fn to_image(
 }
 
 /// Keeps the image under its names. An image that is there already only gets the names.
-fn store(engine: &Engine, image: &Image, names: &[Reference]) -> Result<(), BuildError> {
+fn store(
+    engine: &Engine,
+    image: &Image,
+    names: &[Reference],
+    step: &StepGuard,
+) -> Result<(), BuildError> {
     let images = engine.store().images();
     if images.get(&image.id)?.is_none() {
         fetch_all(engine, image)?;
@@ -141,8 +146,11 @@ fn store(engine: &Engine, image: &Image, names: &[Reference]) -> Result<(), Buil
         let record: ImageRecord = image.record(size(engine, image));
         images.put(&record)?;
     }
+    step.status(&format!("writing image {}", image.id), 0, None, true);
     for name in names {
-        images.tag(&name.with_default_tag(), &image.id)?;
+        let name = name.with_default_tag();
+        images.tag(&name, &image.id)?;
+        step.status(&format!("naming to {name}"), 0, None, true);
     }
     Ok(())
 }
