@@ -12,8 +12,8 @@ use crate::support::{Context, Cooper, need};
 
 fn context() -> Context {
     Context::new(
-        "FROM busybox\nENV greeting=hello\nCOPY f /data/f\n\
-         RUN ln /data/f /data/hard && ln -s f /data/soft && mkdir -m 1777 /data/d && \
+        "FROM busybox\nENV greeting=hello\nCOPY f /tmp/f\n\
+         RUN mkdir /data && cp /tmp/f /data/f && ln /data/f /data/hard && ln -s f /data/soft && mkdir -m 1777 /data/d && \
          chown 5:6 /data/d && rm /etc/group\nCMD echo $greeting; cat /data/hard\n",
     )
     .with("f", "content\n".repeat(1000))

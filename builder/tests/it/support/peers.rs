@@ -27,6 +27,7 @@ pub(crate) fn skopeo<A: AsRef<OsStr>>(cooper: &Cooper, args: &[A]) -> Outcome {
 pub(crate) struct Podman<'a> {
     cooper: &'a Cooper,
     runtime: PathBuf,
+    runroot: tempfile::TempDir,
 }
 
 impl<'a> Podman<'a> {
@@ -37,20 +38,28 @@ impl<'a> Podman<'a> {
         need::tool("crun")?;
         let podman = Self {
             runtime: Self::runtime(cooper),
+            // Podman refuses a run root whose path is longer than 50 bytes.
+            runroot: tempfile::Builder::new()
+                .prefix("podman-")
+                .tempdir_in("/tmp")
+                .expect("a directory"),
             cooper,
         };
         let archive = cooper.scratch("podman-probe.tar");
         layout::archive(cooper.busybox_layout(), "probe:latest", &archive);
         let loaded = podman.command(&["load", "-q", "-i"], &[archive.as_os_str()]);
-        let works = loaded.code() == 0
-            && podman
-                .run_image("docker.io/library/probe:latest", &["true"])
-                .code()
-                == 0;
-        if works {
+        let probe = if loaded.code() == 0 {
+            podman.run_image("docker.io/library/probe:latest", &["true"])
+        } else {
+            loaded
+        };
+        if probe.code() == 0 {
             return Some(podman);
         }
-        need::skip("podman cannot run containers on this machine")
+        let reason = probe.stderr.trim();
+        need::skip(&format!(
+            "podman cannot run containers on this machine: {reason}"
+        ))
     }
 
     /// Returns crun, or a wrapper where crun would refuse a hybrid cgroup tree.
@@ -76,13 +85,10 @@ impl<'a> Podman<'a> {
         // Named, it would have to exist.
         command.env_remove("DOCKER_CONFIG");
         command.args(["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"]);
-        for (option, dir) in [
-            ("--root", "podman"),
-            ("--runroot", "podman-run"),
-            ("--tmpdir", "podman-tmp"),
-        ] {
+        for (option, dir) in [("--root", "podman"), ("--tmpdir", "podman-tmp")] {
             command.arg(option).arg(self.cooper.scratch(dir));
         }
+        command.arg("--runroot").arg(self.runroot.path());
         command.arg("--runtime").arg(&self.runtime);
         run({
             command.args(first).args(rest);
