@@ -112,7 +112,8 @@ fn archives_land_in_their_destination_with_their_own_metadata() {
     assert_eq!(
         found.expect("add"),
         expect(&[
-            ("/srv", (0o4711, 7, 8)),
+            // BuildKit skips the entry of the archive's own top.
+            ("/srv", (0o700, 1, 1)),
             ("/srv/new", (0o755, 0, 0)),
             ("/srv/new/implied", (0o4711, 7, 8)),
             ("/srv/up", (0o4711, 7, 8)),
@@ -252,7 +253,10 @@ fn an_archive_overwrites_what_earlier_work_left_in_the_staging() {
     let entries = index.entries().iter().cloned().chain(unpacked.entries);
     let merged = LayerIndex::new(entries.collect());
     assert_eq!(
-        walk::scan_upper(&staging, false).expect("walk").digest(),
+        walk::scan_upper(&staging, false)
+            .expect("walk")
+            .index
+            .digest(),
         merged.digest()
     );
     assert_eq!(fs::read(staging.fs().join("l")).expect("read"), b"later");

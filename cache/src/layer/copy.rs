@@ -59,6 +59,17 @@ impl Staging {
         let canvas = Canvas::open(&self.fs(), self.shared().options.userxattr)?;
         fill(&canvas, items, wanted)
     }
+
+    /// Does the same over what earlier work left in `fs/`: directories there take the items'
+    /// metadata, anything else gives way.
+    pub fn populate_over(
+        &self,
+        items: Vec<CopyItem>,
+        wanted: &(dyn Fn() -> bool + Sync),
+    ) -> Result<LayerIndex, StoreError> {
+        let canvas = Canvas::open(&self.fs(), self.shared().options.userxattr)?;
+        fill(&canvas.overwriting(), items, wanted)
+    }
 }
 
 /// Makes `items` on `canvas`.

@@ -135,6 +135,10 @@ impl Unpacker<'_> {
         tar: &mut TarReader<R>,
     ) -> Result<(), StoreError> {
         let path = self.place(&member.path)?;
+        if self.ground.add.is_some() && path == self.dest && member.kind == b'5' {
+            // The archive's own top is not the destination, which is there already.
+            return Ok(());
+        }
         self.last = Some(path.clone());
         let name = path.file_name().unwrap_or_default();
         if name == b".wh..wh..opq" {
