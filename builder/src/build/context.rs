@@ -129,7 +129,14 @@ fn roots(paths: &[String]) -> Vec<RelPath> {
 fn read_ignore(path: &Path) -> Result<DockerIgnore, ContextError> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::IsADirectory
+            ) =>
+        {
+            Vec::new()
+        }
         Err(source) => {
             return Err(ContextError::Read {
                 path: path.to_owned(),

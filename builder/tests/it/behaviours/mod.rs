@@ -6,6 +6,7 @@
 mod add;
 mod config;
 mod copy;
+mod edges;
 mod ignore;
 mod run;
 mod words;

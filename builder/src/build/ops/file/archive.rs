@@ -31,10 +31,12 @@ impl Archives<'_> {
         if !detect_archive(&file)? {
             return Ok(false);
         }
+        let dest = layer.resolve(&RelPath::clean(&rules.action.dest))?;
+        layer.ensure_dir(&dest, 0o755, rules.owner.unwrap_or_default())?;
         let below = layer.tree(self.staging);
         let how = Unpack {
             tree: &below,
-            dest: layer.resolve(&RelPath::clean(&rules.action.dest))?,
+            dest,
             owner: rules.owner.map(|owner| (owner.uid, owner.gid)),
             limits: Limits::default(),
         };

@@ -190,6 +190,10 @@ impl<'a> NewLayer<'a> {
     /// Takes over what an archive left in the staging directory, whatever was there.
     pub(super) fn adopt(&mut self, entries: Vec<Entry>) {
         for entry in entries {
+            let path = &entry.path;
+            if !entry.is_dir() && self.entries.get(path).is_some_and(|old| old.entry.is_dir()) {
+                self.entries.retain(|old, _| !old.starts_with(path));
+            }
             self.entries.insert(
                 entry.path.clone(),
                 Pending {
@@ -237,16 +241,24 @@ impl<'a> NewLayer<'a> {
     ) -> Result<LayerIndex, FileError> {
         let mut items = Vec::with_capacity(self.entries.len());
         let mut entries = Vec::new();
+        let mut over = false;
         for Pending { entry, source } in self.entries.into_values() {
+            over |= source.is_none();
             match source {
                 Some(source) => items.push(CopyItem { entry, source }),
+                // What goes into an archive's directory must not change its time.
+                None if entry.is_dir() => items.push(CopyItem {
+                    entry,
+                    source: Source::None,
+                }),
                 None => entries.push(entry),
             }
         }
-        let index = staging.populate_while(items, wanted)?;
-        if entries.is_empty() {
-            return Ok(index);
-        }
+        let index = if over {
+            staging.populate_over(items, wanted)?
+        } else {
+            staging.populate_while(items, wanted)?
+        };
         entries.extend(index.entries().iter().cloned());
         Ok(LayerIndex::new(entries))
     }

@@ -18,7 +18,7 @@ impl Owners<'_> {
     /// Resolves `user[:group]` against /etc/passwd and /etc/group of the base; nothing is root.
     ///
     /// A user given by number without a group has the group of the same number; a user
-    /// given by name has the group of its passwd entry. An unknown user is 0:0, and an
+    /// given by name has the group of its passwd entry; `user:` has group 0. An unknown user is 0:0, and an
     /// unknown group the user's own, as BuildKit has it, but not without a warning.
     /// Without a base a name is an error.
     pub(super) fn find(&self, spec: Option<&str>) -> Result<Owner, FileError> {
@@ -26,16 +26,18 @@ impl Owners<'_> {
             return Ok(Owner::default());
         };
         let (user, group) = match spec.split_once(':') {
-            Some((user, group)) => (user, group),
-            None => (spec, ""),
+            Some((user, group)) => (user, Some(group)),
+            None => (spec, None),
         };
-        if !self.has_base && (is_name(user) || is_name(group)) {
+        if !self.has_base && (is_name(user) || group.is_some_and(is_name)) {
             return Err(FileError::NamedOwner {
                 spec: spec.to_owned(),
             });
         }
         let mut owner = self.user(user, spec)?;
-        owner.gid = self.group(group, owner.gid, spec)?;
+        if let Some(group) = group {
+            owner.gid = self.group(group, owner.gid, spec)?;
+        }
         Ok(owner)
     }
 
@@ -60,7 +62,7 @@ impl Owners<'_> {
 
     fn group(&self, group: &str, own: u32, spec: &str) -> Result<u32, FileError> {
         if group.is_empty() {
-            return Ok(own);
+            return Ok(0);
         }
         if !is_name(group) {
             return parse(group, spec);

@@ -63,14 +63,16 @@ fn plain(tree: &MergedTree, source: &CopySource, out: &mut Vec<Selected>) -> Res
     }
     for named in expand(tree, &path, source, false)? {
         let real = follow(tree, &named, source)?;
-        if tree.get(&real).is_some() {
-            out.push(Selected {
-                named,
-                real,
-                keep: None,
-                source: 0,
-            });
+        if tree.get(&real).is_none() {
+            // Only a link can lead nowhere from where a pattern matched.
+            return Err(missing(source, named));
         }
+        out.push(Selected {
+            named,
+            real,
+            keep: None,
+            source: 0,
+        });
     }
     Ok(())
 }
