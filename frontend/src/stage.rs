@@ -10,12 +10,23 @@ use crate::syntax::{Directives, foreign_syntax, parse_ast};
 pub struct Dockerfile {
     /// What the comments at the top ask for.
     pub directives: Directives,
-    /// ARGs before the first FROM.
-    pub global_args: Vec<ArgDefinition>,
+    /// The ARG instructions before the first FROM.
+    pub preamble: Vec<Instruction>,
     /// Stages in order; never empty.
     pub stages: Vec<Stage>,
     /// Warnings.
     pub warnings: Diagnostics,
+}
+
+impl Dockerfile {
+    /// Returns the ARGs before the first FROM.
+    pub fn global_args(&self) -> impl Iterator<Item = &ArgDefinition> {
+        let instructions = self.preamble.iter();
+        instructions.flat_map(|instruction| match &instruction.kind {
+            Kind::Arg(definitions) => definitions.as_slice(),
+            _ => &[],
+        })
+    }
 }
 
 /// A FROM and the instructions below it.
@@ -27,6 +38,10 @@ pub struct Stage {
     pub base: Spanned<String>,
     /// `--platform`, unexpanded.
     pub platform: Option<Spanned<String>>,
+    /// `FROM` as written.
+    pub keyword: Spanned<String>,
+    /// `AS` as written.
+    pub as_keyword: Option<Spanned<String>>,
     /// The instructions after FROM.
     pub instructions: Vec<Instruction>,
     /// The FROM line.
@@ -83,7 +98,7 @@ fn parse_stages(source: &SourceFile) -> Result<Dockerfile, Diagnostics> {
     }
     Ok(Dockerfile {
         directives: ast.directives,
-        global_args: builder.global_args,
+        preamble: builder.preamble,
         stages: builder.stages,
         warnings: ast.warnings,
     })
@@ -91,7 +106,7 @@ fn parse_stages(source: &SourceFile) -> Result<Dockerfile, Diagnostics> {
 
 #[derive(Default)]
 struct Builder {
-    global_args: Vec<ArgDefinition>,
+    preamble: Vec<Instruction>,
     stages: Vec<Stage>,
     errors: Diagnostics,
     /// A FROM that did not parse: what follows it is not without a stage.
@@ -107,11 +122,16 @@ impl Builder {
                 name: from.name,
                 base: from.base,
                 platform: from.platform,
+                keyword: instruction.keyword,
+                as_keyword: from.as_keyword,
                 instructions: Vec::new(),
                 span: instruction.span,
                 comments: instruction.comments,
             }),
-            (Kind::Arg(definitions), None) => self.global_args.extend(definitions),
+            (kind @ Kind::Arg(_), None) => self.preamble.push(Instruction {
+                kind,
+                ..instruction
+            }),
             (kind, Some(stage)) => stage.instructions.push(Instruction {
                 kind,
                 ..instruction

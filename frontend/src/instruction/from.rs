@@ -13,6 +13,8 @@ pub struct From {
     pub base: Spanned<String>,
     /// The stage's name in lower case.
     pub name: Option<Spanned<String>>,
+    /// `AS` as written.
+    pub as_keyword: Option<Spanned<String>>,
     /// The platform, unexpanded.
     pub platform: Option<Spanned<String>>,
 }
@@ -20,10 +22,10 @@ pub struct From {
 pub(super) fn parse(statement: &Statement) -> Result<From, Diagnostics> {
     let flags = Flags::check(statement, &[("platform", Takes::Text)])?;
     let words = statement.blank_separated();
-    let (base, name) = match words.as_slice() {
-        [base] => (base, None),
+    let (base, as_keyword, name) = match words.as_slice() {
+        [base] => (base, None, None),
         [base, keyword, name] if keyword.eq_ignore_ascii_case("as") => {
-            (base, Some(stage_name(name)?))
+            (base, Some(keyword.clone()), Some(stage_name(name)?))
         }
         _ => {
             return Err(vec![
@@ -39,6 +41,7 @@ pub(super) fn parse(statement: &Statement) -> Result<From, Diagnostics> {
     Ok(From {
         base: base.clone(),
         name,
+        as_keyword,
         platform: flags.text("platform"),
     })
 }

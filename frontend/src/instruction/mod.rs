@@ -32,6 +32,8 @@ use crate::syntax::Statement;
 pub struct Instruction {
     /// What it says.
     pub kind: Kind,
+    /// Its name as written.
+    pub keyword: Spanned<String>,
     /// Its lines, without heredocs.
     pub span: Span,
     /// The joined line, trimmed, as it stands.
@@ -120,6 +122,7 @@ pub fn parse_instruction(statement: &Statement, escape: char) -> Result<Instruct
     let kind = parse_kind(statement, escape)?;
     Ok(Instruction {
         kind,
+        keyword: statement.keyword.clone(),
         span: statement.span,
         original: statement.line.text.trim().to_owned(),
         comments: statement.comments.clone(),

@@ -26,6 +26,7 @@ use crate::plan::{Plan, Reach};
 use crate::source::Span;
 
 use graph::GraphBuilder;
+pub(crate) use stage::DEFAULT_PATH;
 use stage::StageState;
 
 /// A build ready to be solved.

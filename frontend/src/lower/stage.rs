@@ -18,7 +18,8 @@ use super::graph::image_label;
 use super::{HistoryItem, Lowering, Step};
 
 /// The search path of images that set none.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const DEFAULT_PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What a stage has come to.
 #[derive(Clone)]

@@ -17,7 +17,7 @@ pub(super) fn arguments(
     let mut env = platform_arguments(dockerfile, settings);
     let lexer = Lexer::new(dockerfile.directives.escape);
     let mut errors = Vec::new();
-    for definition in &dockerfile.global_args {
+    for definition in dockerfile.global_args() {
         let name = definition.name.value.as_str();
         if let Some(value) = settings.build_args.get(name) {
             env.set(name, value);

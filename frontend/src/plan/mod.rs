@@ -41,6 +41,8 @@ pub struct Plan {
     names: names::StageNames,
     /// The stage to build.
     pub(crate) target: usize,
+    /// Whether stages that the target does not need count as well.
+    pub(crate) all_stages: bool,
 }
 
 /// What a stage starts from.
@@ -80,6 +82,7 @@ impl Plan {
             platforms: Vec::new(),
             names: names::StageNames::default(),
             target: 0,
+            all_stages: false,
         };
         let mut errors = Vec::new();
         for index in 0..plan.dockerfile.stages.len() {
@@ -107,6 +110,14 @@ impl Plan {
         } else {
             Err(errors)
         }
+    }
+
+    /// Takes in stages that the target does not need, for checks of the whole
+    /// file.
+    #[must_use]
+    pub fn with_all_stages(mut self) -> Self {
+        self.all_stages = true;
+        self
     }
 
     /// Returns what must still be answered before [`Self::lower`] can work.
@@ -310,6 +321,16 @@ impl Plan {
              FROM, or pass --build-arg {unset}=…"
         ));
         error.with_suggestion(unset, self.globals.names())
+    }
+
+    /// Returns the global ARGs as they are without build arguments; `None` if they
+    /// do not expand.
+    pub(crate) fn default_globals(&self) -> Option<Environment> {
+        let settings = BuildSettings {
+            build_args: std::collections::BTreeMap::new(),
+            ..(*self.settings).clone()
+        };
+        global::arguments(&self.dockerfile, &settings).ok()
     }
 
     /// Expands a word with global ARGs only.

@@ -38,7 +38,11 @@ impl Reach {
             errors: Vec::new(),
         };
         let mut asked = HashSet::new();
-        let mut pending = vec![plan.target];
+        let mut pending = if plan.all_stages {
+            (0..count).collect()
+        } else {
+            vec![plan.target]
+        };
         while let Some(index) = pending.pop() {
             if reach.stages[index].is_some() {
                 continue;

@@ -36,7 +36,8 @@ pub struct Expansion {
     pub words: Vec<String>,
     /// Variables found.
     pub matched: BTreeSet<String>,
-    /// Variables looked for in vain.
+    /// Variables looked for in vain, without `${name:-…}` and the like, which
+    /// say what is to happen then.
     pub unmatched: BTreeSet<String>,
 }
 
@@ -417,7 +418,10 @@ impl Run<'_> {
             );
         }
         let word = self.raw_until('}', false)?;
-        let value = self.lookup(name);
+        let value = self.env.get(name).map(str::to_owned);
+        if value.is_some() {
+            self.matched.insert(name.to_owned());
+        }
         if self.lexer.keep_unset && value.is_none() {
             return Ok(format!("${{{name}{marks}{word}}}"));
         }
