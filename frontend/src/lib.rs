@@ -10,11 +10,13 @@
 //! file, an environment variable or the clock, and nothing prints: what is
 //! wrong comes back as a list of [`Diagnostic`]s with the place of each token.
 
+pub mod describe;
 pub mod dockerignore;
 mod error;
 pub mod image;
 pub mod instruction;
 pub mod ir;
+pub mod lint;
 pub mod lower;
 pub mod plan;
 pub mod settings;

@@ -1,0 +1,53 @@
+//! Comments that describe a stage or an argument: `# NAME what it is for`.
+
+/// Returns whether a comment line is for people, and not a directive.
+pub(crate) fn is_description(comment: &str) -> bool {
+    let Some((key, _)) = comment.split_once('=') else {
+        return true;
+    };
+    let key = key.trim_end();
+    !["check", "syntax", "escape"]
+        .iter()
+        .any(|directive| key.eq_ignore_ascii_case(directive))
+}
+
+/// Returns what the comments above an instruction say of `name`, over all the lines from the
+/// one that starts with the name.
+pub(crate) fn describe(comments: &[String], name: &str) -> Option<String> {
+    let mut lines = comments.iter().filter(|line| is_description(line));
+    let first = lines.find_map(|line| {
+        let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        word.eq_ignore_ascii_case(name).then_some(rest.trim())
+    })?;
+    let all: Vec<&str> = std::iter::once(first)
+        .chain(lines.map(String::as_str))
+        .collect();
+    Some(all.join(" ").trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_starts_with_the_name() {
+        let table: &[(&[&str], Option<&str>)] = &[
+            (&["base is the base"], Some("is the base")),
+            (&["Base is the base"], Some("is the base")),
+            (&["about", "base is the base"], Some("is the base")),
+            (&["base is the base", "of all"], Some("is the base of all")),
+            (&["base"], Some("")),
+            (&["based on"], None),
+            (&["check=skip=A", "base b", "check=error=true"], Some("b")),
+            (&[], None),
+        ];
+        for (comments, want) in table {
+            let comments: Vec<String> = comments.iter().map(|&line| line.to_owned()).collect();
+            assert_eq!(
+                describe(&comments, "base").as_deref(),
+                *want,
+                "{comments:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,43 @@
+use super::super::Site;
+use super::super::walk::File;
+use super::super::{Check, Findings, Rule};
+use crate::source::Span;
+
+pub(super) static RULE: Rule = Rule {
+    name: "NoEmptyContinuation",
+    summary: "A continued line is not followed by an empty one",
+    doc: "\
+A line that ends with the escape character goes on in the next line. If that one is empty, the
+instruction still goes on after it, which is hardly what a reader expects: such lines are kept
+for old files only and docker means to refuse them. Comment lines do not count as empty.",
+    bad: &["FROM alpine\nEXPOSE \\\n\n80\n"],
+    good: &[
+        "FROM alpine\nEXPOSE \\\n# the web server\n80\n",
+        "FROM alpine\nEXPOSE \\\n80\n",
+    ],
+    experimental: false,
+    check: Check::File(check),
+};
+
+fn check(file: &File<'_>, findings: &mut Findings<'_>) {
+    let blanks = file.dockerfile.warnings.iter();
+    for blank in blanks.filter(|warning| warning.code == "empty-continuation") {
+        let around = |span: Span| span.start <= blank.span.start && blank.span.end <= span.end;
+        let lines = file.instructions().map(Site::from);
+        let stages = file.dockerfile.stages.iter().map(Site::from);
+        let none = Site {
+            span: blank.span,
+            comments: &[],
+        };
+        let site = lines
+            .chain(stages)
+            .find(|site| around(site.span))
+            .unwrap_or(none);
+        // Docker counts the line where the instruction ends.
+        let last = Site {
+            span: Span::new(site.span.end.saturating_sub(1), site.span.end),
+            ..site
+        };
+        findings.warn(last, blank.span, "Empty continuation line");
+    }
+}
