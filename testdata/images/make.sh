@@ -73,10 +73,11 @@ fresh_work() {
     chmod 755 "$work"
 }
 
-# Prints the path of a static busybox: the installed one, or the package's.
+# Prints the path of a static busybox: the installed one ($BUSYBOX names others to look
+# at), or the package's.
 find_busybox() {
     local installed
-    for installed in /bin/busybox /usr/bin/busybox; do
+    for installed in ${BUSYBOX-/bin/busybox /usr/bin/busybox}; do
         if [ -x "$installed" ] && ! ldd "$installed" >/dev/null 2>&1 &&
             [ "$("$installed" --list | grep -cx -e httpd -e wget -e stat)" = 3 ]; then
             echo "$installed"
@@ -92,7 +93,7 @@ find_busybox() {
     "${apt[@]}" update >&2 || return 1
     (cd "$lists/deb" && "${apt[@]}" download busybox-static >&2) || return 1
     dpkg-deb -x "$lists"/deb/busybox-static_*.deb "$lists/root" || return 1
-    find "$lists/root" -type f -name busybox | head -1
+    find "$lists/root" -type f -path '*/bin/busybox' | head -1
 }
 
 make_busybox() {
@@ -149,8 +150,9 @@ make_debian() {
     proxy=$(apt_setting Acquire::https::Proxy)
     if [ -n "$proxy" ]; then export https_proxy=$proxy; fi
     certificates=$(apt_setting Acquire::https::CaInfo)
-    say "bootstrapping $release from the machine's mirror (about a minute)"
+    local making="bootstrapping $release from the machine's mirror (about a minute)"
     if [ "$(id -u)" = 0 ] && command -v debootstrap >/dev/null; then
+        say "$making"
         debootstrap --variant=minbase --components="$components" \
             ${certificates:+--ca-certificate="$certificates"} \
             "$release" "$root" "$uri" >"$out/debootstrap.log" 2>&1 </dev/null || {
@@ -161,6 +163,7 @@ make_debian() {
         trim_debian "$root"
         python3 "$here/layout.py" --arch "$arch" --cmd bash "$root" "$work/image"
     elif command -v mmdebstrap >/dev/null; then
+        say "$making"
         # As a user: inside mmdebstrap's own user namespace, unpacked from its tar by
         # the layout tool in the same namespace.
         mmdebstrap --mode=unshare --variant=minbase --components="$components" \
