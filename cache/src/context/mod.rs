@@ -62,15 +62,20 @@ impl ContextScan {
         filter: &dyn ContextFilter,
         stat_index: &Path,
     ) -> Result<ContextTree, StoreError> {
-        let mut found = scan::scan(root, roots, filter)?;
-        let known = StatIndex::load(stat_index);
+        let (found, known) = rayon::join(
+            || scan::scan(root, roots, filter),
+            || StatIndex::load(stat_index),
+        );
+        let mut found = found?;
         let stale = known.fill(&mut found, !roots.is_empty());
         let (entries, stamps) = found
             .into_iter()
             .map(|found| (found.entry, found.stamp))
             .unzip();
+        let index = Arc::new(LayerIndex::new(entries));
         let state = State {
-            index: Arc::new(LayerIndex::new(entries)),
+            tree: MergedTree::new(vec![(index.clone(), root.to_owned())]),
+            index,
             stamps,
             others: stale,
         };
@@ -95,6 +100,8 @@ pub struct ContextTree {
 #[derive(Debug)]
 struct State {
     index: Arc<LayerIndex>,
+    /// The view of `index`, which is costly to make anew.
+    tree: MergedTree,
     /// One an entry: what was seen of it.
     stamps: Vec<Stamp>,
     /// What the stat index knows of files that this scan did not look at.
@@ -106,10 +113,7 @@ impl ContextTree {
     ///
     /// Files not hashed yet have no digest: see [`ensure_hashed`](Self::ensure_hashed).
     pub fn tree(&self) -> MergedTree {
-        MergedTree::new(vec![(
-            self.locked(|state| state.index.clone()),
-            self.root.clone(),
-        )])
+        self.locked(|state| state.tree.clone())
     }
 
     /// Hashes the files at and below `paths`, as far as they are not known.
@@ -152,6 +156,7 @@ impl ContextTree {
                 let entry = &mut Arc::make_mut(&mut state.index).entries_mut()[number];
                 found.write_to(entry, &stamp);
             }
+            state.tree = MergedTree::new(vec![(state.index.clone(), self.root.clone())]);
             stat_index::save(&self.stat_index, &state.index, &state.stamps, &state.others);
         });
         Ok(())

@@ -50,15 +50,25 @@ pub(super) fn scan(
     } else {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(root, flags, Mode::empty()).during("open", root)?;
-        scan.list(&RelPath::root(), fd)?
+        join(scan.list(&RelPath::root(), fd)?)
     };
     group_links(&mut found);
     Ok(found)
 }
 
+/// What is below a directory, in order, in pieces: so that nothing is moved at each level
+/// on the way up.
+type Pieces = Vec<Vec<Found>>;
+
+fn join(pieces: Pieces) -> Vec<Found> {
+    let mut all = Vec::with_capacity(pieces.iter().map(Vec::len).sum());
+    all.extend(pieces.into_iter().flatten());
+    all
+}
+
 impl Scan<'_> {
     /// Returns what is below `dir`, sorted.
-    fn list(&self, dir: &RelPath, fd: OwnedFd) -> Result<Vec<Found>, StoreError> {
+    fn list(&self, dir: &RelPath, fd: OwnedFd) -> Result<Pieces, StoreError> {
         let full = dir.under(self.root);
         let mut here = Vec::new();
         for item in rustix::fs::Dir::read_from(&fd).during("list", &full)? {
@@ -86,7 +96,7 @@ impl Scan<'_> {
     }
 
     /// Puts behind each directory what is below it; drops what is only kept for its content and has none.
-    fn descend(&self, here: Vec<(Found, Verdict)>) -> Result<Vec<Found>, StoreError> {
+    fn descend(&self, here: Vec<(Found, Verdict)>) -> Result<Pieces, StoreError> {
         let dirs = here
             .iter()
             .filter(|(found, _)| found.entry.is_dir())
@@ -104,17 +114,23 @@ impl Scan<'_> {
         } else {
             here.into_iter().map(open).collect()
         };
-        let mut all = Vec::new();
+        let mut all = Pieces::new();
+        let mut piece = Vec::new();
         for (found, verdict, below) in listed? {
-            if verdict == Verdict::Include || !below.is_empty() {
-                all.push(found);
+            let is_empty = below.iter().all(Vec::is_empty);
+            if verdict == Verdict::Include || !is_empty {
+                piece.push(found);
+            }
+            if !is_empty {
+                all.push(std::mem::take(&mut piece));
                 all.extend(below);
             }
         }
+        all.push(piece);
         Ok(all)
     }
 
-    fn below(&self, dir: &RelPath) -> Result<Vec<Found>, StoreError> {
+    fn below(&self, dir: &RelPath) -> Result<Pieces, StoreError> {
         let full = dir.under(self.root);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::open(&full, flags, Mode::empty()).during("open", &full)?;
@@ -235,7 +251,7 @@ impl Scan<'_> {
             .last()
             .is_some_and(|last| last.entry.path == *wanted && last.entry.is_dir());
         let below = if reached || wanted.is_root() {
-            self.below(wanted)?
+            join(self.below(wanted)?)
         } else {
             Vec::new()
         };
