@@ -51,10 +51,9 @@ finish() {
     set +e
     for peer in "${peers[@]}"; do "${peer}_stop" 2>/dev/null; done
     if [ -n "$registry_pid" ]; then kill "$registry_pid" && wait "$registry_pid" 2>/dev/null; fi
-    # Overlays of a contender may linger below its storage.
-    awk -v below="$disk/" 'index($2, below) == 1 { print $2 }' /proc/self/mounts | sort -r |
-        while read -r mounted; do umount "$mounted"; done
-    umount "$disk" 2>/dev/null || umount -l "$disk"
+    # Overlays and namespaces of a contender may linger.
+    awk -v below="$dir/" 'index($2, below) == 1 { print $2 }' /proc/self/mounts | sort -r |
+        while read -r mounted; do umount "$mounted" 2>/dev/null || umount -l "$mounted"; done
     exit $status
 }
 trap finish EXIT
