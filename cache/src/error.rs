@@ -138,7 +138,7 @@ pub enum StoreError {
         message: String,
     },
     /// Another process holds a lock that cannot be waited for.
-    #[error("{} is in use by another process", path.display())]
+    #[error("the store is in use: a build or a container is running ({} is locked)", path.display())]
     Busy {
         /// The lock file.
         path: PathBuf,

@@ -46,13 +46,13 @@ impl Store {
     /// Repair needs the store for itself: it fails with [`StoreError::Busy`] while leases are held.
     pub fn fsck(&self, repair: bool) -> Result<FsckReport, StoreError> {
         let path = self.shared().layout.dir("lock");
-        let mode = if repair {
-            Mode::Exclusive
+        // A collector is done soon; a build may hold its lease for hours.
+        let _lock = if repair {
+            let lock = FileLock::attempt(&path, Mode::Exclusive)?;
+            lock.ok_or(StoreError::Busy { path })?
         } else {
-            Mode::Shared
+            FileLock::wait(&path, Mode::Shared)?
         };
-        let lock = FileLock::attempt(&path, mode)?;
-        let _lock = lock.ok_or(StoreError::Busy { path })?;
         let mut check = Check {
             store: self,
             repair,
@@ -369,6 +369,19 @@ mod tests {
             assert_eq!(again.problems, [], "{what}");
             assert_eq!(layer(&store, "content"), id, "{what}: made again");
         }
+    }
+
+    #[test]
+    fn reading_waits_for_the_collector() {
+        let (_dir, store) = store();
+        let path = store.shared().layout.dir("lock");
+        let collector = FileLock::wait(&path, Mode::Exclusive).expect("lock");
+        let reader = std::thread::spawn(move || store.fsck(false));
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert!(!reader.is_finished());
+        drop(collector);
+        let found = reader.join().expect("no panic").expect("fsck");
+        assert_eq!(found.problems, []);
     }
 
     #[test]
