@@ -97,6 +97,7 @@ impl PullArgs {
             mode
         };
         let session = Session::open(settings)?;
+        let _lease = session.lease()?;
         let pulled = pull(&session, settings, &options, mode, &reference, &platform)?;
         print_data(&format!("{}\n", pulled.reference))?;
         Ok(ExitCode::SUCCESS)

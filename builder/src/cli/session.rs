@@ -1,6 +1,6 @@
 //! The store as a command has it open.
 
-use cooper_cache::{ImageRecord, Lookup, Store, StoreOptions};
+use cooper_cache::{ImageRecord, Lease, Lookup, Store, StoreOptions};
 use cooper_oci::{ImageConfig, Reference};
 use cooper_runner::rootless;
 
@@ -40,6 +40,13 @@ impl Session {
                 .hint("another directory can be given with --root DIR or COOPER_ROOT")
         })?;
         Ok(Self { store, rootless })
+    }
+
+    /// Keeps `cooper prune` from taking what this command reads, or has stored without a name yet.
+    pub fn lease(&self) -> Result<Lease, Report> {
+        self.store
+            .lease()
+            .map_err(|error| Report::from_error(&error))
     }
 
     /// Returns the image that `name` (a reference, an ID or the start of one) means, if any.

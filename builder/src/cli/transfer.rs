@@ -41,6 +41,7 @@ impl LoadArgs {
         let platform = remote::platform(self.platform.as_deref())?;
         let (name, archive) = self.open()?;
         let session = Session::open(settings)?;
+        let _lease = session.lease()?;
         let loaded = image::load(&session.store, archive, &platform)
             .map_err(|error| Report::from_error(&error).context(format!("cannot load {name}")))?;
         print_data(
@@ -120,6 +121,7 @@ impl SaveArgs {
                 .hint("redirect stdout, or give -o FILE"));
         }
         let session = Session::open(settings)?;
+        let _lease = session.lease()?;
         let mut images: Vec<(Image, Vec<Reference>)> = Vec::new();
         for name in &self.images {
             let record = session.image(name)?;
@@ -200,6 +202,7 @@ impl PushArgs {
         };
         let client = settings.registry_client(&settings.registry(&[])?)?;
         let session = Session::open(settings)?;
+        let _lease = session.lease()?;
         let record = session.image(&self.name)?;
         let image = load(&session, &record)?;
         let format = ImageFormat {
