@@ -201,6 +201,31 @@ pub struct BlobWriter {
 }
 
 impl BlobWriter {
+    /// Returns the unfinished file, for messages.
+    pub fn path(&self) -> &Path {
+        self.path.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// Takes everything that `source` gives.
+    ///
+    /// # Errors
+    ///
+    /// The outer error is the source's, the inner one the store's.
+    pub fn fill(&mut self, source: &mut impl io::Read) -> io::Result<Result<(), StoreError>> {
+        let mut buffer = vec![0; 128 << 10];
+        loop {
+            let count = match source.read(&mut buffer) {
+                Ok(0) => return Ok(Ok(())),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            if let Err(error) = self.write_all(&buffer[..count]) {
+                return Ok(Err(StoreError::io("write", self.path(), error)));
+            }
+        }
+    }
+
     /// Returns how many bytes were written so far.
     pub fn written(&self) -> u64 {
         self.written

@@ -225,7 +225,7 @@ impl Contents {
             .as_ref()
             .map_or(cooper_oci::Algorithm::Sha256, Digest::algorithm);
         let mut writer = store.blobs().writer_with(algorithm).map_err(refused)?;
-        io::copy(entry, &mut writer).map_err(broken)?;
+        writer.fill(entry).map_err(broken)?.map_err(refused)?;
         let (digest, size) = writer.commit(expected.as_ref(), None).map_err(refused)?;
         self.files.insert(name.to_owned(), (digest, size));
         Ok(())

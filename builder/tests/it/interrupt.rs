@@ -1,5 +1,6 @@
 //! Builds that end before their time.
 
+use std::ffi::OsStr;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -143,6 +144,16 @@ fn a_read_only_store_is_a_clear_error() {
     assert!(outcome.stderr.contains("small/root"), "{outcome}");
 }
 
+fn tar_with(name: &str, size: usize) -> Vec<u8> {
+    let mut header = tar::Header::new_ustar();
+    header.set_size(size as u64);
+    header.set_mode(0o644);
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.append_data(&mut header, name, &*vec![7; size])
+        .expect("append");
+    tar.into_inner().expect("finish")
+}
+
 #[test]
 fn a_full_disk_is_a_clear_error_and_loses_nothing() {
     if need::root().is_none() {
@@ -172,6 +183,18 @@ fn a_full_disk_is_a_clear_error_and_loses_nothing() {
             .contains("no space left on device"),
         "{outcome}"
     );
+
+    assert!(outcome.stderr.contains("small/root/tmp/"), "{outcome}");
+
+    let archive = cooper.scratch("large.tar");
+    let large = "blobs/sha256/0000000000000000000000000000000000000000000000000000000000000000";
+    std::fs::write(&archive, tar_with(large, 60_000_000)).expect("write");
+    let outcome = cooper
+        .run(&[OsStr::new("load"), OsStr::new("-i"), archive.as_os_str()])
+        .exits(1)
+        .says("No space left on device")
+        .says("small/root/tmp/");
+    assert!(!outcome.stderr.contains("cannot be read"), "{outcome}");
 
     let again = cooper.steps(&fits, &["-t=fits"]).ok();
     assert_eq!(again.executed(), Vec::<String>::new());

@@ -263,14 +263,25 @@ fn clone_file(canvas: &Canvas, entry: &Entry, from: &Path) -> Result<(), StoreEr
                 Ok(count) => left -= count as u64,
                 Err(Errno::INTR) => {}
                 Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                    std::io::copy(&mut &source, &mut &file).during("copy", from)?;
+                    std::io::copy(&mut &source, &mut &file)
+                        .map_err(|error| not_copied(canvas, entry, from, error))?;
                     break;
                 }
-                Err(error) => return Err(StoreError::io("copy", from, error.into())),
+                Err(error) => return Err(not_copied(canvas, entry, from, error.into())),
             }
         }
     }
     canvas.finish_file(&file, entry)
+}
+
+/// Says which of the two files a failed copy is about: only the new one takes space.
+fn not_copied(canvas: &Canvas, entry: &Entry, from: &Path, error: std::io::Error) -> StoreError {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::FBIG) => {
+            StoreError::io("write", &canvas.full(&entry.path), error)
+        }
+        _ => StoreError::io("copy", from, error),
+    }
 }
 
 fn copy_hashed(canvas: &Canvas, entry: &Entry, from: &Path) -> Result<EntryKind, StoreError> {
@@ -295,7 +306,7 @@ fn copy_hashed(canvas: &Canvas, entry: &Entry, from: &Path) -> Result<EntryKind,
             hasher.update(&buffer[..count]);
             size += count as u64;
             std::io::Write::write_all(&mut file, &buffer[..count])
-                .during("write", entry.path.as_path())?;
+                .during("write", &canvas.full(&entry.path))?;
         }
     })?;
     canvas.finish_file(&file, entry)?;

@@ -74,7 +74,7 @@ impl Canvas {
     }
 
     /// Returns where `path` is, for messages.
-    fn full(&self, path: &RelPath) -> PathBuf {
+    pub(super) fn full(&self, path: &RelPath) -> PathBuf {
         path.under(&self.path)
     }
 

@@ -123,6 +123,7 @@ pub(super) fn compress(
         Compression::Gzip => GZIP_BLOCK,
         Compression::Zstd => ZSTD_BLOCK,
     };
+    let to_path = writer.path().to_owned();
     let (to_workers, jobs) = bounded::<(usize, Vec<u8>)>(threads * 2);
     let (to_writer, results) = unbounded();
     // Blocks on their way are limited by tokens, so that a slow one holds the rest back.
@@ -139,7 +140,7 @@ pub(super) fn compress(
         let produced = source(&mut blocks).and_then(|()| {
             blocks
                 .finish()
-                .map_err(|error| StoreError::io("pack", "layer".as_ref(), error))
+                .map_err(|error| StoreError::io("pack a layer into", &to_path, error))
         });
         let written = writing
             .join()
@@ -148,7 +149,7 @@ pub(super) fn compress(
         match (produced, written) {
             (Ok(digest), Ok(writer)) => Ok((writer, DiffId(digest))),
             // A failed writer makes the producer fail too; its error is the cause.
-            (_, Err(error)) => Err(StoreError::io("write", "layer blob".as_ref(), error)),
+            (_, Err(error)) => Err(StoreError::io("write", &to_path, error)),
             (Err(error), Ok(_)) => Err(error),
         }
     })
