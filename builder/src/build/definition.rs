@@ -97,7 +97,11 @@ fn read_file(path: &Path) -> Result<Definition, BuildError> {
             source: Some(source),
         }
     })?;
-    let name = path.strip_prefix("./").unwrap_or(path).display().to_string();
+    let name = path
+        .strip_prefix("./")
+        .unwrap_or(path)
+        .display()
+        .to_string();
     Ok(Definition {
         source: SourceFile::from_bytes(name, &bytes),
         path: Some(path.to_owned()),

@@ -15,7 +15,7 @@ use super::context::LocalContext;
 use super::error::OpError;
 use super::ops;
 use super::output::{Output, Root, ScannedContext};
-use super::remote::RemoteLayers;
+use super::remote::{FetchError, RemoteLayers};
 use super::secrets::Secrets;
 
 /// Prepared children of the runner: one shortens a chain of steps; more only compete with them.
@@ -148,10 +148,20 @@ impl Engine {
     /// Makes sure that the directories of all layers exist, fetching and unpacking in parallel.
     pub(crate) fn ensure(&self, layers: &[LayerId]) -> Result<(), OpError> {
         layers.par_iter().try_for_each(|layer| {
-            self.remote.ensure_blob(&self.store, layer)?;
-            self.layers.ensure_dir(layer)?;
-            Ok(())
+            self.ensure_one(layer).map_err(|source| match layer {
+                LayerId::Pulled(_) => OpError::BaseLayer {
+                    layer: layer.clone(),
+                    source,
+                },
+                LayerId::Built(_) => source.into(),
+            })
         })
+    }
+
+    fn ensure_one(&self, layer: &LayerId) -> Result<(), FetchError> {
+        self.remote.ensure_blob(&self.store, layer)?;
+        self.layers.ensure_dir(layer)?;
+        Ok(())
     }
 
     /// Returns the directories of a root's layers, topmost first, as overlayfs wants them.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use cooper_cache::StoreError;
+use cooper_cache::{LayerId, StoreError};
 use cooper_frontend::lower::Step;
 use cooper_frontend::{Diagnostic, SourceFile, Span};
 use cooper_runner::{Exit, RunError, StartError};
@@ -49,6 +49,14 @@ pub enum OpError {
     /// A base image's layer could not be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// A layer of a base image cannot be used.
+    #[error("cannot use layer {layer} of the base image")]
+    BaseLayer {
+        /// The layer.
+        layer: LayerId,
+        /// Why.
+        source: FetchError,
+    },
     /// A secret that a step requires was not given.
     #[error(
         "secret {id} was not given; pass it with --secret id={id},src=FILE or --secret id={id},env=NAME"

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use cooper_cache::{Batch, Store, Table};
 use cooper_frontend::image::ResolvedImages;
-use cooper_frontend::ir::{BuildOp, NetworkMode, Ulimit};
+use cooper_frontend::ir::{BuildOp, NetworkMode, SourceOp, Ulimit};
 use cooper_frontend::lower::Lowered;
 use cooper_frontend::plan::Plan;
 use cooper_frontend::settings::{self, BuildSettings};
@@ -287,7 +287,7 @@ fn failure(error: SolveError<OpError>, lowered: &Lowered, source: &SourceFile) -
         } => BuildError::Step {
             step: lowered
                 .steps
-                .get(&vertex)
+                .get(&blamed(vertex, &cause, lowered))
                 .map(|step| Box::new(step.clone())),
             name: lowered.graph.vertex(vertex).name.clone(),
             file: source.clone(),
@@ -298,6 +298,23 @@ fn failure(error: SolveError<OpError>, lowered: &Lowered, source: &SourceFile) -
             message: other.to_string(),
         },
     }
+}
+
+/// Returns the step to blame: for a bad layer of a base image its FROM, not who needed it first.
+fn blamed(vertex: VertexId, cause: &OpError, lowered: &Lowered) -> VertexId {
+    let OpError::BaseLayer { layer, .. } = cause else {
+        return vertex;
+    };
+    let layer = layer.to_string();
+    let brings_it = |op: &BuildOp| match op {
+        BuildOp::Source(SourceOp::Image(image)) => image.layers.contains(&layer),
+        _ => false,
+    };
+    let from = lowered
+        .steps
+        .keys()
+        .find(|id| brings_it(&lowered.graph.vertex(**id).op));
+    from.copied().unwrap_or(vertex)
 }
 
 fn assemble(

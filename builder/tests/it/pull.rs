@@ -42,7 +42,8 @@ fn a_build_from_a_lying_registry_fails() {
         .build(&context, &["-t=a"])
         .exits(1)
         .says("/some/image:1")
-        .says("sha256:");
+        .says("sha256:")
+        .says("Dockerfile:2");
 }
 
 #[test]
