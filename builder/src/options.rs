@@ -57,6 +57,8 @@ pub struct BuildOptions {
     pub source_date_epoch: Option<i64>,
     /// How many steps may run at once.
     pub jobs: NonZeroUsize,
+    /// What is asked for, if not a build.
+    pub call: Call,
     /// How progress is shown.
     pub progress: ProgressMode,
     /// Whether only the image ID is printed.
@@ -65,6 +67,31 @@ pub struct BuildOptions {
     pub root: PathBuf,
     /// How registries are reached.
     pub registry: RegistryOptions,
+}
+
+/// What is done with the Dockerfile, and how the answer is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Call {
+    /// What is done.
+    pub method: Method,
+    /// Whether the answer is JSON.
+    pub json: bool,
+    /// Whether warnings leave the exit code at 0.
+    pub ignore_status: bool,
+}
+
+/// What is done with the Dockerfile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// It is built.
+    #[default]
+    Build,
+    /// The build checks run alone.
+    Check,
+    /// What the target takes is listed.
+    Outline,
+    /// The stages are listed.
+    Targets,
 }
 
 /// Where a Dockerfile's text comes from.

@@ -86,6 +86,11 @@ impl LocalContext {
         })
     }
 
+    /// Returns what the ignore file leaves out.
+    pub(crate) fn ignore(&self) -> &DockerIgnore {
+        &self.ignore
+    }
+
     /// Returns which line of the ignore file leaves out `path`, if it exists and one does.
     pub(crate) fn ignored(&self, path: &RelPath) -> Option<Ignored> {
         path.under(&self.dir).symlink_metadata().ok()?;

@@ -220,6 +220,12 @@ pub enum BuildError {
         /// All that is wrong with it.
         diagnostics: Vec<Diagnostic>,
     },
+    /// Build checks that must not fail did.
+    #[error("lint violation found for rules: {}", rules.join(", "))]
+    Checks {
+        /// The rules.
+        rules: Vec<&'static str>,
+    },
     /// The Dockerfile cannot be read.
     #[error("{message}")]
     Definition {

@@ -8,6 +8,7 @@
 //! outputs; between them are the front end's functions. [`build`] prints nothing: it
 //! reports to a [`Progress`] and returns what was made, or a [`BuildError`].
 
+mod check;
 mod context;
 mod definition;
 mod engine;
@@ -38,6 +39,7 @@ use crate::options::{BuildNetwork, BuildOptions, NamedContext, NoCache};
 use crate::progress::Progress;
 use crate::registry::Client;
 
+pub use check::{Checked, Inspection, check, describe, list_targets};
 pub use error::{BuildError, OpError, exit_words};
 pub use resolve::ResolveImageError;
 
@@ -73,14 +75,46 @@ pub struct Built {
     pub names: Vec<String>,
 }
 
-/// Builds what `options` ask for.
-pub fn build(
+/// How a build went.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What was made, or why nothing was.
+    pub result: Result<Built, BuildError>,
+    /// What the build checks found; none if the build did not come to them.
+    pub checked: Option<Checked>,
+}
+
+/// What a build is told besides its [`Session`].
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// What to build.
+    pub options: &'a BuildOptions,
+    /// Who is told how it goes.
+    pub progress: &'a Progress,
+    /// Stops it.
+    pub cancel: &'a CancelToken,
+    /// Looks up environment variables, for secrets.
+    pub environment: &'a dyn Fn(&str) -> Option<Vec<u8>>,
+}
+
+/// Builds what is asked for.
+pub fn build(session: Session, request: &Request<'_>) -> Outcome {
+    let mut checked = None;
+    let result = run(session, request, &mut checked);
+    Outcome { result, checked }
+}
+
+fn run(
     session: Session,
-    options: &BuildOptions,
-    progress: &Progress,
-    cancel: &CancelToken,
-    environment: &dyn Fn(&str) -> Option<Vec<u8>>,
+    request: &Request<'_>,
+    checked: &mut Option<Checked>,
 ) -> Result<Built, BuildError> {
+    let Request {
+        options,
+        progress,
+        cancel,
+        environment,
+    } = *request;
     let _lease = session.store.lease()?;
     let step = progress.step(format!(
         "[internal] load build definition from {}",
@@ -100,6 +134,9 @@ pub fn build(
     let remote = RemoteLayers::new(session.client.clone(), progress.clone(), cancel.clone());
     let resolved = resolve_images(&session.store, &remote, &plan, options, progress, &source)?;
     let lowered = plan.lower(&resolved).map_err(wrong)?;
+    let ignore = contexts.get("context").map(context::LocalContext::ignore);
+    let found = checked.insert(Checked::run(&source, &plan, &resolved, ignore).map_err(wrong)?);
+    found.verdict()?;
     for warning in &lowered.warnings {
         progress.warn(&warning.message);
     }

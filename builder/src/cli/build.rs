@@ -1,5 +1,6 @@
 //! `cooper build`: from raw arguments to [`BuildOptions`].
 
+mod call;
 mod run;
 
 use std::collections::BTreeMap;
@@ -10,12 +11,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use cooper_oci::Platform;
 
-use super::value::{ValueError, boolean, each, host_entry, mirror, pair, size, ulimit};
+use super::value::{self, ValueError, boolean, each, host_entry, mirror, pair, size, ulimit};
 use super::{Settings, output, source};
 use crate::config;
 use crate::options::{
-    ArchiveDest, BuildNetwork, BuildOptions, DockerfileSource, ImageOutput, NamedContext, NoCache,
-    Output, ProgressMode, Pull, Push, RegistryOptions, SecretSource, Sink, StepLimits,
+    ArchiveDest, BuildNetwork, BuildOptions, Call, DockerfileSource, ImageOutput, NamedContext,
+    NoCache, Output, ProgressMode, Pull, Push, RegistryOptions, SecretSource, Sink, StepLimits,
 };
 use crate::report::Report;
 
@@ -44,6 +45,14 @@ pub struct BuildArgs {
     /// Stage to build [default: the last]
     #[arg(long, value_name = "STAGE")]
     pub target: Option<String>,
+
+    /// Do not build, but: check, outline or targets [,format=json]
+    #[arg(long, value_name = "METHOD")]
+    pub call: Option<String>,
+
+    /// Run the build checks alone; short for --call=check
+    #[arg(long, conflicts_with = "call")]
+    pub check: bool,
 
     /// Set an ARG; without a value, to that of the environment variable
     #[arg(long, value_name = "NAME[=VALUE]")]
@@ -171,6 +180,7 @@ impl BuildArgs {
             iidfile: self.iidfile.clone(),
             metadata_file: self.metadata_file.clone(),
             source_date_epoch,
+            call: self.call()?,
             jobs: self.jobs.or(file.build.jobs).unwrap_or_else(default_jobs),
             progress: if self.quiet {
                 ProgressMode::Quiet
@@ -183,6 +193,15 @@ impl BuildArgs {
         };
         check_names(&options)?;
         Ok(options)
+    }
+
+    fn call(&self) -> Result<Call, Report> {
+        let text = match (&self.call, self.check) {
+            (Some(text), _) => text.as_str(),
+            (None, true) => "check",
+            (None, false) => return Ok(Call::default()),
+        };
+        value::call(text).map_err(|error| error.report("--call", text))
     }
 
     fn refuse_attestations(&self) -> Result<(), Report> {

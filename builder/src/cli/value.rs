@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::options::{HostEntry, Ulimit};
+use crate::options::{Call, HostEntry, Method, Ulimit};
 use crate::report::{Report, did_you_mean};
 
 /// What is wrong with the value of an option.
@@ -73,6 +73,46 @@ pub fn pair(text: &str) -> Result<(String, Option<String>), ValueError> {
         return Err(ValueError::new("the name is empty").hint("write NAME=VALUE"));
     }
     Ok((name.to_owned(), value))
+}
+
+/// Parses `METHOD[,format=text|json][,ignorestatus=BOOL]`.
+pub fn call(text: &str) -> Result<Call, ValueError> {
+    let mut fields = text.split(',');
+    let method = fields.next().unwrap_or_default();
+    let mut call = Call {
+        method: match method {
+            "build" | "" => Method::Build,
+            "check" | "lint" => Method::Check,
+            "outline" => Method::Outline,
+            "targets" => Method::Targets,
+            _ => {
+                let known = ["build", "check", "outline", "targets"];
+                return Err(ValueError::unknown("method", method, &known));
+            }
+        },
+        ..Call::default()
+    };
+    for field in fields {
+        match pair(field)? {
+            (key, Some(value)) if key == "format" => match value.as_str() {
+                "json" => call.json = true,
+                "text" => call.json = false,
+                other => return Err(ValueError::unknown("format", other, &["text", "json"])),
+            },
+            (key, value) if key == "ignorestatus" => {
+                let value = value.as_deref().unwrap_or("true");
+                call.ignore_status = boolean(&key, value)?;
+            }
+            (key, _) => {
+                return Err(ValueError::unknown(
+                    "key",
+                    &key,
+                    &["format", "ignorestatus"],
+                ));
+            }
+        }
+    }
+    Ok(call)
 }
 
 /// Splits one line of comma-separated fields. A field in double quotes may hold commas, and a

@@ -9,6 +9,7 @@ mod arrows;
 mod behaviours;
 mod build;
 mod cache;
+mod checks;
 mod concurrency;
 mod container;
 mod interchange;

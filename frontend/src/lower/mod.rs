@@ -96,7 +96,7 @@ pub(crate) fn lower(plan: &Plan, images: &ResolvedImages) -> Result<Lowered, Dia
         images,
         graph: GraphBuilder::default(),
         done: Vec::new(),
-        warnings: plan.dockerfile.warnings.clone(),
+        warnings: Vec::new(),
         errors,
     };
     for (index, commands) in reach.stages.iter().enumerate() {

@@ -4,18 +4,21 @@ use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use cooper_frontend::{Diagnostic, SourceFile, Span};
+use cooper_frontend::{Diagnostic, SourceFile, Span, lint};
 
 use super::super::Settings;
 use super::super::interrupt::Interrupt;
 use super::super::session::Session;
-use crate::build::{self, BuildError, Built, OpError, ResolveImageError};
-use crate::options::{BuildOptions, ProgressMode};
+use crate::build::{self, BuildError, Built, Checked, OpError, ResolveImageError};
+use crate::options::{BuildOptions, Method, ProgressMode};
 use crate::progress::{Display, DisplayOptions, Summary};
 use crate::report::{self, Excerpt, Exit, Report, Severity};
 
-/// Builds what `options` ask for and says how it went.
+/// Builds what `options` ask for and says how it went, or answers what they ask.
 pub fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Report> {
+    if options.call.method != Method::Build {
+        return super::call::run(options, settings);
+    }
     let session = Session::open(settings)?;
     let client = settings.registry_client(&options.registry)?;
     let mode = if options.quiet {
@@ -39,10 +42,19 @@ pub fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Repo
             .path(name)
             .map(|value| value.into_os_string().into_vec())
     };
-    let result = build::build(session, options, &display.progress(), &cancel, &variable);
+    let request = build::Request {
+        options,
+        progress: &display.progress(),
+        cancel: &cancel,
+        environment: &variable,
+    };
+    let outcome = build::build(session, &request);
     let summary = display.finish();
     drop(interrupt);
-    match result {
+    if let Some(checked) = outcome.checked.filter(|_| !options.quiet) {
+        report::print_error(&warnings(&checked, color));
+    }
+    match outcome.result {
         Ok(built) => finished(&built, options),
         Err(_) if cancel.is_cancelled() => Err(Report::silent(Exit::Interrupted)),
         Err(error) => Err(failed(&error, summary)),
@@ -58,8 +70,46 @@ fn finished(built: &Built, options: &BuildOptions) -> Result<ExitCode, Report> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Says what the build checks found.
+fn warnings(checked: &Checked, color: bool) -> String {
+    let excerpts = warning_excerpts(&checked.file, &checked.warnings, &checked.notes);
+    let heading = match excerpts.len() {
+        0 => return String::new(),
+        1 => "1 warning found:".to_owned(),
+        many => format!("{many} warnings found:"),
+    };
+    format!("\n{heading}\n{}", report::render_warnings(&excerpts, color))
+}
+
+/// Returns the places that build checks complain about, then those of other warnings.
+pub(super) fn warning_excerpts(
+    file: &SourceFile,
+    warnings: &[lint::Warning],
+    notes: &[Diagnostic],
+) -> Vec<Excerpt> {
+    let text: Arc<str> = Arc::from(file.text());
+    let found = warnings.iter().map(|warning| Excerpt {
+        file: file.name().to_owned(),
+        text: Arc::clone(&text),
+        span: warning.span.range(),
+        severity: if warning.error {
+            Severity::Error
+        } else {
+            Severity::Warning
+        },
+        code: warning.rule.name.to_owned(),
+        message: warning.message.clone(),
+        label: String::new(),
+        notes: Vec::new(),
+        help: warning.help.clone(),
+    });
+    found
+        .chain(notes.iter().map(|note| excerpt(file, note)))
+        .collect()
+}
+
 /// Says what went wrong, where in the Dockerfile, and what to do about it.
-fn failed(error: &BuildError, summary: Summary) -> Report {
+pub(super) fn failed(error: &BuildError, summary: Summary) -> Report {
     match error {
         BuildError::Dockerfile { file, diagnostics } => diagnostics.iter().fold(
             Report::new("the Dockerfile cannot be built"),
@@ -103,6 +153,9 @@ fn failed(error: &BuildError, summary: Summary) -> Report {
         BuildError::Definition {
             hint: Some(hint), ..
         } => Report::from_error(error).hint(hint),
+        BuildError::Checks { .. } => Report::from_error(error).hint(
+            "`# check=error=true` in the Dockerfile or BUILDKIT_DOCKERFILE_CHECK makes them errors",
+        ),
         BuildError::Interrupted => Report::silent(Exit::Interrupted),
         BuildError::Solver { .. } => Report::from_error(error).exit(Exit::Internal),
         _ => Report::from_error(error),

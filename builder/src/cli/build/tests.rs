@@ -2,6 +2,7 @@ use clap::Parser;
 
 use super::*;
 use crate::config::{Environment, FileConfig};
+use crate::options::Method;
 
 #[derive(Parser)]
 struct Line {
@@ -269,4 +270,45 @@ fn bad_input_is_refused_with_a_reason() {
           hint: write a number and b, k, m, g or t, such as 64m
         "#);
     assert!(resolve(&["--provenance=false", "--sbom=false", "."]).is_ok());
+}
+
+#[test]
+fn a_call_is_a_method_with_a_format() {
+    let call = |method, json, ignore_status| Call {
+        method,
+        json,
+        ignore_status,
+    };
+    let table: &[(&[&str], Call)] = &[
+        (&[], call(Method::Build, false, false)),
+        (&["--check"], call(Method::Check, false, false)),
+        (
+            &["--call=check,format=json"],
+            call(Method::Check, true, false),
+        ),
+        (
+            &["--call=lint,ignorestatus"],
+            call(Method::Check, false, true),
+        ),
+        (
+            &["--call=outline,format=text"],
+            call(Method::Outline, false, false),
+        ),
+        (
+            &["--call", "targets,format=json,ignorestatus=false"],
+            call(Method::Targets, true, false),
+        ),
+    ];
+    for (args, want) in table {
+        let options = resolve(&[args, &["."][..]].concat()).expect("valid");
+        assert_eq!(options.call, *want, "{args:?}");
+    }
+    for (args, message) in [
+        ("--call=outlin", "did you mean \"outline\"?"),
+        ("--call=check,format=yaml", "unknown format \"yaml\""),
+        ("--call=check,fmt=json", "unknown key \"fmt\""),
+    ] {
+        let error = resolve(&[args, "."]).expect_err(args);
+        assert!(error.contains(message), "{error}");
+    }
 }

@@ -1,0 +1,147 @@
+//! Build checks, and what can be asked of a Dockerfile without building it.
+
+use cooper_frontend::describe::{Outline, Target, outline, targets};
+use cooper_frontend::dockerignore::DockerIgnore;
+use cooper_frontend::image::ResolvedImages;
+use cooper_frontend::plan::Plan;
+use cooper_frontend::{Diagnostic, SourceFile, lint, parse};
+use cooper_solver::CancelToken;
+
+use super::error::BuildError;
+use super::remote::RemoteLayers;
+use super::{Session, build_settings, definition, resolve_images};
+use crate::options::BuildOptions;
+use crate::progress::Progress;
+
+/// What the checks have to say of a Dockerfile.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// The Dockerfile.
+    pub file: SourceFile,
+    /// Violations in the order of the file.
+    pub warnings: Vec<lint::Warning>,
+    /// What is wrong with the directives that switch checks.
+    pub notes: Vec<Diagnostic>,
+}
+
+impl Checked {
+    /// Runs the checks.
+    pub(super) fn run(
+        file: &SourceFile,
+        plan: &Plan,
+        images: &ResolvedImages,
+        ignore: Option<&DockerIgnore>,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        let (config, notes) = lint::Config::of(file, plan)?;
+        let inputs = lint::Inputs::new(file, plan, images).with_ignore(ignore);
+        Ok(Self {
+            file: file.clone(),
+            warnings: lint::check(&inputs, &config),
+            notes,
+        })
+    }
+
+    /// Returns the rules whose violation stops the build, each once.
+    pub fn errors(&self) -> Vec<&'static str> {
+        let errors = self.warnings.iter().filter(|warning| warning.error);
+        let mut names: Vec<_> = errors.map(|warning| warning.rule.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Fails if a violation stops the build.
+    pub(super) fn verdict(&self) -> Result<(), BuildError> {
+        let rules = self.errors();
+        if rules.is_empty() {
+            return Ok(());
+        }
+        Err(BuildError::Checks { rules })
+    }
+}
+
+/// The outcome of checks without a build.
+#[derive(Debug)]
+pub struct Inspection {
+    /// What they found; none if the Dockerfile cannot be understood at all.
+    pub checked: Option<Checked>,
+    /// Why a build would fail before its first step.
+    pub error: Option<BuildError>,
+}
+
+/// Checks the target, or the whole file if no target is named.
+pub fn check(
+    session: &Session,
+    options: &BuildOptions,
+    progress: &Progress,
+    cancel: &CancelToken,
+) -> Inspection {
+    let mut checked = None;
+    let result = try_check(session, options, progress, cancel, &mut checked);
+    Inspection {
+        checked,
+        error: result.err(),
+    }
+}
+
+fn try_check(
+    session: &Session,
+    options: &BuildOptions,
+    progress: &Progress,
+    cancel: &CancelToken,
+    checked: &mut Option<Checked>,
+) -> Result<(), BuildError> {
+    let _lease = session.store.lease()?;
+    let (file, path, plan) = plan(options)?;
+    let plan = match &options.target {
+        None => plan.with_all_stages(),
+        Some(_) => plan,
+    };
+    let wrong = |diagnostics| BuildError::Dockerfile {
+        file: file.clone(),
+        diagnostics,
+    };
+    let contexts = definition::contexts(options, path.as_deref(), &session.store)?;
+    let ignore = contexts
+        .get("context")
+        .map(super::context::LocalContext::ignore);
+    let remote = RemoteLayers::new(session.client.clone(), progress.clone(), cancel.clone());
+    let resolved = resolve_images(&session.store, &remote, &plan, options, progress, &file);
+    let (images, missing) = match resolved {
+        Ok(images) => (images, None),
+        Err(error) => (ResolvedImages::new(), Some(error)),
+    };
+    *checked = Some(Checked::run(&file, &plan, &images, ignore).map_err(wrong)?);
+    missing.map_or(Ok(()), Err)?;
+    plan.lower(&images).map_err(wrong).map(drop)
+}
+
+/// Lists the stages that can be built.
+pub fn list_targets(options: &BuildOptions) -> Result<(SourceFile, Vec<Target>), BuildError> {
+    let file = definition::read(options)?.source;
+    match parse(&file) {
+        Ok(dockerfile) => Ok((file, targets(&dockerfile))),
+        Err(diagnostics) => Err(BuildError::Dockerfile { file, diagnostics }),
+    }
+}
+
+/// Describes what the target takes.
+pub fn describe(options: &BuildOptions) -> Result<(SourceFile, Outline), BuildError> {
+    let (file, _, plan) = plan(options)?;
+    match outline(&plan) {
+        Ok(outline) => Ok((file, outline)),
+        Err(diagnostics) => Err(BuildError::Dockerfile { file, diagnostics }),
+    }
+}
+
+type Planned = (SourceFile, Option<std::path::PathBuf>, Plan);
+
+fn plan(options: &BuildOptions) -> Result<Planned, BuildError> {
+    let definition = definition::read(options)?;
+    let file = definition.source;
+    let plan = parse(&file).and_then(|dockerfile| Plan::new(&dockerfile, &build_settings(options)));
+    match plan {
+        Ok(plan) => Ok((file, definition.path, plan)),
+        Err(diagnostics) => Err(BuildError::Dockerfile { file, diagnostics }),
+    }
+}

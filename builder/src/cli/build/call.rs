@@ -1,0 +1,319 @@
+//! `cooper build --call`: what is said of a Dockerfile without building it.
+//!
+//! The text and the JSON are data and go to stdout in docker's form, so that programs that read
+//! it from `docker buildx build` can read it from here.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use base64::Engine as _;
+use cooper_frontend::describe::{Outline, OutlineMount, Target};
+use cooper_frontend::{SourceFile, Span, lint};
+use serde_json::{Value, json};
+
+use super::super::Settings;
+use super::super::interrupt::Interrupt;
+use super::super::session::Session;
+use super::super::table::Table;
+use super::run::{failed, warning_excerpts};
+use crate::build::{self, BuildError, Checked, Inspection};
+use crate::options::{BuildOptions, Call, Method, ProgressMode};
+use crate::progress::{Display, DisplayOptions, Summary};
+use crate::report::{self, Exit, Report};
+
+/// Answers a question about a Dockerfile.
+pub(super) fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Report> {
+    let wrong = |error: BuildError| failed(&error, Summary::default());
+    match options.call.method {
+        Method::Build | Method::Check => check(options, settings),
+        Method::Outline => {
+            let (file, outline) = build::describe(options).map_err(wrong)?;
+            answer(
+                options.call,
+                || outline_json(&file, &outline),
+                || outline_text(&outline),
+            )
+        }
+        Method::Targets => {
+            let (file, targets) = build::list_targets(options).map_err(wrong)?;
+            answer(
+                options.call,
+                || targets_json(&file, &targets),
+                || targets_text(&targets),
+            )
+        }
+    }
+}
+
+fn answer(
+    call: Call,
+    json: impl FnOnce() -> Value,
+    text: impl FnOnce() -> String,
+) -> Result<ExitCode, Report> {
+    let out = if call.json { pretty(&json()) } else { text() };
+    report::print_data(&out)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+fn check(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Report> {
+    let session = Session::open(settings)?;
+    let session = build::Session {
+        store: session.store,
+        client: settings.registry_client(&options.registry)?,
+        resolv_conf: Vec::new(),
+    };
+    let mode = if options.quiet {
+        ProgressMode::Quiet
+    } else {
+        options.progress
+    };
+    let color = settings.color(&std::io::stderr());
+    let display = Display::start(DisplayOptions { mode, color });
+    let interrupt = Interrupt::listen()
+        .map_err(|error| Report::from_error(&error).context("cannot listen for signals"))?;
+    let cancel = interrupt.token().clone();
+    let found = build::check(&session, options, &display.progress(), &cancel);
+    let summary = display.finish();
+    if cancel.is_cancelled() {
+        return Err(Report::silent(Exit::Interrupted));
+    }
+    let count = found
+        .checked
+        .as_ref()
+        .map_or(0, |checked| checked.warnings.len());
+    if options.call.json {
+        report::print_data(&pretty(&check_json(&found)))?;
+    } else if let Some(checked) = &found.checked {
+        report::print_data(&check_text(checked))?;
+    }
+    if let Some(checked) = &found.checked {
+        let notes = warning_excerpts(&checked.file, &[], &checked.notes);
+        report::print_error(&report::render_warnings(&notes, color));
+    }
+    match found.error {
+        Some(error) => Err(failed(&error, summary)),
+        None if count > 0 && !options.call.ignore_status => Ok(Exit::Failure.into()),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn check_text(checked: &Checked) -> String {
+    let mut out = match checked.warnings.len() {
+        0 => return "Check complete, no warnings found.\n".to_owned(),
+        1 => "Check complete, 1 warning has been found!\n".to_owned(),
+        many => format!("Check complete, {many} warnings have been found!\n"),
+    };
+    for warning in &checked.warnings {
+        let _ = write!(
+            out,
+            "\nWARNING: {} - {}\n{}\n",
+            warning.rule.name,
+            warning.rule.url(),
+            warning.message
+        );
+        excerpt(&checked.file, warning, &mut out);
+    }
+    out
+}
+
+/// How many lines are shown before and after the ones at fault.
+const AROUND: usize = 2;
+
+/// Shows lines as docker does, those at fault marked with `>>>`.
+fn excerpt(file: &SourceFile, warning: &lint::Warning, out: &mut String) {
+    const RULE: &str = "--------------------";
+    let (first, last) = lines(file, warning.location);
+    let _ = write!(out, "{}:{first}\n{RULE}\n", file.name());
+    let shown = first.saturating_sub(AROUND).max(1)..=last + AROUND;
+    let numbered = (1..).zip(file.text().lines());
+    for (number, line) in numbered.filter(|(number, _)| shown.contains(number)) {
+        let fault = (first..=last).contains(&number);
+        let mark = if fault { ">>>" } else { "   " };
+        let line = format!("{number:>4} | {mark} {line}");
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+    let _ = writeln!(out, "{RULE}");
+}
+
+/// Returns the numbers of a span's first and last line.
+fn lines(file: &SourceFile, span: Span) -> (usize, usize) {
+    let line = |offset| file.line_column(offset).line;
+    let first = line(span.start);
+    let last = line(span.end.saturating_sub(1).max(span.start));
+    (first, last)
+}
+
+fn location(file: &SourceFile, span: Span) -> Value {
+    let (first, last) = lines(file, span);
+    json!({ "ranges": [{ "start": { "line": first }, "end": { "line": last } }] })
+}
+
+fn data(file: &SourceFile) -> String {
+    base64::engine::general_purpose::STANDARD.encode(file.text())
+}
+
+fn check_json(found: &Inspection) -> Value {
+    let warnings = found.checked.iter().flat_map(|checked| {
+        checked.warnings.iter().map(|warning| {
+            json!({
+                "ruleName": warning.rule.name,
+                "description": warning.rule.summary,
+                "url": warning.rule.url(),
+                "detail": warning.message,
+                "location": location(&checked.file, warning.location),
+            })
+        })
+    });
+    let warnings: Vec<_> = warnings.collect();
+    let sources = found.checked.iter().map(|checked| {
+        json!({
+            "filename": checked.file.name(),
+            "language": "Dockerfile",
+            "data": data(&checked.file),
+        })
+    });
+    let sources: Vec<_> = sources.collect();
+    let mut value = json!({ "warnings": warnings, "sources": sources });
+    if let Some(error) = &found.error {
+        value["buildError"] = json!({ "message": message(error) });
+    }
+    value
+}
+
+/// Returns all that an error says, in one line.
+fn message(error: &BuildError) -> String {
+    let mut text = error.to_string();
+    if let BuildError::Dockerfile { diagnostics, .. } = error {
+        let all: Vec<_> = diagnostics.iter().map(ToString::to_string).collect();
+        return all.join("; ");
+    }
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        let _ = write!(text, ": {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+fn outline_text(outline: &Outline) -> String {
+    let mut out = String::new();
+    if !outline.name.is_empty() {
+        let _ = writeln!(out, "TARGET:      {}", outline.name);
+    }
+    if !outline.description.is_empty() {
+        let _ = writeln!(out, "DESCRIPTION: {}", outline.description);
+    }
+    let mut section = |table: &Table| {
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        out.push_str(&table.render());
+    };
+    if !outline.args.is_empty() {
+        let mut table = Table::new(["BUILD ARG", "VALUE", "DESCRIPTION"]);
+        for arg in &outline.args {
+            table.row([
+                &arg.name,
+                arg.value.as_deref().unwrap_or_default(),
+                &arg.description,
+            ]);
+        }
+        section(&table);
+    }
+    for (title, mounts) in [("SECRET", &outline.secrets), ("SSH", &outline.ssh)] {
+        if !mounts.is_empty() {
+            section(&mount_table(title, mounts));
+        }
+    }
+    if !outline.cache.is_empty() {
+        let mut table = Table::new(["CACHE MOUNT"]);
+        for mount in &outline.cache {
+            table.row([mount.id.as_str()]);
+        }
+        section(&table);
+    }
+    out
+}
+
+fn mount_table(title: &str, mounts: &[OutlineMount]) -> Table {
+    let mut table = Table::new([title, "REQUIRED"]);
+    for mount in mounts {
+        table.row([mount.id.as_str(), if mount.required { "true" } else { "" }]);
+    }
+    table
+}
+
+fn outline_json(file: &SourceFile, outline: &Outline) -> Value {
+    let args = outline.args.iter().map(|arg| {
+        let mut value = json!({ "name": arg.name });
+        if !arg.description.is_empty() {
+            value["description"] = json!(arg.description);
+        }
+        value["value"] = json!(arg.value.as_deref().unwrap_or_default());
+        value["location"] = location(file, arg.span);
+        value
+    });
+    let mounts = |list: &[OutlineMount], key: &str| -> Vec<Value> {
+        let rows = list.iter().map(|mount| {
+            let mut value = json!({ key: mount.id });
+            if mount.required {
+                value["required"] = json!(true);
+            }
+            value["location"] = location(file, mount.span);
+            value
+        });
+        rows.collect()
+    };
+    json!({
+        "name": outline.name,
+        "description": outline.description,
+        "args": args.collect::<Vec<_>>(),
+        "secrets": mounts(&outline.secrets, "name"),
+        "ssh": mounts(&outline.ssh, "name"),
+        "cache": mounts(&outline.cache, "ID"),
+        "sources": [data(file)],
+    })
+}
+
+fn targets_text(targets: &[Target]) -> String {
+    let mut table = Table::new(["TARGET", "DESCRIPTION"]);
+    for target in targets {
+        let name = match (target.name.as_str(), target.default) {
+            ("", true) => "(default)".to_owned(),
+            ("", false) => continue,
+            (name, true) => format!("{name} (default)"),
+            (name, false) => name.to_owned(),
+        };
+        table.row([name, target.description.clone()]);
+    }
+    table.render()
+}
+
+fn targets_json(file: &SourceFile, targets: &[Target]) -> Value {
+    let rows = targets.iter().map(|target| {
+        let mut value = json!({});
+        for (key, text) in [
+            ("name", &target.name),
+            ("description", &target.description),
+            ("base", &target.base),
+            ("platform", &target.platform),
+        ] {
+            if !text.is_empty() {
+                value[key] = json!(text);
+            }
+        }
+        if target.default {
+            value["default"] = json!(true);
+        }
+        value["location"] = location(file, target.span);
+        value
+    });
+    json!({ "targets": rows.collect::<Vec<_>>(), "sources": [data(file)] })
+}
+
+#[cfg(test)]
+mod tests;

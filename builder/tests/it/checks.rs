@@ -1,0 +1,88 @@
+//! Build checks: after a build, alone, and as a reason not to build.
+
+use crate::support::{Context, Cooper};
+
+const WARNED: &str = "FROM scratch as base\nCOPY Dockerfile /$nothing\n";
+
+#[test]
+fn a_build_tells_its_warnings_once_at_the_end() {
+    let Some(cooper) = Cooper::new() else { return };
+    let outcome = cooper.build(&Context::new(WARNED), &[] as &[&str]);
+    assert_eq!(outcome.code(), 0, "{outcome}");
+    let tail = outcome.stderr.split("2 warnings found:").nth(1);
+    let tail = tail.unwrap_or_else(|| panic!("{outcome}"));
+    for said in [
+        "warning[FromAsCasing]: 'as' and 'FROM' keywords' casing do not match",
+        "1 | FROM scratch as base",
+        "warning[UndefinedVar]: Usage of undefined variable '$nothing'",
+        "Dockerfile:2:17",
+    ] {
+        assert_eq!(outcome.stderr.matches(said).count(), 1, "{said}: {outcome}");
+        assert!(tail.contains(said), "{said}: {outcome}");
+    }
+}
+
+#[test]
+fn violations_that_are_errors_stop_the_build() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new(&format!("# check=error=true;skip=FromAsCasing\n{WARNED}"));
+    let outcome = cooper.build(&context, &["-t", "never"]);
+    assert_eq!(outcome.code(), 1, "{outcome}");
+    let heading = "ERROR: lint violation found for rules: UndefinedVar";
+    assert!(outcome.stderr.contains(heading), "{outcome}");
+    let skipped = "BUILDKIT_DOCKERFILE_CHECK=skip=all";
+    let outcome = cooper.build(&context, &["--build-arg", skipped]);
+    assert_eq!(outcome.code(), 0, "{outcome}");
+    assert!(!outcome.stderr.contains("warning"), "{outcome}");
+}
+
+#[test]
+fn checks_alone_exit_with_1_if_there_is_something() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new(WARNED);
+    let outcome = cooper.build(&context, &["--check"]);
+    assert_eq!(outcome.code(), 1, "{outcome}");
+    let heading = "Check complete, 2 warnings have been found!\n\nWARNING: FromAsCasing - ";
+    assert!(outcome.out().starts_with(heading), "{outcome}");
+    let outcome = cooper.build(&context, &["--call=check,format=json,ignorestatus=true"]);
+    assert_eq!(outcome.code(), 0, "{outcome}");
+    let answer: serde_json::Value = serde_json::from_str(&outcome.out()).expect("JSON");
+    assert_eq!(answer["warnings"][1]["ruleName"], "UndefinedVar");
+
+    let outcome = cooper.build(
+        &Context::new("FROM scratch\nCOPY Dockerfile /\n"),
+        &["--check"],
+    );
+    assert_eq!(outcome.code(), 0, "{outcome}");
+    assert_eq!(outcome.out(), "Check complete, no warnings found.\n");
+}
+
+#[test]
+fn a_misspelt_rule_is_pointed_out() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context =
+        Context::new("# check=skip=FromAsCasin\nFROM scratch AS base\nCOPY Dockerfile /\n");
+    let outcome = cooper.build(&context, &["--check"]);
+    assert_eq!(outcome.code(), 0, "{outcome}");
+    let said = "there is no build check \"FromAsCasin\"";
+    assert!(outcome.stderr.contains(said), "{outcome}");
+    assert!(
+        outcome.stderr.contains("did you mean `FromAsCasing`?"),
+        "{outcome}"
+    );
+}
+
+#[test]
+fn outline_and_targets_need_no_image() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new(
+        "# V is a version\nARG V=1\nFROM nowhere.invalid/x:$V AS a\n# b is last\nFROM a AS b\n",
+    );
+    let outcome = cooper.build(&context, &["--call=outline"]);
+    let expected = "TARGET:      b\nDESCRIPTION: is last\n\n\
+        BUILD ARG   VALUE   DESCRIPTION\nV           1       is a version\n";
+    assert_eq!(outcome.out(), expected, "{outcome}");
+    let outcome = cooper.build(&context, &["--call=targets"]);
+    let expected = "TARGET        DESCRIPTION\na\nb (default)   is last\n";
+    assert_eq!(outcome.out(), expected, "{outcome}");
+}
