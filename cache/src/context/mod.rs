@@ -142,7 +142,7 @@ impl ContextTree {
                 return Err(StoreError::Canceled);
             }
             let full = index.entries()[number].path.under(&self.root);
-            stat_index::hash(&full).map(|found| (number, found))
+            stat_index::hash(&full, wanted).map(|found| (number, found))
         };
         let hashed: Result<Vec<_>, StoreError> = match todo.len() {
             0..8 => todo.iter().map(hash).collect(),

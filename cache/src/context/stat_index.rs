@@ -25,7 +25,7 @@ use rustix::fs::{Mode, OFlags, Stat};
 use super::Found;
 use crate::checksum::ContentHash;
 use crate::error::{IoContext, StoreError};
-use crate::layer::{Entry, EntryKind, LayerIndex, Timestamp, hash_open};
+use crate::layer::{Entry, EntryKind, LayerIndex, Timestamp, hash_open_while};
 use crate::path::RelPath;
 
 const MAGIC: &[u8; 16] = b"cooper-stat 1\n\0\0";
@@ -156,7 +156,10 @@ impl Hashed {
 }
 
 /// Hashes a file that others may be writing: what is returned was there at one moment.
-pub(super) fn hash(full: &Path) -> Result<(Stamp, Hashed), StoreError> {
+pub(super) fn hash(
+    full: &Path,
+    wanted: &(dyn Fn() -> bool + Sync),
+) -> Result<(Stamp, Hashed), StoreError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     for _ in 0..ATTEMPTS {
         let began = SystemTime::now()
@@ -164,7 +167,10 @@ pub(super) fn hash(full: &Path) -> Result<(Stamp, Hashed), StoreError> {
             .unwrap_or_default();
         let file = File::from(rustix::fs::open(full, flags, Mode::empty()).during("open", full)?);
         let before = Stamp::of(&rustix::fs::fstat(&file).during("stat", full)?);
-        let (content, size) = hash_open(&file).during("read", full)?;
+        let hashed = hash_open_while(&file, wanted).during("read", full)?;
+        let Some((content, size)) = hashed else {
+            return Err(StoreError::Canceled);
+        };
         let capability = capability(&file).during("read attributes of", full)?;
         let after = Stamp::of(&rustix::fs::fstat(&file).during("stat", full)?);
         if before == after && before.fields[2] == size {

@@ -15,6 +15,9 @@ use crate::layer::{Entry, EntryKind, LayerIndex, Staging, check_shape};
 use crate::path::RelPath;
 use crate::tree::Node;
 
+/// How much of a large file is copied before asking whether it is still wanted.
+const CHUNK: usize = 64 << 20;
+
 /// Where a file's bytes come from.
 #[derive(Debug, Clone)]
 pub enum Source {
@@ -48,7 +51,8 @@ impl Staging {
         self.populate_while(items, &|| true)
     }
 
-    /// Does the same for as long as `wanted` says so, which is asked before every file.
+    /// Does the same for as long as `wanted` says so, which is asked before every file
+    /// and every part of a large one.
     ///
     /// Once it says no, the result is [`StoreError::Canceled`].
     pub fn populate_while(
@@ -193,7 +197,7 @@ fn make_files(
             EntryKind::Dir { .. } => Ok(None),
             _ if links.contains_key(&number) => Ok(None),
             EntryKind::File { content, .. } => {
-                let made = make_file(canvas, entry, content, &sources[number])?;
+                let made = make_file(canvas, entry, content, &sources[number], wanted)?;
                 Ok(Some((number, made)))
             }
             _ => canvas.make_special(entry, parent).map(|()| None),
@@ -220,16 +224,17 @@ fn make_file(
     entry: &Entry,
     content: ContentHash,
     source: &Source,
+    wanted: &(dyn Fn() -> bool + Sync),
 ) -> Result<EntryKind, StoreError> {
     match source {
         Source::None => write_bytes(canvas, entry, &[]),
         Source::Bytes(data) => write_bytes(canvas, entry, data),
         Source::Stored(from) if content != ContentHash::UNHASHED => {
-            clone_file(canvas, entry, from)?;
+            clone_file(canvas, entry, from, wanted)?;
             Ok(entry.kind.clone())
         }
         Source::Stored(from) | Source::Foreign(from) => {
-            let kind = copy_hashed(canvas, entry, from)?;
+            let kind = copy_hashed(canvas, entry, from, wanted)?;
             if content != ContentHash::UNHASHED && kind != entry.kind {
                 return Err(StoreError::Changed { path: from.clone() });
             }
@@ -247,13 +252,21 @@ fn write_bytes(canvas: &Canvas, entry: &Entry, data: &[u8]) -> Result<EntryKind,
 }
 
 /// Copies within the kernel, sharing blocks where the file system can.
-fn clone_file(canvas: &Canvas, entry: &Entry, from: &Path) -> Result<(), StoreError> {
+fn clone_file(
+    canvas: &Canvas,
+    entry: &Entry,
+    from: &Path,
+    wanted: &(dyn Fn() -> bool + Sync),
+) -> Result<(), StoreError> {
     let source = File::open(from).during("open", from)?;
     let file = canvas.create_file(&entry.path)?;
     if entry.size() > 0 && rustix::fs::ioctl_ficlone(&file, &source).is_err() {
         let mut left = entry.size();
         while left > 0 {
-            let chunk = usize::try_from(left).unwrap_or(usize::MAX).min(1 << 30);
+            if !wanted() {
+                return Err(StoreError::Canceled);
+            }
+            let chunk = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK);
             match rustix::fs::copy_file_range(&source, None, &file, None, chunk) {
                 Ok(0) => {
                     return Err(StoreError::Changed {
@@ -284,7 +297,12 @@ fn not_copied(canvas: &Canvas, entry: &Entry, from: &Path, error: std::io::Error
     }
 }
 
-fn copy_hashed(canvas: &Canvas, entry: &Entry, from: &Path) -> Result<EntryKind, StoreError> {
+fn copy_hashed(
+    canvas: &Canvas,
+    entry: &Entry,
+    from: &Path,
+    wanted: &(dyn Fn() -> bool + Sync),
+) -> Result<EntryKind, StoreError> {
     thread_local! {
         static BUFFER: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; 256 << 10]);
     }
@@ -302,6 +320,9 @@ fn copy_hashed(canvas: &Canvas, entry: &Entry, from: &Path) -> Result<EntryKind,
             let count = source.read(buffer).during("read", from)?;
             if count == 0 {
                 return Ok::<(), StoreError>(());
+            }
+            if !wanted() {
+                return Err(StoreError::Canceled);
             }
             hasher.update(&buffer[..count]);
             size += count as u64;

@@ -340,11 +340,17 @@ fn drop_single_links(entries: &mut [Entry]) {
 /// Hashes a file and counts its bytes.
 pub(crate) fn hash_file(path: &Path) -> io::Result<(ContentHash, u64)> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    hash_open(&File::from(rustix::fs::open(path, flags, Mode::empty())?))
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let hashed = hash_open_while(&file, &|| true)?;
+    Ok(hashed.expect("it is always wanted"))
 }
 
-/// Hashes an open file from its beginning and counts its bytes.
-pub(crate) fn hash_open(file: &File) -> io::Result<(ContentHash, u64)> {
+/// Hashes an open file from its beginning and counts its bytes, for as long as `wanted` says
+/// so, which is asked now and then; none once it says no.
+pub(crate) fn hash_open_while(
+    file: &File,
+    wanted: &(dyn Fn() -> bool + Sync),
+) -> io::Result<Option<(ContentHash, u64)>> {
     thread_local! {
         static BUFFER: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; 128 << 10]);
     }
@@ -361,7 +367,11 @@ pub(crate) fn hash_open(file: &File) -> io::Result<(ContentHash, u64)> {
                     offset += count as u64;
                 }
             }
+            if !wanted() {
+                return Ok(None);
+            }
         }
-        Ok((ContentHash::from_bytes(hasher.finalize().into()), offset))
+        let content = ContentHash::from_bytes(hasher.finalize().into());
+        Ok(Some((content, offset)))
     })
 }
