@@ -16,7 +16,7 @@ use rustix::termios::Winsize;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Larger user databases are not read: an image must not make the set-up run out of memory.
 const DATABASE_LIMIT: u64 = 16 << 20;
@@ -212,11 +212,12 @@ fn database(path: &CStr) -> StepResult<String> {
 }
 
 /// Enters the working directory, and makes sure that it is inside the root: neither a link of
-/// proc to an open directory nor a leaked descriptor may lead out.
+/// proc to an open directory nor a leaked descriptor may lead out. One that is missing is made.
 pub(super) fn enter_directory(path: &CStr) -> StepResult {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let directory = rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve)?;
+    let directory = match open_directory(path) {
+        Err(Errno::NOENT) => make_directories(path)?,
+        opened => opened?,
+    };
     rustix::process::fchdir(&directory)?;
     // The kernel says "(unreachable)" of a directory outside the root.
     let current = rustix::process::getcwd(Vec::new())?;
@@ -225,4 +226,34 @@ pub(super) fn enter_directory(path: &CStr) -> StepResult {
     } else {
         Err(Errno::NOENT.into())
     }
+}
+
+fn open_directory(path: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve)
+}
+
+/// Makes the missing directories of `path`, root's and 0755, each below one that was opened
+/// without leaving the root.
+fn make_directories(path: &CStr) -> Result<OwnedFd, Errno> {
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    let mut parent = open_directory(c"/")?;
+    let mut walked = Vec::new();
+    for name in path.to_bytes().split(|byte| *byte == b'/') {
+        if name.is_empty() {
+            continue;
+        }
+        walked.push(b'/');
+        walked.extend_from_slice(name);
+        let walked = CString::new(walked.as_slice()).map_err(|_| Errno::INVAL)?;
+        parent = match open_directory(&walked) {
+            Err(Errno::NOENT) => {
+                rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755))?;
+                open_directory(&walked)?
+            }
+            opened => opened?,
+        };
+    }
+    Ok(parent)
 }

@@ -129,7 +129,10 @@ fn environment_and_directory() {
     let mut spec = sandbox.spec("pwd");
     spec.cwd = PathBuf::from("/etc");
     assert_eq!(run(&spec), "/etc\n");
-    spec.cwd = PathBuf::from("/missing");
+    let mut spec = sandbox.spec("pwd; stat -c '%a %u:%g' /missing .");
+    spec.cwd = PathBuf::from("/missing/too");
+    assert_eq!(run(&spec), "/missing/too\n755 0:0\n755 0:0\n");
+    spec.cwd = PathBuf::from("/etc/passwd/below");
     let error = try_run(&spec).unwrap_err();
     assert!(
         matches!(error, RunError::WorkingDirectory { .. }),
