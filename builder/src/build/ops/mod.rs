@@ -15,7 +15,7 @@ mod source;
 
 use std::sync::Arc;
 
-use cooper_cache::{MergedTree, RelPath};
+use cooper_cache::{MergedTree, RelPath, StoreError};
 use cooper_frontend::ir::{BuildOp, ExecOp, FileAction, FileOp, MountKind, SourceOp};
 use cooper_solver::{CacheKey, ContentDigest, ExecContext, Op, StableHasher, Stream};
 
@@ -211,43 +211,40 @@ fn mount_content(
     index: usize,
     output: &Output,
 ) -> Result<ContentDigest, OpError> {
-    let paths: Vec<RelPath> = op
-        .mounts
-        .iter()
-        .filter_map(|mount| match &mount.kind {
-            MountKind::Bind { input, source, .. } if *input == index => {
-                Some(RelPath::clean(source))
-            }
-            MountKind::Cache {
-                input: Some(input),
-                source,
-                ..
-            } if *input == index => Some(RelPath::clean(source)),
-            _ => None,
-        })
-        .collect();
     let tree = engine.tree(output)?;
-    let mut real = Vec::with_capacity(paths.len());
-    for path in &paths {
-        real.push(
-            tree.resolve(path, true)
-                .map_err(cooper_cache::StoreError::from)?
-                .path,
-        );
+    let mut real = Vec::new();
+    for source in mount_sources(op, index) {
+        let path = RelPath::clean(source);
+        let found = tree.resolve(&path, true).map_err(StoreError::from)?.path;
+        if tree.get(&found).is_none() {
+            let missing = FileError::NotFound {
+                written: source.to_owned(),
+                path,
+                hint: None,
+            };
+            return Err(explain(engine, output, missing).into());
+        }
+        real.push(found);
     }
     let tree = engine.hashed(output, &real)?;
     let mut hasher = StableHasher::new("cooper.mount-selection");
     for path in &real {
-        match tree.get(path) {
-            Some(_) => hasher.write_bytes(
-                tree.digest(path)
-                    .map_err(cooper_cache::StoreError::from)?
-                    .as_bytes(),
-            ),
-            None => hasher.write_bytes(b""),
-        }
+        hasher.write_bytes(tree.digest(path).map_err(StoreError::from)?.as_bytes());
     }
     Ok(hasher.finish_content())
+}
+
+/// Returns the paths of input `index` that mounts of `op` show or begin with.
+fn mount_sources(op: &ExecOp, index: usize) -> impl Iterator<Item = &str> {
+    op.mounts.iter().filter_map(move |mount| match &mount.kind {
+        MountKind::Bind { input, source, .. } if *input == index => Some(source.as_str()),
+        MountKind::Cache {
+            input: Some(input),
+            source,
+            ..
+        } if *input == index => Some(source.as_str()),
+        _ => None,
+    })
 }
 
 /// Stacks all inputs' layers, the first input lowest.

@@ -9,6 +9,8 @@ mod copy;
 mod edges;
 mod ignore;
 mod run;
+mod steps;
+mod url;
 mod words;
 
 use std::fmt::Write as _;
