@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::{Case, Expect, check, written};
+use super::{Case, Expect, build_tree, check, written};
 use crate::support::{Context, Cooper, NONE};
 
 const fn output(
@@ -174,6 +174,24 @@ fn directories_of_a_step() {
             expect: Expect::Tree(&[r#"a 644 0:0 "a""#, r#"b 644 0:0 "a""#]),
         },
     ]);
+}
+
+#[test]
+fn a_step_on_scratch_leaves_the_kernels_directories_and_no_other_stub() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new(
+        "FROM scratch\nCOPY --from=busybox /bin/busybox /bin/sh\n\
+         RUN --mount=type=secret,id=s --mount=type=tmpfs,target=/a/b [\"/bin/sh\", \"-c\", \"echo >/f\"]\n",
+    );
+    let secret = cooper.scratch("secret");
+    std::fs::write(&secret, "s").expect("write");
+    let secret = format!("--secret=id=s,src={}", secret.display());
+    let tree = build_tree(&cooper, &context, &[&secret]).expect("a build");
+    let paths: Vec<&str> = tree.keys().map(String::as_str).collect();
+    assert_eq!(paths, ["bin", "bin/sh", "dev", "f", "proc", "sys"]);
+    for dir in ["dev", "proc", "sys"] {
+        assert_eq!(tree[dir], format!("{dir}/ 755 0:0"));
+    }
 }
 
 fn two_at_once(sharing: &str, body: &str) -> Context {

@@ -85,6 +85,10 @@ fn expansion() {
             "`:?` with an unset variable fails",
             "FROM busybox\nENV x=\"${v:?not set}\"\n",
         ),
+        fails(
+            "a message with blanks must be quoted in ENV",
+            "FROM busybox\nENV x=${v:?not set}\n",
+        ),
         env(
             "one line sees the environment before it; an overridden variable keeps its place",
             "FROM busybox\nENV abc=hello\nENV z=1\nENV abc=bye def=$abc\nENV ghi=$abc\n",
@@ -180,6 +184,20 @@ fn names_of_stages() {
             dockerfile: "FROM busybox AS Base\nRUN printf x >/f\nFROM busybox\nRUN exit 1\n",
             args: &["--target=BASE"],
             expect: Expect::Tree(&[r#"f 644 0:0 "x""#]),
+        },
+        Case {
+            name: "FROM does not ignore case",
+            setup: "",
+            dockerfile: "FROM busybox AS Base\nFROM BASE\n",
+            args: NONE,
+            expect: Expect::Fails(&["BASE"]),
+        },
+        Case {
+            name: "--target takes no number",
+            setup: "",
+            dockerfile: "FROM busybox AS one\nFROM busybox\n",
+            args: &["--target=0"],
+            expect: Expect::Fails(&["target stage \"0\""]),
         },
         Case {
             name: "COPY --from takes a number",
@@ -299,6 +317,13 @@ fn heredocs() {
                 r#"d/one 644 0:0 "me \\ a\n""#,
                 r#"d/two 644 0:0 "$who \\\\\n""#,
             ]),
+        },
+        Case {
+            name: "content keeps its carriage returns",
+            setup: "printf 'FROM busybox\\r\\nCOPY <<E /f\\r\\nab\\r\\nE\\r\\n' >Dockerfile",
+            dockerfile: "",
+            args: NONE,
+            expect: Expect::Tree(&[r#"f 644 0:0 "ab\r\n""#]),
         },
         output(
             "a shift is no heredoc",
