@@ -28,6 +28,8 @@ pub enum OpError {
         command: String,
         /// How it ended.
         exit: Exit,
+        /// The image of what it left behind, by the name to run it by.
+        scene: Option<String>,
     },
     /// A RUN's process could not be started.
     #[error("cannot run \"{command}\" (exit code {})", source.exit_code())]
@@ -122,18 +124,24 @@ pub enum OpError {
 
 impl OpError {
     /// Returns advice for the user.
-    pub fn hint(&self) -> Option<String> {
+    pub fn hints(&self) -> Vec<String> {
         match self {
-            Self::Process { exit, .. } => Some(process_hint(*exit).to_owned()),
-            Self::Start { source, .. } => start_hint(source),
-            Self::File(error) => error.hint(),
-            _ => None,
+            Self::Process { exit, scene, .. } => {
+                let look = scene.as_ref().map(|name| {
+                    format!("look around in what the step left: cooper run --rm -it {name}")
+                });
+                let known = process_hint(*exit).map(str::to_owned);
+                known.into_iter().chain(look).collect()
+            }
+            Self::Start { source, .. } => start_hint(source).into_iter().collect(),
+            Self::File(error) => error.hint().into_iter().collect(),
+            _ => Vec::new(),
         }
     }
 }
 
-fn process_hint(exit: Exit) -> &'static str {
-    match exit {
+fn process_hint(exit: Exit) -> Option<&'static str> {
+    Some(match exit {
         Exit::Code(127) => {
             "exit code 127 is a shell's answer to a command that is not in the image, or whose \
              interpreter or loader is not: install it in an earlier RUN, or check PATH"
@@ -145,11 +153,8 @@ fn process_hint(exit: Exit) -> &'static str {
         Exit::Signal(9) | Exit::Code(137) => {
             "something outside the step killed it, most often the kernel for want of memory"
         }
-        _ => {
-            "the steps before it are cached: add `RUN` lines that look around above it, or build \
-             an earlier stage with --target and run it with `cooper run -it`"
-        }
-    }
+        _ => return None,
+    })
 }
 
 fn start_hint(error: &RunError) -> Option<String> {

@@ -19,6 +19,7 @@ mod output;
 mod outputs;
 mod remote;
 mod resolve;
+mod scene;
 mod secrets;
 
 use std::sync::Arc;

@@ -168,3 +168,30 @@ fn an_output_that_cannot_be_written() {
         .exits(1)
         .says("oci");
 }
+
+#[test]
+fn a_failed_step_can_be_looked_into() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new(
+        "FROM busybox\nENV kept=yes\nWORKDIR /w\nUSER 7\n\
+         RUN --mount=type=secret,id=s echo partial >/tmp/part; cat /run/secrets/s; exit 3\n",
+    )
+    .with("secret", "hush");
+    let secret = format!("--secret=id=s,src={}", context.join("secret").display());
+    for _ in 0..2 {
+        cooper
+            .build(&context, &[&secret])
+            .exits(1)
+            .says("failed: exit code: 3")
+            .says("cooper run --rm -it failed-step");
+    }
+    let look = "cat /tmp/part; pwd; id -u; echo $kept; ls /run/secrets 2>&1 | grep -c s$";
+    let seen = cooper.run(&["run", "--rm", "failed-step", "sh", "-c", look]);
+    assert_eq!(seen.out(), "partial\n/w\n7\nyes\n0\n");
+    let images = cooper.run(&["images", "-aq"]).ok();
+    assert_eq!(
+        images.out().lines().count(),
+        1,
+        "the last failure replaces the one before"
+    );
+}

@@ -15,6 +15,7 @@ use cooper_solver::ExecContext;
 use crate::build::engine::Engine;
 use crate::build::error::OpError;
 use crate::build::output::{Output, Root};
+use crate::build::scene;
 
 /// Runs the process of `op` and returns its root with one more layer.
 pub(super) fn exec(
@@ -43,9 +44,13 @@ pub(super) fn exec(
     })?;
     drop(mounts);
     if !exit.success() {
+        let wanted = !cx.cancel.is_cancelled();
         return Err(OpError::Process {
             command: command(op),
             exit,
+            scene: wanted
+                .then(|| scene::keep(engine, op, &base, staging))
+                .flatten(),
         });
     }
     let layer = engine

@@ -128,10 +128,7 @@ pub(super) fn failed(error: &BuildError, summary: Summary) -> Report {
             if let Some(step) = step {
                 report = report.excerpt(place(file, step.span, source.to_string()));
             }
-            match source.hint() {
-                Some(hint) => report.hint(hint),
-                None => report,
-            }
+            source.hints().into_iter().fold(report, Report::hint)
         }
         BuildError::Image {
             file,

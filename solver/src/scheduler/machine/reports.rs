@@ -122,7 +122,11 @@ impl<O: Op> Machine<'_, '_, O> {
         let canceled = self.cancel.is_cancelled();
         if !self.slot(vertex).has_ended() {
             self.slot_mut(vertex).phase = Phase::Failed;
-            let error = one_line(&error);
+            // The event is about its vertex: only why it failed is news.
+            let error = match &error {
+                SolveError::Op { source, .. } => one_line(source),
+                other => one_line(other),
+            };
             let at = self.clock.now();
             (self.events)(SolveEvent::Failed {
                 vertex,
