@@ -7,7 +7,7 @@
 use std::io;
 use std::sync::Mutex;
 
-use cooper_cache::{ImageLayer, ImageRecord, LayerId, Store, StoreError};
+use cooper_cache::{ImageLayer, ImageRecord, Store, StoreError};
 use cooper_oci::{Descriptor, DiffId, Digest, Platform, Reference};
 use rayon::prelude::*;
 use thiserror::Error;
@@ -134,10 +134,7 @@ impl Pull<'_> {
             source,
         };
         let layers = self.store.layers();
-        // A layer that was built here and has the same tar goes by its own name.
-        let layer = layers
-            .alias(diff_id)
-            .unwrap_or_else(|| LayerId::Pulled(diff_id.clone()));
+        let layer = layers.name_of(diff_id);
         if !layers.has(&layer) {
             fetch_blob(
                 self.store,
@@ -198,9 +195,7 @@ pub(crate) fn keep(store: &Store, resolved: &Resolved) -> Result<(), StoreError>
         .iter()
         .zip(&resolved.manifest.layers)
     {
-        let layer = known
-            .alias(diff_id)
-            .unwrap_or_else(|| LayerId::Pulled(diff_id.clone()));
+        let layer = known.name_of(diff_id);
         if !known.has(&layer) {
             return Ok(());
         }

@@ -94,11 +94,10 @@ impl RemoteLayers {
         &self.client
     }
 
-    /// Notes where a layer can be had and returns its name.
-    pub(crate) fn add(&self, origin: Origin, diff_id: DiffId, blob: Descriptor) -> LayerId {
+    /// Notes where the layer whose tar is `diff_id` can be had.
+    pub(crate) fn add(&self, origin: Origin, diff_id: DiffId, blob: Descriptor) {
         let id = LayerId::Pulled(diff_id.clone());
-        self.lock().insert(id.clone(), (origin, diff_id, blob));
-        id
+        self.lock().insert(id, (origin, diff_id, blob));
     }
 
     /// Whether the layer is one of those noted.

@@ -283,10 +283,7 @@ struct Notes<'a> {
 }
 
 impl Notes<'_> {
-    /// Returns the names of the layers, base first.
-    ///
-    /// A layer that was built here and has the same tar goes by its own name, so that what
-    /// was built on it is found again.
+    /// Returns the names of the layers, base first; those that were not built here are noted.
     fn layers(
         &self,
         origin: &Origin,
@@ -303,13 +300,12 @@ impl Notes<'_> {
         }
         let layers = self.store.layers();
         let note = |(diff_id, blob): (&DiffId, &Descriptor)| {
-            let built = layers.alias(diff_id).filter(|id| layers.has(id));
-            built
-                .unwrap_or_else(|| {
-                    self.remote
-                        .add(origin.clone(), diff_id.clone(), blob.clone())
-                })
-                .to_string()
+            let layer = layers.name_of(diff_id);
+            if let LayerId::Pulled(diff_id) = &layer {
+                self.remote
+                    .add(origin.clone(), diff_id.clone(), blob.clone());
+            }
+            layer.to_string()
         };
         Ok(diff_ids.iter().zip(&manifest.layers).map(note).collect())
     }

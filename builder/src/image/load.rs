@@ -425,20 +425,16 @@ impl Loader<'_> {
         })
     }
 
-    /// A layer that was built here and has this very tar goes by its own name.
     fn layer(
         &self,
         diff_id: cooper_oci::DiffId,
         blob: Descriptor,
     ) -> Result<ImageLayer, StoreError> {
         let layers = self.store.layers();
-        let built = layers.alias(&diff_id).filter(|id| layers.has(id));
-        let layer = if let Some(layer) = built {
-            layer
-        } else {
-            layers.register_blob(&diff_id, &blob)?;
-            LayerId::Pulled(diff_id.clone())
-        };
+        let layer = layers.name_of(&diff_id);
+        if let LayerId::Pulled(diff_id) = &layer {
+            layers.register_blob(diff_id, &blob)?;
+        }
         Ok(ImageLayer {
             diff_id,
             layer,

@@ -296,8 +296,18 @@ impl Layers {
         }
     }
 
-    /// Returns the built layer whose tar has this digest.
-    pub fn alias(&self, diff_id: &DiffId) -> Option<LayerId> {
+    /// Returns the name of the layer whose tar has this digest, be it here or not.
+    ///
+    /// A layer that was built here goes by its own name, so that what was built on it is found
+    /// again: but only while it is here, since the note of its tar may outlive it.
+    pub fn name_of(&self, diff_id: &DiffId) -> LayerId {
+        self.alias(diff_id)
+            .filter(|built| self.has(built))
+            .unwrap_or_else(|| LayerId::Pulled(diff_id.clone()))
+    }
+
+    /// Returns the built layer that once was packed to the tar of this digest.
+    pub(crate) fn alias(&self, diff_id: &DiffId) -> Option<LayerId> {
         let text = fs::read_to_string(self.shared.layout.alias(diff_id)).ok()?;
         text.trim_end().parse().ok()
     }

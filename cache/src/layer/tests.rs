@@ -310,3 +310,20 @@ fn a_layer_of_an_earlier_boot_is_verified_before_it_is_used() {
     assert!(!lost.dir.exists() && !store.layers().has(lost.id()));
     assert_eq!(make("lost").id(), lost.id());
 }
+
+#[test]
+fn a_diff_id_names_the_layer_built_with_that_tar_only_while_it_is_there() {
+    let (_dir, store) = store();
+    let staging = store.layers().prepare().expect("prepare");
+    write(&staging, "f", "data");
+    let built = store.layers().commit(staging).expect("commit");
+    let diff_id = store.layers().diff_id(built.id()).expect("diff id");
+    assert_eq!(store.layers().name_of(&diff_id), *built.id());
+
+    fs::remove_dir_all(&built.dir).expect("remove");
+    assert_eq!(store.layers().alias(&diff_id), Some(built.id().clone()));
+    assert_eq!(
+        store.layers().name_of(&diff_id),
+        LayerId::Pulled(diff_id.clone())
+    );
+}
