@@ -1,52 +1,16 @@
 //! Settings that are not typed at every command: the environment and the configuration file.
 //!
 //! A setting is taken from the command line, else from the environment, else from the
-//! configuration file, else it has a default. The file is TOML; the first of these that exists
-//! is read, and no other: the one named by `--config` or `COOPER_CONFIG`,
-//! `$XDG_CONFIG_HOME/cooper/config.toml` (`~/.config` by default), `/etc/cooper/config.toml`.
+//! configuration file, else it has a default. The file with every key there is:
 //!
 //! ```toml
-//! # Where images, layers, caches and containers are kept. COOPER_ROOT, --root.
-//! # Default: /var/lib/cooper for root, $XDG_DATA_HOME/cooper (~/.local/share/cooper) for others.
-//! root = "/var/lib/cooper"
-//!
-//! # How builds show what they do: auto, tty, plain, quiet or rawjson.
-//! # COOPER_PROGRESS, BUILDKIT_PROGRESS, --progress.
-//! progress = "auto"
-//!
-//! [build]
-//! # How many steps run at once. --jobs. Default: 16, or four for each processor if that is more.
-//! jobs = 16
-//! # Network of RUN steps that name none: host or none. --network.
-//! network = "host"
-//! # Size of /dev/shm in RUN steps. --shm-size.
-//! shm-size = "64m"
-//! # Whether the environment's proxy variables reach RUN steps as build arguments.
-//! proxy = true
-//! # Build arguments that every build gets; --build-arg replaces them one by one.
-//! args = { PIP_INDEX_URL = "https://pypi.example/simple" }
-//! # Labels that every image gets; --label replaces them one by one.
-//! labels = { "org.opencontainers.image.vendor" = "Example" }
-//!
-//! [registry]
-//! # Hosts that may be spoken to over HTTP, or HTTPS without a trusted certificate.
-//! # Loopback addresses always may.
-//! insecure = ["registry.internal:5000"]
-//! # Certificates to trust besides the system's, PEM.
-//! ca-file = "/etc/ssl/certs/internal.pem"
-//! # How often a failed request is tried again.
-//! retries = 3
-//!
-//! # For a registry, the URLs that are asked before it. COOPER_REGISTRY_MIRRORS
-//! # ("docker.io=https://a.example docker.io=https://b.example"), --registry-mirror: a host named
-//! # there has only the mirrors named there.
-//! [registry.mirrors]
-//! "docker.io" = ["https://mirror.example"]
+#![doc = include_str!("../../docs/config.toml")]
 //! ```
 //!
 //! Besides those named above, the environment variables `NO_COLOR` (no colours),
 //! `SOURCE_DATE_EPOCH` (the time stamped on what a build creates), `DOCKER_CONFIG` (directory of
-//! the config.json that holds registry credentials) and the proxy variables are read.
+//! the config.json that holds registry credentials), `SSL_CERT_FILE` and `SSL_CERT_DIR` (the
+//! certificates to trust instead of the system's), `TERM` and the proxy variables are read.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -325,28 +289,54 @@ pub fn progress_mode(
 mod tests {
     use super::*;
 
-    /// The documentation of the module is the documentation of the format: it must parse.
+    const DOCUMENTED: &str = include_str!("../../docs/config.toml");
+
     #[test]
-    fn the_documented_file_parses_and_names_every_key() {
-        let text: String = include_str!("config.rs")
-            .lines()
-            .skip_while(|line| *line != "//! ```toml")
-            .skip(1)
-            .take_while(|line| *line != "//! ```")
-            .map(|line| line.trim_start_matches("//!").trim_start().to_owned() + "\n")
-            .collect();
-        let config = FileConfig::parse("config.toml", &text).expect("documented text is valid");
-        assert_eq!(config.root.as_deref(), Some(Path::new("/var/lib/cooper")));
-        assert_eq!(config.build.jobs.map(usize::from), Some(16));
-        assert_eq!(
-            config.registry.mirrors["docker.io"],
-            ["https://mirror.example"]
-        );
-        for key in [
-            "shm-size", "network", "proxy", "args", "labels", "insecure", "ca-file", "retries",
-            "progress",
-        ] {
-            assert!(text.contains(&format!("{key} =")), "{key}");
+    fn the_documented_file_is_understood_key_by_key() {
+        let config = FileConfig::parse("docs/config.toml", DOCUMENTED).expect("valid");
+        let one = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        let expected = FileConfig {
+            root: Some("/var/lib/cooper".into()),
+            progress: Some("auto".to_owned()),
+            build: BuildSection {
+                jobs: std::num::NonZeroUsize::new(16),
+                network: Some("host".to_owned()),
+                shm_size: Some("64m".to_owned()),
+                proxy: true,
+                args: one("PIP_INDEX_URL", "https://pypi.example/simple"),
+                labels: one("org.opencontainers.image.vendor", "Example"),
+            },
+            registry: RegistrySection {
+                mirrors: BTreeMap::from([(
+                    "docker.io".to_owned(),
+                    vec!["https://mirror.example".to_owned()],
+                )]),
+                insecure: vec!["registry.internal:5000".to_owned()],
+                ca_file: Some("/etc/ssl/certs/internal.pem".into()),
+                retries: Some(3),
+            },
+        };
+        assert_eq!(config, expected);
+    }
+
+    /// A misspelt key is answered with all that are known; each of them is documented.
+    #[test]
+    fn every_key_there_is_stands_in_the_documented_file() {
+        for section in ["", "[build]", "[registry]"] {
+            let text = format!("{section}\nunknown = 1\n");
+            let error = toml::from_str::<FileConfig>(&text).expect_err("no such key");
+            let mut quoted = error.message().split('`').skip(1).step_by(2);
+            assert_eq!(quoted.next(), Some("unknown"));
+            let keys: Vec<_> = quoted.collect();
+            assert!(keys.len() >= 4, "{keys:?}");
+            for key in keys {
+                let stated = [
+                    format!("\n{key} = "),
+                    format!("\n[{key}]"),
+                    format!(".{key}]"),
+                ];
+                assert!(stated.iter().any(|s| DOCUMENTED.contains(s)), "{key}");
+            }
         }
     }
 
