@@ -12,7 +12,7 @@ use cooper_frontend::dockerignore::DockerIgnore;
 use cooper_frontend::image::{ImageRequest, ResolvedImage, ResolvedImages};
 use cooper_frontend::settings::BuildSettings;
 use cooper_frontend::word::{Environment, Lexer};
-use cooper_frontend::{Plan, SourceFile, parse};
+use cooper_frontend::{Plan, SourceFile, describe, lint, parse};
 use cooper_oci::{ImageConfig, Platform};
 
 /// Takes a text as far as it goes.
@@ -33,7 +33,21 @@ fn build(text: &str) -> bool {
         }
         images.extend(requests.into_iter().map(answer));
     }
+    check(&source, &plan, &images);
     plan.lower(&images).is_ok()
+}
+
+/// Says all that there is to say of a file.
+fn check(source: &SourceFile, plan: &Plan, images: &ResolvedImages) {
+    if let Ok((config, _)) = lint::Config::of(source, plan) {
+        let ignore = DockerIgnore::parse("a\n!a/b\n").unwrap();
+        let inputs = lint::Inputs::new(source, plan, images).with_ignore(Some(&ignore));
+        for warning in lint::check(&inputs, &config) {
+            assert!(source.text().get(warning.span.range()).is_some());
+            assert!(source.text().get(warning.location.range()).is_some());
+        }
+    }
+    let _ = describe::outline(plan);
 }
 
 fn answer(request: ImageRequest) -> (cooper_frontend::image::ImageKey, ResolvedImage) {
@@ -118,6 +132,9 @@ const TOKENS: &[&str] = &[
     "--from=b ",
     "--mount=type=cache,target=/a ",
     "--mount=",
+    "# check=skip=all;error=true\n",
+    "# check=experimental=all\n",
+    " as B",
     "--chown=1 ",
     "--chmod=u+x ",
     "--link ",
@@ -203,6 +220,15 @@ fn time_grows_with_the_size_of_the_file() {
             })
         },
         2_000,
+    );
+    assert_linear(
+        "many warnings",
+        |n| {
+            (0..n).fold(base.to_owned(), |text, i| {
+                text + &format!("env v{i} $v{}\nEXPOSE 1 \\\n\n 2\n", i + 1)
+            })
+        },
+        1_000,
     );
     assert_linear(
         "long ENV",

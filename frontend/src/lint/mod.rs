@@ -179,7 +179,24 @@ struct Findings<'a> {
     warnings: Vec<Warning>,
 }
 
+/// After so many warnings there are no more suggestions: each costs a look at all names.
+const MAX_SUGGESTING: usize = 200;
+
 impl Findings<'_> {
+    /// Returns ` (did you mean …?)` if some candidate is near.
+    fn suggestion<'c>(
+        &self,
+        name: &str,
+        mark: &str,
+        candidates: impl IntoIterator<Item = &'c str>,
+    ) -> String {
+        if self.warnings.len() > MAX_SUGGESTING {
+            return String::new();
+        }
+        let closest = crate::error::closest(name, candidates);
+        closest.map_or_else(String::new, |best| format!(" (did you mean {mark}{best}?)"))
+    }
+
     /// Reports a violation at a token of an instruction.
     fn warn<'s>(&mut self, site: impl Into<Site<'s>>, span: Span, message: impl Into<String>) {
         self.warn_with_help(site, span, message, None);
@@ -227,12 +244,6 @@ fn kebab(name: &str) -> String {
 /// Quotes a text as Go's `%q` does for the characters that occur in Dockerfiles.
 fn quoted(text: &str) -> String {
     format!("{text:?}")
-}
-
-/// Quotes ` (did you mean …?)` if some candidate is near.
-fn suggestion<'c>(name: &str, mark: &str, candidates: impl IntoIterator<Item = &'c str>) -> String {
-    let closest = crate::error::closest(name, candidates);
-    closest.map_or_else(String::new, |best| format!(" (did you mean {mark}{best}?)"))
 }
 
 #[cfg(test)]

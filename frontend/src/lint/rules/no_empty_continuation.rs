@@ -21,22 +21,24 @@ for old files only and docker means to refuse them. Comment lines do not count a
 
 fn check(file: &File<'_>, findings: &mut Findings<'_>) {
     let blanks = file.dockerfile.warnings.iter();
-    for blank in blanks.filter(|warning| warning.code == "empty-continuation") {
-        let around = |span: Span| span.start <= blank.span.start && blank.span.end <= span.end;
-        let lines = file.instructions().map(Site::from);
-        let stages = file.dockerfile.stages.iter().map(Site::from);
-        let none = Site {
-            span: blank.span,
-            comments: &[],
+    let mut blanks = blanks
+        .filter(|warning| warning.code == "empty-continuation")
+        .peekable();
+    if blanks.peek().is_none() {
+        return;
+    }
+    let stages = file.dockerfile.stages.iter().map(Site::from);
+    let mut sites: Vec<_> = file.instructions().map(Site::from).chain(stages).collect();
+    sites.sort_unstable_by_key(|site| site.span.start);
+    for blank in blanks {
+        let after = sites.partition_point(|site| site.span.start <= blank.span.start);
+        let Some(site) = after.checked_sub(1).and_then(|at| sites.get(at)) else {
+            continue;
         };
-        let site = lines
-            .chain(stages)
-            .find(|site| around(site.span))
-            .unwrap_or(none);
         // Docker counts the line where the instruction ends.
         let last = Site {
-            span: Span::new(site.span.end.saturating_sub(1), site.span.end),
-            ..site
+            span: Span::new(site.span.end, site.span.end),
+            ..*site
         };
         findings.warn(last, blank.span, "Empty continuation line");
     }

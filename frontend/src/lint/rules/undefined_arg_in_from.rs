@@ -1,4 +1,3 @@
-use super::super::suggestion;
 use super::super::walk::FromLine;
 use super::super::{Check, Findings, Rule};
 use crate::source::Span;
@@ -57,7 +56,7 @@ fn report(line: &FromLine<'_>, name: &str, span: Span, findings: &mut Findings<'
     if declared().any(|one| one == name) || PLATFORM_ARGS.contains(&name) {
         return;
     }
-    let near = suggestion(name, "", declared().chain(line.plan.globals.names()));
+    let near = findings.suggestion(name, "", declared().chain(line.plan.globals.names()));
     let message = format!("FROM argument '{name}' is not declared{near}");
     findings.warn(line.stage, span, message);
 }

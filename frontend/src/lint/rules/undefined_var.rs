@@ -1,7 +1,6 @@
 use super::super::{Check, Findings, Rule};
 use std::collections::BTreeMap;
 
-use super::super::suggestion;
 use super::super::walk::Step;
 use super::super::words::each_word;
 use crate::source::Span;
@@ -59,7 +58,7 @@ fn report(step: &Step<'_>, name: &str, span: Span, findings: &mut Findings<'_>) 
     if declared().any(|one| one == name) {
         return;
     }
-    let near = suggestion(name, "$", step.scope.env.names().chain(declared()));
+    let near = findings.suggestion(name, "$", step.scope.env.names().chain(declared()));
     let mut globals = step.plan.dockerfile.global_args();
     let global = step.plan.globals.get(name).is_some() || globals.any(|one| one.name.value == name);
     let help = global.then(|| format!("declare it in this stage too: `ARG {name}`"));
