@@ -20,7 +20,7 @@ use ureq::http::{HeaderMap, HeaderName, StatusCode};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Proxy};
 
-pub use download::{Download, Downloaded, HttpRequest, file_name};
+pub use download::{Download, Downloaded, HttpRequest};
 
 /// How many bytes are moved at a time.
 pub(crate) const BUFFER: usize = 256 * 1024;

@@ -63,8 +63,6 @@ pub struct BuildOptions {
     pub progress: ProgressMode,
     /// Whether only the image ID is printed.
     pub quiet: bool,
-    /// The store that is built into.
-    pub root: PathBuf,
     /// How registries are reached.
     pub registry: RegistryOptions,
 }

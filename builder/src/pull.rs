@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Mutex;
 
 use cooper_cache::{ImageLayer, ImageRecord, Store, StoreError};
-use cooper_oci::{Descriptor, DiffId, Digest, Platform, Reference};
+use cooper_oci::{Descriptor, DiffId, Platform, Reference};
 use rayon::prelude::*;
 use thiserror::Error;
 
@@ -69,8 +69,6 @@ pub struct Pulled {
     pub record: ImageRecord,
     /// The name it was pulled under, with its tag or digest.
     pub reference: Reference,
-    /// The digest that the name stands for at the registry.
-    pub digest: Digest,
 }
 
 /// What a pull is made of.
@@ -117,7 +115,6 @@ impl Pull<'_> {
         Ok(Pulled {
             record,
             reference: resolved.reference.clone(),
-            digest: resolved.digest().clone(),
         })
     }
 

@@ -1,7 +1,6 @@
 //! Why a build failed.
 
 use std::io;
-use std::path::PathBuf;
 
 use cooper_cache::{LayerId, StoreError};
 use cooper_frontend::lower::Step;
@@ -72,16 +71,6 @@ pub enum OpError {
     MissingSsh {
         /// Its id.
         id: String,
-    },
-    /// A context cannot be read.
-    #[error("context {name}: cannot read {}", path.display())]
-    Context {
-        /// The context's name.
-        name: String,
-        /// The path.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
     },
     /// A context of that name was never given.
     #[error("there is no build context \"{name}\"")]

@@ -188,7 +188,6 @@ impl BuildArgs {
                 progress
             },
             quiet: self.quiet,
-            root: settings.root.clone(),
             registry: settings.registry(&self.registry_mirror)?,
         };
         check_names(&options)?;

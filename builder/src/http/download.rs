@@ -3,8 +3,8 @@
 use std::io::{self, Read, Write};
 
 use cooper_oci::{Algorithm, Digest, Hasher};
+use ureq::Body;
 use ureq::http::{HeaderMap, Response, StatusCode, Uri, header};
-use ureq::{Body, ResponseExt};
 
 use super::{BUFFER, HttpClient, HttpError, Trust, describe, is_transient, redact, text};
 
@@ -73,59 +73,10 @@ pub struct Downloaded<W> {
     pub size: u64,
     /// Their digest, by the algorithm of the checksum asked for, else sha256.
     pub digest: Digest,
-    /// Where redirects led.
-    pub final_url: String,
     /// `Last-Modified`, as the server wrote it.
     pub last_modified: Option<String>,
     /// `ETag`, as the server wrote it.
     pub etag: Option<String>,
-    /// The file name in `Content-Disposition`, without directories.
-    pub disposition_name: Option<String>,
-}
-
-/// Returns the file name that `ADD <url> <dir>/` gives: the last component of the
-/// URL's path, decoded; none if the path has no name.
-pub fn file_name(url: &str) -> Option<String> {
-    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let end = after_scheme.find(['?', '#']).unwrap_or(after_scheme.len());
-    let (_, path) = after_scheme[..end].split_once('/')?;
-    let path = percent_decode(path);
-    let name = path
-        .trim_end_matches('/')
-        .rsplit('/')
-        .next()
-        .unwrap_or_default();
-    let valid = !matches!(name, "" | "." | "..") && !name.contains('\0');
-    valid.then(|| name.to_owned())
-}
-
-fn percent_decode(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    let digit = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16));
-    while let Some(byte) = bytes.next() {
-        let mut ahead = bytes.clone();
-        match (byte, digit(ahead.next()), digit(ahead.next())) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high * 16 + low) as u8);
-                bytes = ahead;
-            }
-            _ => out.push(byte),
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-/// Reads `filename="…"` (RFC 6266) and drops any directories in it.
-fn disposition_name(value: &str) -> Option<String> {
-    let name = value.split(';').skip(1).find_map(|parameter| {
-        let (key, value) = parameter.split_once('=')?;
-        key.trim()
-            .eq_ignore_ascii_case("filename")
-            .then(|| value.trim().trim_matches('"'))
-    })?;
-    let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    (!matches!(name, "" | "." | "..") && !name.contains('\0')).then(|| name.to_owned())
 }
 
 /// A download in progress over any number of connections.
@@ -303,11 +254,8 @@ impl<'a, W: Write> Transfer<'a, W> {
             sink,
             size: self.received,
             digest,
-            final_url: redact(&response.get_uri().to_string()),
             last_modified: text(headers, &header::LAST_MODIFIED),
             etag: text(headers, &header::ETAG),
-            disposition_name: text(headers, &header::CONTENT_DISPOSITION)
-                .and_then(|value| disposition_name(&value)),
         }))
     }
 }

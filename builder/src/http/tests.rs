@@ -28,11 +28,7 @@ fn downloads_follow_redirects_and_tell_what_they_know() {
         "/old" => Reply::new(302, "").header("Location", "/new/file.txt?x=1"),
         _ => Reply::new(200, "content")
             .header("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT")
-            .header("ETag", "\"e\"")
-            .header(
-                "Content-Disposition",
-                "attachment; filename=\"../../evil.txt\"",
-            ),
+            .header("ETag", "\"e\""),
     });
     let done = fetch(&HttpRequest {
         url: &server.url("/old"),
@@ -42,13 +38,11 @@ fn downloads_follow_redirects_and_tell_what_they_know() {
     assert_eq!(done.sink, b"content");
     assert_eq!(done.size, 7);
     assert_eq!(done.digest, Digest::sha256(b"content"));
-    assert_eq!(done.final_url, server.url("/new/file.txt?x=1"));
     assert_eq!(
         done.last_modified.as_deref(),
         Some("Wed, 21 Oct 2015 07:28:00 GMT")
     );
     assert_eq!(done.etag.as_deref(), Some("\"e\""));
-    assert_eq!(done.disposition_name.as_deref(), Some("evil.txt"));
 }
 
 #[test]
@@ -237,26 +231,6 @@ fn refused_connections_fail_at_once() {
     );
     assert!(error.to_lowercase().contains("refused"), "{error}");
     assert!(started.elapsed() < Duration::from_secs(1));
-}
-
-#[test]
-fn file_names_come_from_the_path() {
-    let cases = [
-        ("https://h/a/b.tar.gz", Some("b.tar.gz")),
-        ("https://h/a/b?x=/y", Some("b")),
-        ("https://h/a/b#c/d", Some("b")),
-        ("https://h/a%20b", Some("a b")),
-        ("https://h/a/%2e%2e", None),
-        ("https://h/a%2fb", Some("b")),
-        ("https://h/a/", Some("a")),
-        ("https://h/%zz", Some("%zz")),
-        ("https://h/", None),
-        ("https://h", None),
-        ("https://h?x=/y", None),
-    ];
-    for (url, expected) in cases {
-        assert_eq!(file_name(url).as_deref(), expected, "{url}");
-    }
 }
 
 #[test]

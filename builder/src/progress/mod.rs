@@ -10,9 +10,13 @@
 //! build: when stderr is gone, the output is dropped.
 //!
 //! ```
+//! use cooper_builder::options::ProgressMode;
 //! use cooper_builder::progress::{Display, DisplayOptions};
 //!
-//! let display = Display::start(DisplayOptions::quiet());
+//! let display = Display::start(DisplayOptions {
+//!     mode: ProgressMode::Quiet,
+//!     color: false,
+//! });
 //! let progress = display.progress();
 //! let step = progress.step("[internal] load build definition from Dockerfile");
 //! step.log(b"transferring\n");
@@ -60,14 +64,6 @@ pub struct DisplayOptions {
 }
 
 impl DisplayOptions {
-    /// Returns options that show nothing.
-    pub fn quiet() -> Self {
-        Self {
-            mode: ProgressMode::Quiet,
-            color: false,
-        }
-    }
-
     fn resolved(&self) -> ProgressMode {
         match self.mode {
             ProgressMode::Auto | ProgressMode::Tty if std::io::stderr().is_terminal() => {
@@ -326,11 +322,6 @@ pub struct StepGuard {
 }
 
 impl StepGuard {
-    /// Returns the step's id.
-    pub fn id(&self) -> StepId {
-        self.step
-    }
-
     /// Shows output of the step.
     pub fn log(&self, data: &[u8]) {
         let at = self.progress.now();
@@ -359,14 +350,6 @@ impl StepGuard {
     /// Ends the step: it was carried out.
     pub fn done(mut self) {
         self.end(Event::Completed {
-            step: self.step,
-            at: self.progress.now(),
-        });
-    }
-
-    /// Ends the step: there was nothing to do.
-    pub fn cached(mut self) {
-        self.end(Event::Cached {
             step: self.step,
             at: self.progress.now(),
         });

@@ -83,11 +83,6 @@ impl Digest {
         Self::encode(Algorithm::Sha256, &Sha256::digest(bytes.as_ref()))
     }
 
-    /// Makes a SHA-256 digest of its 32 raw bytes.
-    pub fn from_sha256_bytes(bytes: &[u8; 32]) -> Self {
-        Self::encode(Algorithm::Sha256, bytes)
-    }
-
     /// Returns the algorithm.
     pub fn algorithm(&self) -> Algorithm {
         if self.0.starts_with("sha512:") {
