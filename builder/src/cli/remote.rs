@@ -41,7 +41,7 @@ impl Settings {
             https_proxy: proxy("HTTPS_PROXY"),
             no_proxy: proxies.get("NO_PROXY").cloned(),
             retry: RetryPolicy {
-                attempts: options.retries + 1,
+                attempts: options.retries.saturating_add(1),
                 ..defaults.retry
             },
             ..defaults
@@ -158,4 +158,20 @@ pub(super) fn platform(text: Option<&str>) -> Result<Platform, Report> {
     text.parse().map_err(|error: PlatformError| {
         ValueError::new(error.to_string()).report("--platform", text)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_number_of_retries_that_can_be_configured_makes_a_client() {
+        for retries in [0, 3, u32::MAX] {
+            let options = RegistryOptions {
+                retries,
+                ..RegistryOptions::default()
+            };
+            assert!(Settings::default().registry_client(&options).is_ok());
+        }
+    }
 }
