@@ -16,6 +16,7 @@ use cooper_runner::{ProcessSpec, Rootfs, RunError, Runner, RunnerOptions, Stdio}
 
 use super::Settings;
 use super::session::Session;
+use crate::config::Environment;
 use crate::report::{Exit, Report, print_data};
 
 /// Options of `cooper doctor`.
@@ -60,7 +61,7 @@ struct Finding {
 impl DoctorArgs {
     /// Prints the findings; bad ones make it fail.
     pub fn run(&self, settings: &Settings) -> Result<ExitCode, Report> {
-        let mut findings = Facts::gather(settings.environment.is_root).findings();
+        let mut findings = Facts::gather(&settings.environment).findings();
         findings.push(trial(settings));
         print_data(&render(&findings))?;
         if findings.iter().any(|finding| finding.grade == Grade::Bad) {
@@ -83,7 +84,7 @@ fn render(findings: &[Finding]) -> String {
 }
 
 impl Facts {
-    fn gather(is_root: bool) -> Self {
+    fn gather(environment: &Environment) -> Self {
         let read = |path: &str| {
             fs::read_to_string(path)
                 .ok()
@@ -91,6 +92,10 @@ impl Facts {
         };
         let sysctl = |name: &str| read(&format!("/proc/sys/{name}"));
         let uid = rustix::process::getuid().as_raw().to_string();
+        let search_path = environment
+            .path("PATH")
+            .unwrap_or_default()
+            .into_os_string();
         let passwd = read("/etc/passwd").unwrap_or_default();
         let user = passwd.lines().find_map(|line| {
             let mut fields = line.split(':');
@@ -98,7 +103,7 @@ impl Facts {
             (fields.nth(1)? == uid).then(|| name.to_owned())
         });
         Self {
-            is_root,
+            is_root: environment.is_root,
             user: user.unwrap_or(uid),
             kernel: sysctl("kernel/osrelease").unwrap_or_default(),
             filesystems: read("/proc/filesystems").unwrap_or_default(),
@@ -110,7 +115,7 @@ impl Facts {
             subgid: read("/etc/subgid").unwrap_or_default(),
             id_map_programs: ["newuidmap", "newgidmap"]
                 .into_iter()
-                .filter(|name| in_path(name))
+                .filter(|name| in_path(name, &search_path))
                 .collect(),
             cgroup2: Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
         }
@@ -249,10 +254,9 @@ fn bad(subject: &'static str, text: impl Into<String>) -> Finding {
     }
 }
 
-fn in_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
+fn in_path(program: &str, search_path: &OsStr) -> bool {
     let found = |dir: PathBuf| dir.join(OsStr::new(program)).is_file();
-    std::env::split_paths(&path).any(found)
+    std::env::split_paths(search_path).any(found)
 }
 
 /// Sets a process up as a RUN step is.
