@@ -280,8 +280,6 @@ mod tests {
             name: Some("debian".into()),
             ..ImagesArgs::default()
         };
-        insta::assert_snapshot!(render(&json), @r#"
-        {"Containers":"N/A","CreatedAt":"2024-04-01 00:00:00 +0000 UTC","CreatedSince":"4 weeks ago","Digest":"sha256:05b3abf2579a5eb66403cd78be557fd860633a1fe2103c7642030defe32c657f","ID":"3e23e8160039","Repository":"debian","SharedSize":"N/A","Size":"133MB","Tag":"bookworm","UniqueSize":"N/A"}
-        "#);
+        insta::assert_snapshot!(render(&json), @r#"{"Containers":"N/A","CreatedAt":"2024-04-01 00:00:00 +0000 UTC","CreatedSince":"4 weeks ago","Digest":"sha256:05b3abf2579a5eb66403cd78be557fd860633a1fe2103c7642030defe32c657f","ID":"3e23e8160039","Repository":"debian","SharedSize":"N/A","Size":"133MB","Tag":"bookworm","UniqueSize":"N/A"}"#);
     }
 }

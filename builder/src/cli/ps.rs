@@ -276,8 +276,6 @@ mod tests {
             format: Format::Json,
             ..PsArgs::default()
         };
-        insta::assert_snapshot!(render(&json), @r#"
-        {"Command":"\"sh -c sleep 100 && …\"","CreatedAt":"2024-05-01 10:00:00 +0000 UTC","ID":"aaaaaaaaaaaa","Image":"busybox","Labels":"a=b","Names":"a_name","RunningFor":"2 hours ago","State":"running","Status":"Up 2 minutes"}
-        "#);
+        insta::assert_snapshot!(render(&json), @r#"{"Command":"\"sh -c sleep 100 && …\"","CreatedAt":"2024-05-01 10:00:00 +0000 UTC","ID":"aaaaaaaaaaaa","Image":"busybox","Labels":"a=b","Names":"a_name","RunningFor":"2 hours ago","State":"running","Status":"Up 2 minutes"}"#);
     }
 }
