@@ -1,6 +1,6 @@
 //! What is wrong with a word.
 
-use super::MAX_DEPTH;
+use super::{MAX_DEPTH, MAX_INSERTED};
 
 /// A word that cannot be expanded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,4 +55,7 @@ pub enum WordErrorKind {
     /// Substitutions inside substitutions, too many of them.
     #[error("substitutions are nested more than {MAX_DEPTH} deep")]
     TooDeep,
+    /// Variables that hold too much together.
+    #[error("variables expand to more than {MAX_INSERTED} bytes")]
+    TooLong,
 }

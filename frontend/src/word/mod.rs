@@ -27,6 +27,9 @@ use pattern::Pattern;
 
 const MAX_DEPTH: usize = 100;
 
+/// More than any command line or environment can hold, in bytes.
+const MAX_INSERTED: usize = 8 << 20;
+
 /// The value of a word.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expansion {
@@ -108,6 +111,7 @@ impl Lexer {
             text: word,
             at: 0,
             depth: 0,
+            inserted: 0,
             matched: BTreeSet::new(),
             unmatched: BTreeSet::new(),
         };
@@ -161,6 +165,8 @@ struct Run<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
+    /// Bytes that variables brought in.
+    inserted: usize,
     matched: BTreeSet<String>,
     unmatched: BTreeSet<String>,
 }
@@ -332,8 +338,19 @@ impl Run<'_> {
         }
     }
 
-    /// Expands `$name` or `${…}`.
+    /// Expands `$name` or `${…}`, up to a limit: a few lines that double a variable would
+    /// otherwise take all memory.
     fn dollar(&mut self) -> Result<String, WordError> {
+        let start = self.at;
+        let value = self.substitution()?;
+        self.inserted += value.len();
+        if self.inserted > MAX_INSERTED {
+            return self.fail(start, WordErrorKind::TooLong);
+        }
+        Ok(value)
+    }
+
+    fn substitution(&mut self) -> Result<String, WordError> {
         let start = self.at;
         self.next();
         if self.peek() != Some('{') {
@@ -493,7 +510,11 @@ impl Run<'_> {
                 String::new()
             });
         };
-        Ok(Self::pattern(start, &text)?.replace(&value, &replacement, all))
+        let pattern = Self::pattern(start, &text)?;
+        match pattern.replace(&value, &replacement, all, MAX_INSERTED) {
+            Some(replaced) => Ok(replaced),
+            None => self.fail(start, WordErrorKind::TooLong),
+        }
     }
 
     fn raw_until(&mut self, stop: char, raw_escapes: bool) -> Result<String, WordError> {

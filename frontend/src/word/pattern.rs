@@ -54,8 +54,14 @@ impl Pattern {
     }
 
     /// Replaces the first match, or all that do not overlap, each as long as
-    /// can be.
-    pub(super) fn replace(&self, value: &str, replacement: &str, all: bool) -> String {
+    /// can be. Returns nothing if that takes more than `limit` bytes.
+    pub(super) fn replace(
+        &self,
+        value: &str,
+        replacement: &str,
+        all: bool,
+        limit: usize,
+    ) -> Option<String> {
         let starts = self.starts(value);
         let mut result = String::new();
         let (mut at, mut copied, mut last_end) = (0, 0, None);
@@ -71,6 +77,9 @@ impl Pattern {
             if let Some(end) = end {
                 result.push_str(&value[copied..at]);
                 result.push_str(replacement);
+                if result.len() > limit {
+                    return None;
+                }
                 (copied, last_end) = (end, Some(end));
                 if !all {
                     break;
@@ -83,7 +92,7 @@ impl Pattern {
             at += value[at..].chars().next().map_or(1, char::len_utf8);
         }
         result.push_str(&value[copied..]);
-        result
+        Some(result)
     }
 
     /// For every byte offset: whether a match begins there.

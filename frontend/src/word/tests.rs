@@ -179,3 +179,16 @@ fn a_variable_set_again_moves_to_the_end() {
     let want = [("b", "2"), ("a", "3")].map(|(name, value)| (name.to_owned(), value.to_owned()));
     assert_eq!(env.to_vec(), want);
 }
+
+#[test]
+fn variables_cannot_take_all_memory() {
+    let lexer = Lexer::new('\\');
+    let mut env = Environment::default();
+    env.set("A", &"x".repeat(3000));
+    env.set("B", &"y".repeat(1 << 20));
+    assert_eq!(lexer.expand("$B$B$B", &env).unwrap().word.len(), 3 << 20);
+    for word in ["${B}".repeat(9), format!("${{A//x/{}}}", "z".repeat(3000))] {
+        let error = lexer.expand(&word, &env).unwrap_err();
+        assert_eq!(error.kind, WordErrorKind::TooLong);
+    }
+}
