@@ -132,7 +132,7 @@ pub struct BuildArgs {
     pub registry_mirror: Vec<String>,
 
     /// How many steps may run at once
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", value_parser = jobs)]
     pub jobs: Option<NonZeroUsize>,
 
     /// Size of /dev/shm in RUN steps
@@ -472,6 +472,11 @@ fn check_context(context: &str) -> Result<(), Report> {
         Err(error) => Err(Report::from_error(&error)
             .context(format!("cannot use {context} as the build context"))),
     }
+}
+
+fn jobs(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse()
+        .map_err(|_| "not a number of steps, 1 or more".to_owned())
 }
 
 /// RUN steps wait as often as they compute, so there may be more of them than processors.

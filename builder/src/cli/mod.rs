@@ -26,6 +26,7 @@ pub mod store;
 mod table;
 pub mod tag;
 pub mod transfer;
+mod usage;
 pub mod value;
 
 use std::ffi::OsString;
@@ -41,12 +42,7 @@ use crate::report::{self, Exit, Report};
 
 /// Builds and runs container images.
 #[derive(Parser, Debug)]
-#[command(
-    name = "cooper",
-    version,
-    max_term_width = 100,
-    disable_help_subcommand = true
-)]
+#[command(name = "cooper", version, max_term_width = 100)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -205,38 +201,35 @@ fn done(result: Result<(), Report>) -> Result<ExitCode, Report> {
     result.map(|()| ExitCode::SUCCESS)
 }
 
-/// Prints what is wrong with the arguments, or the help that they ask for.
-///
-/// `run` keeps the codes 1 to 124 for the container's program, so a bad option of its own is 125.
+/// Prints the help that the arguments ask for, or what is wrong with them.
 fn usage(error: &clap::Error, args: &[OsString]) -> ExitCode {
-    let is_help = matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-    );
-    if is_help {
+    let styled = |is_terminal: bool| {
         let text = error.render();
-        let text = if std::io::stdout().is_terminal() {
+        if is_terminal {
             text.ansi().to_string()
         } else {
             text.to_string()
-        };
-        return match report::print_data(&text) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(report) => report.print(false),
-        };
-    }
-    let text = error.render();
-    let text = if std::io::stderr().is_terminal() {
-        text.ansi().to_string()
-    } else {
-        text.to_string()
+        }
     };
-    report::print_error(&text);
-    let runs = args.iter().skip(1).any(|arg| arg == "run");
-    if runs {
-        Exit::Code(125).into()
-    } else {
-        Exit::Failure.into()
+    let printed = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            report::print_data(&styled(std::io::stdout().is_terminal()))
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            report::print_error(&styled(std::io::stderr().is_terminal()));
+            Err(Report::silent(Exit::Failure))
+        }
+        _ => Err(usage::report(error, args)),
+    };
+    match printed {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(report) => {
+            let settings = Settings {
+                environment: Environment::of_process(),
+                ..Settings::default()
+            };
+            report.print(settings.color(&std::io::stderr()))
+        }
     }
 }
 
@@ -249,21 +242,6 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_misspelt_flag_names_the_one_meant() {
-        let error = Cli::try_parse_from(["cooper", "build", "--build-agr", "a=b", "."])
-            .expect_err("misspelt");
-        insta::assert_snapshot!(error.render(), @r"
-        error: unexpected argument '--build-agr' found
-
-          tip: a similar argument exists: '--build-arg'
-
-        Usage: cooper build --build-arg <NAME[=VALUE]> <PATH>
-
-        For more information, try '--help'.
-        ");
     }
 
     #[test]
