@@ -8,7 +8,7 @@ use cooper_cache::Store;
 use cooper_frontend::SourceFile;
 
 use super::context::{ContextError, LocalContext};
-use super::error::BuildError;
+use super::error::{BuildError, MAIN_CONTEXT};
 use crate::options::{BuildOptions, DockerfileSource, NamedContext};
 
 /// Names that are looked for in the context when `-f` is not given.
@@ -47,14 +47,33 @@ pub(crate) fn read(options: &BuildOptions) -> Result<Definition, BuildError> {
                     hint: None,
                     source: Some(source),
                 })?;
+            if is_archive(&bytes) {
+                return Err(BuildError::Definition {
+                    message: "stdin holds an archive, not a Dockerfile".to_owned(),
+                    hint: Some(
+                        "unpack it into a directory and build that: tar -xC DIR && cooper build DIR"
+                            .to_owned(),
+                    ),
+                    source: None,
+                });
+            }
             Ok(Definition {
                 source: SourceFile::from_bytes("Dockerfile", &bytes),
                 path: None,
             })
         }
-        DockerfileSource::Path(path) => read_file(path),
+        DockerfileSource::Path(path) => {
+            read_file(path).map_err(|error| in_context(error, path, options))
+        }
         DockerfileSource::Lookup => read_file(&look_up(options)?),
     }
+}
+
+/// Returns whether `bytes` start like a tar, plain or compressed, which docker would take as a
+/// context.
+fn is_archive(bytes: &[u8]) -> bool {
+    let compressed: [&[u8]; 4] = [b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
+    compressed.iter().any(|magic| bytes.starts_with(magic)) || bytes.get(257..262) == Some(b"ustar")
 }
 
 fn look_up(options: &BuildOptions) -> Result<PathBuf, BuildError> {
@@ -108,6 +127,17 @@ fn read_file(path: &Path) -> Result<Definition, BuildError> {
     })
 }
 
+/// Returns `error` with the hint that the file is there, but in the context.
+fn in_context(mut error: BuildError, path: &Path, options: &BuildOptions) -> BuildError {
+    if let (BuildError::Definition { hint, .. }, Some(dir)) = (&mut error, &options.context) {
+        let inside = dir.join(path);
+        if !path.exists() && inside.is_file() {
+            *hint = Some(format!("did you mean -f {}?", inside.display()));
+        }
+    }
+    error
+}
+
 /// Opens the build context and the named directories.
 ///
 /// The Dockerfile's own ignore file (`X.dockerignore` beside `X`) replaces the context's.
@@ -120,7 +150,7 @@ pub(crate) fn contexts(
     if let Some(dir) = &options.context {
         let own = dockerfile.map(ignore_beside).filter(|path| path.is_file());
         let ignore = own.unwrap_or_else(|| dir.join(".dockerignore"));
-        contexts.insert("context".to_owned(), open(dir, &ignore, store)?);
+        contexts.insert(MAIN_CONTEXT.to_owned(), open(dir, &ignore, store)?);
     }
     for (name, context) in &options.build_contexts {
         if let NamedContext::Dir(dir) = context {

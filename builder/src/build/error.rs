@@ -16,6 +16,9 @@ use super::secrets::SecretError;
 use crate::export::ExportError;
 use crate::push::PushError;
 
+/// The name under which steps read the directory that the command line gives.
+pub(super) const MAIN_CONTEXT: &str = "context";
+
 /// Why one step failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -73,7 +76,7 @@ pub enum OpError {
         id: String,
     },
     /// A context of that name was never given.
-    #[error("there is no build context \"{name}\"")]
+    #[error("{}", no_context(name))]
     UnknownContext {
         /// Its name.
         name: String,
@@ -124,8 +127,19 @@ impl OpError {
             }
             Self::Start { source, .. } => start_hint(source).into_iter().collect(),
             Self::File(error) => error.hint().into_iter().collect(),
+            Self::UnknownContext { name } if name == MAIN_CONTEXT => vec![
+                "pass the directory that the step reads: cooper build -f - DIRECTORY".to_owned(),
+            ],
             _ => Vec::new(),
         }
+    }
+}
+
+fn no_context(name: &str) -> String {
+    if name == MAIN_CONTEXT {
+        "the Dockerfile came alone, through stdin: there is no directory to read from".to_owned()
+    } else {
+        format!("there is no build context \"{name}\"")
     }
 }
 

@@ -92,6 +92,35 @@ fn a_context_that_is_none() {
 }
 
 #[test]
+fn a_definition_from_stdin_that_cannot_be_built() {
+    let Some(cooper) = Cooper::new() else { return };
+    let busybox = cooper.busybox_context();
+    let from_stdin = |input: &[u8]| {
+        cooper
+            .start(&["build", busybox.as_str(), "-"], input)
+            .finish()
+    };
+    from_stdin(b"FROM busybox\nCOPY a /\n")
+        .exits(1)
+        .says("through stdin")
+        .says("cooper build -f - DIRECTORY");
+    let mut tar = vec![0; 1024];
+    tar[257..262].copy_from_slice(b"ustar");
+    from_stdin(&tar).exits(1).says("stdin holds an archive");
+}
+
+#[test]
+fn a_dockerfile_that_is_in_the_context_only() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::empty().with("In.context", "FROM scratch\n");
+    cooper
+        .build(&context, &["-f", "In.context"])
+        .exits(1)
+        .says("did you mean -f ")
+        .says("/In.context?");
+}
+
+#[test]
 fn a_base_for_another_architecture() {
     let Some(cooper) = Cooper::new() else { return };
     let foreign = cooper.scratch("foreign");
