@@ -8,7 +8,7 @@ use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use cooper_oci::Platform;
 
 use super::value::{self, ValueError, boolean, each, host_entry, mirror, pair, size, ulimit};
@@ -67,7 +67,9 @@ pub struct BuildArgs {
     pub annotation: Vec<String>,
 
     /// Execute every step, whatever is cached
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value_t = false, default_missing_value = "true", hide_default_value = true,
+          hide_possible_values = true, value_name = "BOOL")]
     pub no_cache: bool,
 
     /// Execute the steps of these stages, whatever is cached
@@ -104,11 +106,15 @@ pub struct BuildArgs {
     pub output: Vec<String>,
 
     /// Keep the image in the local store besides other outputs
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value_t = false, default_missing_value = "true", hide_default_value = true,
+          hide_possible_values = true, value_name = "BOOL")]
     pub load: bool,
 
     /// Push the image under its names
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value_t = false, default_missing_value = "true", hide_default_value = true,
+          hide_possible_values = true, value_name = "BOOL")]
     pub push: bool,
 
     /// Write the image ID to FILE
@@ -124,7 +130,9 @@ pub struct BuildArgs {
     pub progress: Option<String>,
 
     /// Print only the image ID
-    #[arg(short, long)]
+    #[arg(short, long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value_t = false, default_missing_value = "true", hide_default_value = true,
+          hide_possible_values = true, value_name = "BOOL")]
     pub quiet: bool,
 
     /// Ask URL before the registry HOST
@@ -142,6 +150,11 @@ pub struct BuildArgs {
     /// Limit a resource of RUN steps
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     pub ulimit: Vec<String>,
+
+    /// Taken for scripts that set them for docker: there are no containers to keep
+    #[arg(long, alias = "force-rm", hide = true, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", overrides_with = "rm")]
+    pub rm: Option<String>,
 
     /// Taken for scripts that switch attestations off; there are none
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]

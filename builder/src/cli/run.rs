@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use cooper_cache::ImageRecord;
 use cooper_oci::Platform;
 use cooper_runner::{CapSet, Capability, Network, Seccomp};
@@ -37,15 +37,21 @@ pub struct RunArgs {
     pub command: Vec<String>,
 
     /// Remove the container and its anonymous volumes at its end
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value_t = false, default_missing_value = "true", hide_default_value = true,
+          hide_possible_values = true, value_name = "BOOL")]
     pub rm: bool,
 
     /// Let stdin reach the container
-    #[arg(short, long)]
+    #[arg(short, long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value_t = false, default_missing_value = "true", hide_default_value = true,
+          hide_possible_values = true, value_name = "BOOL")]
     pub interactive: bool,
 
     /// Give the container a terminal
-    #[arg(short, long)]
+    #[arg(short, long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value_t = false, default_missing_value = "true", hide_default_value = true,
+          hide_possible_values = true, value_name = "BOOL")]
     pub tty: bool,
 
     /// Set a variable; without a value, to that of the environment variable
@@ -442,6 +448,8 @@ mod tests {
         assert_eq!(options.command, ["ls", "-la", "--rm", "-h"]);
         assert_eq!(options.hostname.as_deref(), Some("web"));
         assert!(options.remove && options.interactive && options.tty);
+        let off = resolve(&["--rm=false", "-i=false", "--tty=true", "busybox"]).expect("valid");
+        assert!(!off.remove && !off.interactive && off.tty);
     }
 
     #[test]

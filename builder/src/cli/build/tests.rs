@@ -196,6 +196,22 @@ fn outputs_and_flags_add_up() {
 }
 
 #[test]
+fn switches_take_the_values_that_scripts_give_them() {
+    let off = resolve(&[
+        "--no-cache=false",
+        "-q=false",
+        "--rm",
+        "--force-rm=false",
+        ".",
+    ]);
+    let off = off.expect("valid");
+    assert_eq!((off.no_cache, off.quiet), (NoCache::Off, false));
+    let on = resolve(&["--no-cache=true", "-q", "--push=false", "."]).expect("valid");
+    assert_eq!((on.no_cache, on.quiet), (NoCache::All, true));
+    assert!(resolve(&["--no-cache=maybe", "."]).is_err());
+}
+
+#[test]
 fn stdin_is_a_dockerfile_without_a_context() {
     let options = resolve(&["-"]).expect("valid");
     assert_eq!(
