@@ -320,12 +320,29 @@ pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Returns the bytes that `path` and all below it occupy; what vanishes meanwhile counts nothing.
+///
+/// A store holds hundreds of thousands of files, so the walk uses all cores.
 fn usage(path: &Path, seen: &mut HashSet<(u64, u64)>) -> u64 {
-    let items = walkdir::WalkDir::new(path).into_iter().flatten();
-    let metadata = items.filter_map(|item| item.metadata().ok());
-    metadata
-        .filter(|meta| seen.insert((meta.dev(), meta.ino())))
-        .map(|meta| meta.blocks() * 512)
+    let (sender, receiver) = std::sync::mpsc::channel();
+    ignore::WalkBuilder::new(path)
+        .standard_filters(false)
+        .threads(rayon::current_num_threads())
+        .build_parallel()
+        .run(|| {
+            let sender = sender.clone();
+            Box::new(move |item| {
+                if let Ok(meta) = item.and_then(|item| item.metadata()) {
+                    // The receiver outlives the walk.
+                    let _ = sender.send(((meta.dev(), meta.ino()), meta.blocks()));
+                }
+                ignore::WalkState::Continue
+            })
+        });
+    drop(sender);
+    receiver
+        .into_iter()
+        .filter(|(inode, _)| seen.insert(*inode))
+        .map(|(_, blocks)| blocks * 512)
         .sum()
 }
 
