@@ -22,6 +22,9 @@ pub(crate) struct Definition {
     pub(crate) path: Option<PathBuf>,
 }
 
+/// Larger than any Dockerfile, in bytes.
+const MAX_SIZE: u64 = 64 << 20;
+
 /// Returns the name by which the Dockerfile is shown before it has been found.
 pub(crate) fn name(options: &BuildOptions) -> String {
     let named = match &options.dockerfile {
@@ -38,11 +41,8 @@ pub(crate) fn name(options: &BuildOptions) -> String {
 pub(crate) fn read(options: &BuildOptions) -> Result<Definition, BuildError> {
     match &options.dockerfile {
         DockerfileSource::Stdin => {
-            let mut bytes = Vec::new();
-            io::stdin()
-                .lock()
-                .read_to_end(&mut bytes)
-                .map_err(|source| BuildError::Definition {
+            let bytes =
+                read_bounded(io::stdin().lock()).map_err(|source| BuildError::Definition {
                     message: "cannot read the Dockerfile from standard input".to_owned(),
                     hint: None,
                     source: Some(source),
@@ -101,21 +101,35 @@ fn look_up(options: &BuildOptions) -> Result<PathBuf, BuildError> {
     })
 }
 
+/// Reads a Dockerfile, but not a device that never ends.
+fn read_bounded(from: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(MAX_SIZE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_SIZE {
+        let reason = format!("it is larger than {} MB", MAX_SIZE >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
+    }
+    Ok(bytes)
+}
+
 fn read_file(path: &Path) -> Result<Definition, BuildError> {
-    let bytes = std::fs::read(path).map_err(|source| {
-        let hint = match source.kind() {
-            io::ErrorKind::IsADirectory => "it is a directory; pass the file itself with -f",
-            io::ErrorKind::NotFound => {
-                "check the path given with -f; it is relative to the working directory"
+    let bytes = std::fs::File::open(path)
+        .and_then(read_bounded)
+        .map_err(|source| {
+            let hint = match source.kind() {
+                io::ErrorKind::IsADirectory => "it is a directory; pass the file itself with -f",
+                io::ErrorKind::NotFound => {
+                    "check the path given with -f; it is relative to the working directory"
+                }
+                io::ErrorKind::FileTooLarge => "a Dockerfile is text of a few kilobytes",
+                _ => "check the file's permissions",
+            };
+            BuildError::Definition {
+                message: format!("cannot read the Dockerfile {}", path.display()),
+                hint: Some(hint.to_owned()),
+                source: Some(source),
             }
-            _ => "check the file's permissions",
-        };
-        BuildError::Definition {
-            message: format!("cannot read the Dockerfile {}", path.display()),
-            hint: Some(hint.to_owned()),
-            source: Some(source),
-        }
-    })?;
+        })?;
     let name = path
         .strip_prefix("./")
         .unwrap_or(path)

@@ -73,6 +73,10 @@ fn a_dockerfile_that_is_none() {
     assert!(outcome.took.as_secs() < 10, "{outcome}");
     assert!(outcome.stderr.len() < 20_000, "a screenful, not the file");
 
+    let endless = Context::empty();
+    endless.sh("ln -s /dev/zero Dockerfile");
+    cooper.build(&endless, NONE).exits(1).says("larger than");
+
     let nul = Context::new("FROM busybox\nRUN echo \0\n");
     cooper.build(&nul, NONE).exits(1);
 }
