@@ -28,7 +28,7 @@ use pattern::Pattern;
 const MAX_DEPTH: usize = 100;
 
 /// More than any command line or environment can hold, in bytes.
-const MAX_INSERTED: usize = 8 << 20;
+const MAX_INSERTED: usize = 1 << 20;
 
 /// The value of a word.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
