@@ -4,7 +4,7 @@ use clap::{ArgAction, Args};
 use cooper_cache::ImageRecord;
 use cooper_oci::ImageConfig;
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::images::{Format, short_id};
 use super::session::Session;
@@ -31,7 +31,7 @@ pub struct HistoryArgs {
           default_value_t = true, default_missing_value = "true", value_name = "BOOL")]
     pub human: bool,
 
-    /// How to show it
+    /// How to show it: table, json or a Go template, such as '{{.CreatedBy}}'
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: Format,
 }
@@ -53,7 +53,13 @@ impl HistoryArgs {
         let record = session.image(&self.image)?;
         let config = session.config(&record)?;
         let sizes = layer_sizes(&session, &record);
-        print_data(&self.render(&lines(&record, &config, &sizes), Timestamp::now()))
+        let lines = lines(&record, &config, &sizes);
+        let now = Timestamp::now();
+        let values = lines.iter().map(|line| self.json(line, now));
+        match self.format.render("IMAGE", values) {
+            Some(text) if !self.quiet => print_data(&text?),
+            _ => print_data(&self.render(&lines, now)),
+        }
     }
 
     fn render(&self, lines: &[Line], now: Timestamp) -> String {
@@ -63,7 +69,7 @@ impl HistoryArgs {
         if self.format == Format::Json {
             return lines
                 .iter()
-                .map(|line| self.json(line, now) + "\n")
+                .map(|line| self.json(line, now).to_string() + "\n")
                 .collect();
         }
         let created = if self.human { "CREATED" } else { "CREATED AT" };
@@ -80,7 +86,7 @@ impl HistoryArgs {
         table.render()
     }
 
-    fn json(&self, line: &Line, now: Timestamp) -> String {
+    fn json(&self, line: &Line, now: Timestamp) -> Value {
         json!({
             "Comment": line.comment,
             "CreatedAt": line.created,
@@ -89,7 +95,6 @@ impl HistoryArgs {
             "ID": self.id(line),
             "Size": self.size(line),
         })
-        .to_string()
     }
 
     fn id(&self, line: &Line) -> String {

@@ -1,6 +1,6 @@
 //! `cooper images`: what the store holds.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use cooper_cache::ImageRecord;
 use cooper_oci::Reference;
 use jiff::Timestamp;
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::session::Session;
 use super::table::Table;
+use super::template::{Template, TemplateError};
 use super::{Settings, human};
 use crate::report::{Report, print_data};
 
@@ -38,19 +39,94 @@ pub struct ImagesArgs {
     #[arg(short, long, hide = true)]
     pub all: bool,
 
-    /// How to show them
+    /// How to show them: table, json or a Go template, such as '{{.Repository}}:{{.Tag}}'
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: Format,
 }
 
 /// How a list is shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Format {
     /// Columns under a header
     #[default]
     Table,
     /// One JSON object a line
     Json,
+    /// What a template gives for each line
+    Lines(Template),
+    /// The same in columns, which tabs separate, under a header
+    Columns(Template),
+}
+
+impl std::str::FromStr for Format {
+    type Err = TemplateError;
+
+    fn from_str(text: &str) -> Result<Self, TemplateError> {
+        let columns = text
+            .strip_prefix("table")
+            .filter(|rest| rest.starts_with([' ', '\t', '{']));
+        match (text, columns) {
+            ("table" | "", _) => Ok(Self::Table),
+            ("json", _) => Ok(Self::Json),
+            (_, Some(template)) => template.trim_start().parse().map(Self::Columns),
+            _ => text.parse().map(Self::Lines),
+        }
+    }
+}
+
+impl Format {
+    /// Returns what a template makes of `lines`, whose IDs stand under the header `id`; nothing
+    /// if the format is no template.
+    pub fn render(
+        &self,
+        id: &str,
+        lines: impl Iterator<Item = Value>,
+    ) -> Option<Result<String, Report>> {
+        let failed = |error: TemplateError| {
+            Report::from_error(&error).context("--format does not fit this list")
+        };
+        match self {
+            Self::Table | Self::Json => None,
+            Self::Lines(template) => Some(
+                lines
+                    .map(|line| Ok(template.render(&line).map_err(failed)? + "\n"))
+                    .collect(),
+            ),
+            Self::Columns(template) => {
+                let mut table: Option<Table> = None;
+                for line in lines {
+                    let row = match template.render(&line) {
+                        Ok(row) => row,
+                        Err(error) => return Some(Err(failed(error))),
+                    };
+                    let header = template.render(&headers(&line, id)).unwrap_or_default();
+                    table
+                        .get_or_insert_with(|| Table::new(header.split('\t')))
+                        .row(row.split('\t'));
+                }
+                Some(Ok(table.map_or_else(String::new, |table| table.render())))
+            }
+        }
+    }
+}
+
+/// Returns `line` with each value replaced by its column's header.
+fn headers(line: &Value, id: &str) -> Value {
+    let header = |name: &String| match name.as_str() {
+        "ID" => id.to_owned(),
+        "CreatedSince" => "CREATED".to_owned(),
+        name => {
+            let space = |(at, char): (usize, char)| {
+                let space = (at > 0 && char.is_ascii_uppercase()).then_some(' ');
+                space.into_iter().chain([char.to_ascii_uppercase()])
+            };
+            name.chars().enumerate().flat_map(space).collect()
+        }
+    };
+    let fields = line.as_object().into_iter().flat_map(serde_json::Map::keys);
+    fields
+        .map(|name| (name.clone(), Value::String(header(name))))
+        .collect()
 }
 
 /// One line: an image under one of its names.
@@ -73,7 +149,12 @@ impl ImagesArgs {
             .list()
             .map_err(|error| Report::from_error(&error))?;
         let lines = self.lines(images)?;
-        print_data(&self.render(&lines, Timestamp::now()))
+        let now = Timestamp::now();
+        let values = lines.iter().map(|line| self.json(line, now));
+        match self.format.render("IMAGE ID", values) {
+            Some(text) if !self.quiet => print_data(&text?),
+            _ => print_data(&self.render(&lines, now)),
+        }
     }
 
     /// Returns the lines to show: youngest first, one for each name.
@@ -271,6 +352,33 @@ mod tests {
             ..ImagesArgs::default()
         };
         assert_eq!(render(&other), "");
+    }
+
+    #[test]
+    fn a_template_gives_lines_or_columns() {
+        let args = ImagesArgs::default();
+        let lines = args.lines(images()).expect("valid");
+        let now = "2024-05-01T12:00:00Z".parse().expect("valid");
+        let rendered = |format: &str| {
+            let format: Format = format.parse().expect("valid");
+            let values = lines.iter().take(2).map(|line| args.json(line, now));
+            let text = format.render("IMAGE ID", values).expect("a template");
+            text.unwrap_or_else(|report| report.render(false))
+        };
+        assert_eq!(
+            rendered("{{.Repository}}:{{.Tag}}"),
+            "<none>:<none>\napp:latest\n"
+        );
+        assert_eq!(
+            rendered("table {{.ID}}\\t{{.CreatedSince}}"),
+            "IMAGE ID       CREATED\n2e7d2c03a950   About a minute ago\n\
+             ca978112ca1b   About an hour ago\n"
+        );
+        assert_eq!(
+            rendered("{{.Tags}}"),
+            "ERROR: --format does not fit this list\n  \
+             caused by: there is no field Tags; did you mean Tag?\n"
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Settings;
 use super::session::Session;
+use super::template::Template;
 use crate::report::{Report, print_data};
 
 /// Options of `cooper inspect`.
@@ -15,6 +16,10 @@ pub struct InspectArgs {
     /// Images, by name or ID
     #[arg(required = true, value_name = "IMAGE")]
     pub names: Vec<String>,
+
+    /// Show what a Go template gives for each, such as '{{.Id}}' or '{{json .Config}}'
+    #[arg(short, long, value_name = "TEMPLATE")]
+    pub format: Option<Template>,
 }
 
 impl InspectArgs {
@@ -28,9 +33,37 @@ impl InspectArgs {
                 Err(report) => failures.push(report),
             }
         }
-        print_data(&pretty(&Value::Array(found)))?;
+        match &self.format {
+            None => print_data(&pretty(&Value::Array(found)))?,
+            Some(template) => found
+                .into_iter()
+                .try_for_each(|value| print_data(&formatted(template, value)?))?,
+        }
         Report::of_all(failures)
     }
+}
+
+/// Returns the line that `template` gives for an image; what its configuration leaves out is
+/// empty, as it is for docker.
+fn formatted(template: &Template, mut image: Value) -> Result<String, Report> {
+    if let Some(config) = image.get_mut("Config").and_then(Value::as_object_mut) {
+        for (names, empty) in [
+            (
+                ["Cmd", "Entrypoint", "OnBuild", "Env"].as_slice(),
+                Value::Null,
+            ),
+            (&["Labels", "Volumes", "ExposedPorts"], json!({})),
+            (&["User", "WorkingDir", "StopSignal"], json!("")),
+        ] {
+            for name in names {
+                config.entry(*name).or_insert_with(|| empty.clone());
+            }
+        }
+    }
+    let text = template
+        .render(&image)
+        .map_err(|error| Report::from_error(&error).context("--format does not fit this image"))?;
+    Ok(text + "\n")
 }
 
 fn inspect(session: &Session, name: &str) -> Result<Value, Report> {

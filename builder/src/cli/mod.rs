@@ -25,6 +25,7 @@ pub mod source;
 pub mod store;
 mod table;
 pub mod tag;
+pub mod template;
 pub mod transfer;
 mod usage;
 pub mod value;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use clap::Args;
 use cooper_oci::Digest;
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::images::Format;
 use super::session::Session;
@@ -29,7 +29,7 @@ pub struct PsArgs {
     #[arg(long)]
     pub no_trunc: bool,
 
-    /// How to show them
+    /// How to show them: table, json or a Go template, such as '{{.Names}}'
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: Format,
 }
@@ -42,7 +42,13 @@ impl PsArgs {
         let found = containers
             .list()
             .map_err(|error| Report::from_error(&error))?;
-        print_data(&self.render(&found, Timestamp::now()))
+        let now = Timestamp::now();
+        let shown = found.iter().filter(|found| self.all || found.live);
+        let values = shown.map(|found| self.json(found, now));
+        match self.format.render("CONTAINER ID", values) {
+            Some(text) if !self.quiet => print_data(&text?),
+            _ => print_data(&self.render(&found, now)),
+        }
     }
 
     fn render(&self, found: &[Found], now: Timestamp) -> String {
@@ -53,7 +59,9 @@ impl PsArgs {
                 .collect();
         }
         if self.format == Format::Json {
-            return shown.map(|found| self.json(found, now) + "\n").collect();
+            return shown
+                .map(|found| self.json(found, now).to_string() + "\n")
+                .collect();
         }
         let mut table = Table::new([
             "CONTAINER ID",
@@ -95,7 +103,7 @@ impl PsArgs {
         format!("\"{words}\"")
     }
 
-    fn json(&self, found: &Found, now: Timestamp) -> String {
+    fn json(&self, found: &Found, now: Timestamp) -> Value {
         let container = &found.container;
         let labels: Vec<_> = container
             .labels
@@ -113,7 +121,6 @@ impl PsArgs {
             "State": if found.live { "running" } else { "exited" },
             "Status": status(found, now),
         })
-        .to_string()
     }
 }
 
