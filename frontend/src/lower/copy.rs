@@ -240,6 +240,7 @@ impl StageLowering<'_, '_> {
         }
     }
 
+    /// Adds to `layer` the copy of one source, from wherever that is.
     fn add_source(
         &mut self,
         copy: &CopyFiles,
@@ -250,52 +251,36 @@ impl StageLowering<'_, '_> {
         layer: &mut Layer,
     ) -> Result<(), Diagnostic> {
         let error = |message: String| Diagnostic::error("invalid-source", source.span, message);
-        let template = |input, sources, unpack, local_rules| CopyAction {
-            input,
-            sources,
-            dest: expanded.dest.clone(),
-            chown: expanded.chown.clone(),
-            chmod: expanded.chmod.clone(),
-            exclude: expanded.exclude.clone(),
-            unpack,
-            local_rules,
+        let unpack_if = |asked| {
+            if asked {
+                Unpack::IfArchive
+            } else {
+                Unpack::Never
+            }
         };
         let remote = if from.is_some() {
             Remote::No
         } else {
             remote::classify(source).map_err(error)?
         };
-        match remote {
+        let (vertex, picked, unpack, local_rules) = match remote {
             Remote::Http | Remote::Git(_) if !is_add => {
                 let what = if remote == Remote::Http {
                     "URL"
                 } else {
                     "git ref"
                 };
-                Err(error(format!("source can't be a {what} for COPY")).with_help("use ADD"))
+                let message = format!("source can't be a {what} for COPY");
+                return Err(error(message).with_help("use ADD"));
             }
             Remote::Http => {
                 let (vertex, name) = self.http(source, expanded.checksum.as_ref())?;
-                let input = layer.input(vertex);
-                let unpack = if copy.unpack == Some(true) {
-                    Unpack::IfArchive
-                } else {
-                    Unpack::Never
-                };
-                let file = whole(&format!("/{name}"), source);
-                layer.copy(template(input, vec![file], unpack, false));
-                Ok(())
+                let unpack = unpack_if(copy.unpack == Some(true));
+                (vertex, whole(&format!("/{name}"), source), unpack, false)
             }
             Remote::Git(git) => {
                 let vertex = self.git(git, copy, expanded, source)?;
-                let input = layer.input(vertex);
-                layer.copy(template(
-                    input,
-                    vec![whole("/", source)],
-                    Unpack::Never,
-                    true,
-                ));
-                Ok(())
+                (vertex, whole("/", source), Unpack::Never, true)
             }
             Remote::No => {
                 let (entry, read) = local_source(source, copy.parents);
@@ -303,17 +288,22 @@ impl StageLowering<'_, '_> {
                     Some(from) => self.source(from, &read, source.span)?,
                     None => self.lowering.graph.local("context", &read),
                 };
-                let input = layer.input(vertex);
-                let archives = copy.unpack.unwrap_or(is_add);
-                let unpack = if archives {
-                    Unpack::IfArchive
-                } else {
-                    Unpack::Never
-                };
-                layer.copy(template(input, vec![entry], unpack, true));
-                Ok(())
+                let unpack = unpack_if(copy.unpack.unwrap_or(is_add));
+                (vertex, entry, unpack, true)
             }
-        }
+        };
+        let input = layer.input(vertex);
+        layer.copy(CopyAction {
+            input,
+            sources: vec![picked],
+            dest: expanded.dest.clone(),
+            chown: expanded.chown.clone(),
+            chmod: expanded.chmod.clone(),
+            exclude: expanded.exclude.clone(),
+            unpack,
+            local_rules,
+        });
+        Ok(())
     }
 
     fn http(
