@@ -44,6 +44,8 @@ pub struct PushRequest<'a> {
     pub original: Option<(Descriptor, Vec<u8>)>,
     /// Whether the manifest is named by its digest alone.
     pub by_digest: bool,
+    /// Asked often; once it says yes the push ends.
+    pub canceled: &'a (dyn Fn() -> bool + Sync),
 }
 
 /// Pushes an image under all its names; returns the manifest's descriptor.
@@ -88,7 +90,7 @@ pub fn push_image(
     let watch = |event: &Event<'_>| show(step, event);
     let watch = Watch {
         event: &watch,
-        canceled: &|| false,
+        canceled: request.canceled,
     };
     if request.names.is_empty() {
         return Err(PushError::NoName);
@@ -162,5 +164,57 @@ fn show(step: &StepGuard, event: &Event<'_>) {
         }
         Event::Retrying { failure } => step.log(format!("retrying: {failure}\n").as_bytes()),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cooper_cache::StoreOptions;
+    use cooper_oci::{ImageConfig, Platform};
+
+    use super::*;
+    use crate::http::testing::{Reply, TestServer};
+    use crate::options::ProgressMode;
+    use crate::progress::{Display, DisplayOptions};
+    use crate::registry::{Credentials, RegistryConfig};
+
+    #[test]
+    fn a_push_that_nobody_wants_anymore_names_nothing() {
+        let server = TestServer::start(|_| Reply::new(201, ""));
+        let dir = tempfile::tempdir().expect("tempdir");
+        let store = Store::open(dir.path(), StoreOptions::default()).expect("open");
+        let config = ImageConfig::new(&Platform::host());
+        let config_bytes = config.to_json();
+        let image = Image {
+            id: Digest::sha256(&config_bytes),
+            config,
+            config_bytes,
+            layers: Vec::new(),
+        };
+        let name: Reference = format!("{}/app", server.authority())
+            .parse()
+            .expect("valid");
+        let request = PushRequest {
+            image: &image,
+            names: &[name],
+            format: &ImageFormat::default(),
+            original: None,
+            by_digest: false,
+            canceled: &|| true,
+        };
+        let display = Display::start(DisplayOptions {
+            mode: ProgressMode::Quiet,
+            color: false,
+        });
+        let step = display.progress().step("push");
+        let client = Client::new(RegistryConfig::default(), Credentials::none());
+        let error = push_image(&store, &client, &request, &step).expect_err("canceled");
+        assert!(
+            matches!(&error, PushError::Registry { source, .. }
+                if matches!(**source, RegistryError::Canceled)),
+            "{error:?}"
+        );
+        let sent = server.requests();
+        assert!(!sent.iter().any(|r| r.contains("/manifests/")), "{sent:?}");
     }
 }

@@ -127,6 +127,7 @@ fn to_image(
         format: &to.format,
         original: None,
         by_digest: push.by_digest,
+        canceled: &|| engine.remote().canceled(),
     };
     let pushed = push_image(engine.store(), engine.remote().client(), &request, step)?;
     Ok(Some(pushed))

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use cooper_cache::ImageRecord;
 use cooper_oci::{Compression, Descriptor, Reference};
 
+use super::interrupt::Interrupt;
 use super::session::Session;
 use super::{Settings, remote};
 use crate::config;
@@ -17,7 +18,8 @@ use crate::image::{self, Image, Loaded};
 use crate::options::{ArchiveDest, ArchiveOutput, ImageFormat, ProgressMode, Sink};
 use crate::progress::{Display, DisplayOptions};
 use crate::push::{PushError, PushRequest, push_image};
-use crate::report::{Report, print_data};
+use crate::registry::RegistryError;
+use crate::report::{Exit, Report, print_data};
 
 /// Options of `cooper load`.
 #[derive(Args, Clone, Debug)]
@@ -209,15 +211,18 @@ impl PushArgs {
             compression: self.compression,
             ..ImageFormat::default()
         };
+        let original = self.original(&session, &record)?;
+        let color = settings.color(&io::stderr());
+        let display = Display::start(DisplayOptions { mode, color });
+        let interrupt = Interrupt::listen().map_err(|error| Report::from_error(&error))?;
         let request = PushRequest {
             image: &image,
             names: std::slice::from_ref(&name),
             format: &format,
-            original: self.original(&session, &record)?,
+            original,
             by_digest: false,
+            canceled: &|| interrupt.token().is_cancelled(),
         };
-        let color = settings.color(&io::stderr());
-        let display = Display::start(DisplayOptions { mode, color });
         let step = display.progress().step(format!("push {name}"));
         let result = push_image(&session.store, &client, &request, &step);
         let result = step.end_with(result);
@@ -261,6 +266,9 @@ fn load(session: &Session, record: &ImageRecord) -> Result<Image, Report> {
 fn failure(error: &PushError) -> Report {
     let report = Report::from_error(error);
     let hint = match error {
+        PushError::Registry { source, .. } if matches!(**source, RegistryError::Canceled) => {
+            return Report::new("interrupted").exit(Exit::Interrupted);
+        }
         PushError::Registry { source, .. } => source.hint(),
         PushError::NoName | PushError::Store(_) => None,
     };
