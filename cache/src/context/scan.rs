@@ -9,9 +9,8 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
 use super::stat_index::Stamp;
 use super::{ContextFilter, Verdict};
-use crate::checksum::ContentHash;
 use crate::error::{IoContext, StoreError};
-use crate::layer::{Entry, EntryKind, Timestamp};
+use crate::layer::{Entry, EntryKind, Timestamp, kind_of};
 use crate::path::RelPath;
 
 /// How many links are followed from one scan's roots.
@@ -148,7 +147,7 @@ impl Scan<'_> {
     }
 
     fn found(&self, path: RelPath, stat: &Stat) -> Result<Option<Found>, StoreError> {
-        let Some(kind) = self.kind(&path, stat)? else {
+        let Some(kind) = kind_of(stat, || path.under(self.root))? else {
             return Ok(None);
         };
         let mut entry = Entry::new(path, kind, stat.st_mode & 0o7777);
@@ -163,31 +162,6 @@ impl Scan<'_> {
             stamp: Stamp::of(stat),
             inode,
             linked,
-        }))
-    }
-
-    fn kind(&self, path: &RelPath, stat: &Stat) -> Result<Option<EntryKind>, StoreError> {
-        let (major, minor) = (
-            rustix::fs::major(stat.st_rdev),
-            rustix::fs::minor(stat.st_rdev),
-        );
-        Ok(Some(match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => EntryKind::Dir { opaque: false },
-            FileType::RegularFile => EntryKind::File {
-                size: stat.st_size as u64,
-                content: ContentHash::UNHASHED,
-            },
-            FileType::Symlink => {
-                let full = path.under(self.root);
-                let target = rustix::fs::readlink(&full, Vec::new()).during("read link", &full)?;
-                EntryKind::Symlink {
-                    target: target.into_bytes().into(),
-                }
-            }
-            FileType::CharacterDevice => EntryKind::CharDev { major, minor },
-            FileType::BlockDevice => EntryKind::BlockDev { major, minor },
-            FileType::Fifo => EntryKind::Fifo,
-            _ => return Ok(None),
         }))
     }
 

@@ -52,7 +52,7 @@ pub use index::{DecodeError, LayerIndex};
 pub use staging::Staging;
 pub(crate) use tar_write::{Marks, write_nodes as write_tar_nodes};
 pub(crate) use verify::{damage, discard};
-pub(crate) use walk::hash_open_while;
+pub(crate) use walk::{hash_open_while, kind_of};
 
 /// A layer whose files are there.
 #[derive(Debug, Clone)]

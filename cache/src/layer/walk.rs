@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT};
@@ -177,8 +177,11 @@ impl Walk<'_> {
     /// Adds one object; returns whether it is a directory.
     fn add(&mut self, path: RelPath, stat: &Stat) -> Result<bool, StoreError> {
         let full = path.under(self.root);
-        let Some(kind) = kind(stat, &full)? else {
-            return Ok(false);
+        let kind = match kind_of(stat, || full.clone())? {
+            // In an upper directory this device is overlayfs's mark for what is gone.
+            Some(EntryKind::CharDev { major: 0, minor: 0 }) => EntryKind::Whiteout,
+            Some(kind) => kind,
+            None => return Ok(false),
         };
         let mut entry = Entry::new(path, kind, stat.st_mode & 0o7777);
         (entry.uid, entry.gid) = (stat.st_uid, stat.st_gid);
@@ -217,7 +220,13 @@ impl Walk<'_> {
     }
 }
 
-fn kind(stat: &Stat, full: &Path) -> Result<Option<EntryKind>, StoreError> {
+/// Returns what kind of object `stat` tells of; nothing if layers hold none of that kind.
+///
+/// A file's content is [`ContentHash::UNHASHED`]. `full` is asked only for where a link stands.
+pub(crate) fn kind_of(
+    stat: &Stat,
+    full: impl FnOnce() -> PathBuf,
+) -> Result<Option<EntryKind>, StoreError> {
     let (major, minor) = (
         rustix::fs::major(stat.st_rdev),
         rustix::fs::minor(stat.st_rdev),
@@ -229,12 +238,12 @@ fn kind(stat: &Stat, full: &Path) -> Result<Option<EntryKind>, StoreError> {
             content: ContentHash::UNHASHED,
         },
         FileType::Symlink => {
-            let target = rustix::fs::readlink(full, Vec::new()).during("read link", full)?;
+            let full = full();
+            let target = rustix::fs::readlink(&full, Vec::new()).during("read link", &full)?;
             EntryKind::Symlink {
                 target: target.into_bytes().into(),
             }
         }
-        FileType::CharacterDevice if (major, minor) == (0, 0) => EntryKind::Whiteout,
         FileType::CharacterDevice => EntryKind::CharDev { major, minor },
         FileType::BlockDevice => EntryKind::BlockDev { major, minor },
         FileType::Fifo => EntryKind::Fifo,
