@@ -33,12 +33,15 @@ pub(super) fn write(
         let result = one(engine, image, root, options, output, &step);
         let result = step.end_with(result)?;
         built.manifest = result.or(built.manifest);
-        if let Output::Image(to) = output {
-            built.names = names(&to.names, &options.tags)
-                .iter()
-                .map(ToString::to_string)
-                .collect();
-        }
+        let own = match output {
+            Output::Image(to) => &to.names,
+            Output::Oci(to) | Output::Docker(to) => &to.names,
+            Output::Local { .. } | Output::Tar { .. } | Output::CacheOnly => continue,
+        };
+        built.names = names(own, &options.tags)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
     }
     report_files(&built, options)?;
     Ok(built)

@@ -57,6 +57,31 @@ fn the_store_is_the_default_output() {
 }
 
 #[test]
+fn the_metadata_of_an_archive_name_it() {
+    let Some(cooper) = Cooper::new() else { return };
+    let metadata = cooper.scratch("metadata.json");
+    let to = |name: &str| cooper.scratch(name).display().to_string();
+    cooper
+        .build(
+            &small(),
+            &[
+                "-t=example/one:1".to_owned(),
+                format!("--output=type=oci,dest={}", to("image.tar")),
+                format!("--output=type=local,dest={}", to("files")),
+                format!("--metadata-file={}", metadata.display()),
+            ],
+        )
+        .ok();
+    let metadata: Value =
+        serde_json::from_slice(&std::fs::read(metadata).expect("metadata")).expect("JSON");
+    assert_eq!(metadata["image.name"], "docker.io/example/one:1");
+    assert_eq!(
+        metadata["containerimage.descriptor"]["digest"],
+        metadata["containerimage.digest"]
+    );
+}
+
+#[test]
 fn quiet_prints_the_image_id_alone() {
     let Some(cooper) = Cooper::new() else { return };
     let outcome = run(cooper.build_command(small().path(), &["-q", "-t=a"])).ok();
