@@ -443,7 +443,8 @@ impl Worker {
     fn new(options: &DisplayOptions, clock: Clock) -> Self {
         let (view, sink): (Box<dyn View>, _) = match options.resolved() {
             ProgressMode::Tty | ProgressMode::Auto => {
-                (Box::new(tty::Tty::new(options.color)), Sink::screen())
+                let sink = Sink::screen();
+                (Box::new(tty::Tty::new(options.color, sink.size())), sink)
             }
             ProgressMode::Plain => (Box::new(plain::Plain::default()), Sink::stderr()),
             ProgressMode::RawJson => (Box::new(rawjson::RawJson::new(clock.wall)), Sink::stderr()),

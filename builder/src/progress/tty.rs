@@ -42,11 +42,12 @@ enum Paint {
 }
 
 impl Tty {
-    pub(super) fn new(color: bool) -> Self {
+    /// Returns the view for a terminal that is `size` now; each frame says anew what it is.
+    pub(super) fn new(color: bool, size: Size) -> Self {
         Self {
             color,
             running: Vec::new(),
-            columns: 80,
+            columns: columns(size),
         }
     }
 
@@ -135,7 +136,7 @@ impl View for Tty {
     }
 
     fn frame(&mut self, model: &Model, now: Duration, size: Size, _: &mut String) -> Vec<String> {
-        self.columns = size.columns.max(20);
+        self.columns = columns(size);
         let mut lines = vec![Self::title(model, now, "")];
         let steps: Vec<_> = self
             .running
@@ -173,6 +174,11 @@ fn timed(label: &str, elapsed: Duration, columns: usize) -> String {
     let room = columns.saturating_sub(time.len() + 1);
     let label = cut(&visible(label), room);
     format!("{label:<room$}{time}")
+}
+
+/// Returns how wide lines are: in a terminal of less, nothing could be told.
+fn columns(size: Size) -> usize {
+    size.columns.max(20)
 }
 
 /// Returns at most `columns` characters of `text`.
@@ -226,8 +232,14 @@ mod tests {
     use super::super::event::{Event, Stream};
     use super::*;
 
+    const WIDE: Size = Size {
+        columns: 80,
+        rows: 24,
+    };
+
     fn scene(color: bool) -> (Tty, Model, String) {
-        let (mut tty, mut model, mut out) = (Tty::new(color), Model::default(), String::new());
+        let (mut tty, mut model, mut out) =
+            (Tty::new(color, WIDE), Model::default(), String::new());
         let ms = Duration::from_millis;
         let step = StepId;
         let mut events: Vec<_> = (0..)
@@ -282,6 +294,18 @@ mod tests {
         let now = Duration::from_millis(3210);
         tty.frame(model, now, Size { columns, rows }, &mut String::new())
             .join("\n")
+    }
+
+    #[test]
+    fn what_ends_before_the_first_frame_fits_the_terminal() {
+        let narrow = Size {
+            columns: 40,
+            ..WIDE
+        };
+        let tty = Tty::new(false, narrow);
+        let name = "[internal] load build definition from Dockerfile";
+        let line = timed(name, Duration::ZERO, tty.columns);
+        assert_eq!(line, "[internal] load build definition … 0.0s");
     }
 
     #[test]
