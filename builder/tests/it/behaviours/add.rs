@@ -123,7 +123,7 @@ out.addfile(file, io.BytesIO(b\"x\"))
 out.close()'",
             dockerfile: "FROM busybox\nADD a.tar /1/\n",
             args: NONE,
-            expect: Expect::Fails(&[]),
+            expect: Expect::Fails(&["a.tar", "leads outside the destination"]),
         },
     ]);
 }

@@ -1,8 +1,8 @@
 //! The image's config.
 
 use super::{Case, Expect, check};
-
 use crate::support::NONE;
+
 const ENV_PATH: &str = "[\"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\"]";
 
 const fn config(
@@ -10,13 +10,7 @@ const fn config(
     dockerfile: &'static str,
     fields: &'static [(&'static str, &'static str)],
 ) -> Case {
-    Case {
-        name,
-        setup: "",
-        dockerfile,
-        args: NONE,
-        expect: Expect::Config(fields),
-    }
+    Case::new(name, "", dockerfile, Expect::Config(fields))
 }
 
 #[test]

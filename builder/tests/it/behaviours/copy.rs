@@ -107,7 +107,7 @@ fn sources_are_found_as_buildkit_finds_them() {
             setup: "printf a >'a b'",
             dockerfile: "FROM busybox\nCOPY \"a b\" /x\n",
             args: NONE,
-            expect: Expect::Fails(&[]),
+            expect: Expect::Fails(&["Dockerfile:2:6", "matching double-quote"]),
         },
         Case {
             name: "the JSON form takes a name with a blank",

@@ -9,13 +9,7 @@ const fn tree(
     dockerfile: &'static str,
     lines: &'static [&'static str],
 ) -> Case {
-    Case {
-        name,
-        setup,
-        dockerfile,
-        args: NONE,
-        expect: Expect::Tree(lines),
-    }
+    Case::new(name, setup, dockerfile, Expect::Tree(lines))
 }
 
 const fn fails(
@@ -24,13 +18,7 @@ const fn fails(
     dockerfile: &'static str,
     texts: &'static [&'static str],
 ) -> Case {
-    Case {
-        name,
-        setup,
-        dockerfile,
-        args: NONE,
-        expect: Expect::Fails(texts),
-    }
+    Case::new(name, setup, dockerfile, Expect::Fails(texts))
 }
 
 #[test]

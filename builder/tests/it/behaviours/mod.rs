@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::support::layout::Image;
 use crate::support::tree::{self, Tree};
-use crate::support::{Context, Cooper, Outcome};
+use crate::support::{Context, Cooper, NONE, Outcome};
 
 /// One row.
 #[derive(Clone, Copy)]
@@ -33,6 +33,24 @@ struct Case {
     /// Further options of `cooper build`.
     args: &'static [&'static str],
     expect: Expect,
+}
+
+impl Case {
+    /// A case without further options.
+    const fn new(
+        name: &'static str,
+        setup: &'static str,
+        dockerfile: &'static str,
+        expect: Expect,
+    ) -> Self {
+        Self {
+            name,
+            setup,
+            dockerfile,
+            args: NONE,
+            expect,
+        }
+    }
 }
 
 /// What comes out of a case.

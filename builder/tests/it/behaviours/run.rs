@@ -10,13 +10,7 @@ const fn output(
     dockerfile: &'static str,
     lines: &'static [&'static str],
 ) -> Case {
-    Case {
-        name,
-        setup: "",
-        dockerfile,
-        args: NONE,
-        expect: Expect::Output(lines),
-    }
+    Case::new(name, "", dockerfile, Expect::Output(lines))
 }
 
 const fn tree(
@@ -24,13 +18,7 @@ const fn tree(
     dockerfile: &'static str,
     lines: &'static [&'static str],
 ) -> Case {
-    Case {
-        name,
-        setup: "",
-        dockerfile,
-        args: NONE,
-        expect: Expect::Tree(lines),
-    }
+    Case::new(name, "", dockerfile, Expect::Tree(lines))
 }
 
 #[test]

@@ -13,13 +13,7 @@ const fn output(
     dockerfile: &'static str,
     lines: &'static [&'static str],
 ) -> Case {
-    Case {
-        name,
-        setup,
-        dockerfile,
-        args: NONE,
-        expect: Expect::Output(lines),
-    }
+    Case::new(name, setup, dockerfile, Expect::Output(lines))
 }
 
 const fn fails(
@@ -28,13 +22,7 @@ const fn fails(
     dockerfile: &'static str,
     texts: &'static [&'static str],
 ) -> Case {
-    Case {
-        name,
-        setup,
-        dockerfile,
-        args: NONE,
-        expect: Expect::Fails(texts),
-    }
+    Case::new(name, setup, dockerfile, Expect::Fails(texts))
 }
 
 #[test]

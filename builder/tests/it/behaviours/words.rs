@@ -5,23 +5,11 @@ use super::{Case, Expect, check};
 use crate::support::NONE;
 
 const fn env(name: &'static str, dockerfile: &'static str, env: &'static [&'static str]) -> Case {
-    Case {
-        name,
-        setup: "",
-        dockerfile,
-        args: NONE,
-        expect: Expect::Env(env),
-    }
+    Case::new(name, "", dockerfile, Expect::Env(env))
 }
 
 const fn fails(name: &'static str, dockerfile: &'static str) -> Case {
-    Case {
-        name,
-        setup: "",
-        dockerfile,
-        args: NONE,
-        expect: Expect::Fails(&[]),
-    }
+    Case::new(name, "", dockerfile, Expect::Fails(&["Dockerfile:"]))
 }
 
 const fn output(
