@@ -5,8 +5,9 @@
 //! fail, which only [`main`] prints.
 //!
 //! The order in which a process starts up is fixed: arguments are parsed, then the process
-//! becomes root of a user namespace unless it is root, then the runner's worker is forked, and
-//! only then are threads started (progress, signals, workers).
+//! becomes root of a user namespace unless it is root, and only then are threads started
+//! (progress, signals, workers): a process with threads cannot enter a user namespace. The
+//! runner's worker is this executable once more, started when the first step needs it.
 
 pub mod build;
 pub mod doctor;

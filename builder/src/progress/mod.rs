@@ -118,7 +118,7 @@ enum Message {
 impl Display {
     /// Starts to show what the display's [`Progress`] is told.
     ///
-    /// It starts a thread, so the runner's worker process must have been forked before.
+    /// It starts a thread, so a user namespace must have been entered before.
     pub fn start(options: DisplayOptions) -> Self {
         let (sender, receiver) = crossbeam_channel::bounded(BACKLOG);
         let clock = Clock {

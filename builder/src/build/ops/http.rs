@@ -1,6 +1,7 @@
 //! ADD of a URL: one downloaded file as a layer of its own.
 
 use std::fs::File;
+use std::io;
 
 use cooper_cache::{CopyItem, Entry, RelPath, Source, Timestamp};
 use cooper_frontend::ir::HttpSource;
@@ -43,8 +44,13 @@ pub(super) fn fetch(
         .download(&asked, &mut open)
         .map_err(download)?
     else {
-        return Err(OpError::Unsupported {
-            what: "an answer \"not modified\" to an unconditional request",
+        let answer = format!(
+            "{} says that a file it never sent has not changed",
+            request.url
+        );
+        return Err(OpError::Io {
+            action: "use a server's answer",
+            source: io::Error::new(io::ErrorKind::InvalidData, answer),
         });
     };
     let mtime = done

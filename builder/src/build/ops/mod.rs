@@ -1,7 +1,7 @@
 //! What the vertices of a build graph do: the bridge between the solver and the rooms.
 //!
-//! A [`BoundOp`] is a [`BuildOp`] with the [`Engine`] that can execute it. Keys are
-//! made here and nowhere else:
+//! A [`BoundOp`] is a [`BuildOp`] with the [`Engine`] that can execute it. What
+//! the solver makes keys of comes from here:
 //!
 //! - *definition*: the op's own hash. Sources have none (a local context, an image, a
 //!   download without checksum): what reads them is keyed by what it reads.
