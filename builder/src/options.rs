@@ -45,6 +45,8 @@ pub struct BuildOptions {
     pub build_contexts: Vec<(String, NamedContext)>,
     /// What `RUN --mount=type=secret` may mount.
     pub secrets: Vec<SecretSpec>,
+    /// Which layers of the image become one.
+    pub squash: Squash,
     /// Limits for `RUN` steps; they are no part of any cache key.
     pub limits: StepLimits,
     /// Where the result goes; never empty.
@@ -101,6 +103,18 @@ pub enum DockerfileSource {
     Path(PathBuf),
     /// Standard input.
     Stdin,
+}
+
+/// Which layers of an image become one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Squash {
+    /// None do.
+    #[default]
+    Off,
+    /// Those that the build made do.
+    New,
+    /// Those of the base do too.
+    All,
 }
 
 /// Which steps ignore recorded results.

@@ -21,6 +21,7 @@ mod remote;
 mod resolve;
 mod scene;
 mod secrets;
+mod squash;
 
 use std::sync::Arc;
 
@@ -152,7 +153,8 @@ fn run(
     }));
     let root = solve_graph(&engine, &lowered, options, progress, cancel, &source)?;
     engine.remote().keep_images(engine.store())?;
-    let image = assemble(&engine, lowered, &root, options)?;
+    let squashed = squash::squash(&engine, &root, options.squash, progress)?;
+    let image = assemble(&engine, lowered, &root, squashed, options)?;
     outputs::write(&engine, &image, &root, options, progress)
 }
 
@@ -359,6 +361,7 @@ fn assemble(
     engine: &Engine,
     lowered: Lowered,
     root: &Root,
+    squashed: Option<crate::image::Squashed>,
     options: &BuildOptions,
 ) -> Result<Image, BuildError> {
     let base_created = lowered
@@ -375,13 +378,13 @@ fn assemble(
             created: layer.created,
         })
         .collect();
-    let image = Image::assemble(
-        lowered.image,
+    let parts = crate::image::Parts {
+        config: lowered.image,
         base_created,
-        &lowered.history,
-        &dated,
-        engine.layers(),
-        options.source_date_epoch,
-    )?;
-    Ok(image)
+        history: &lowered.history,
+        root: &dated,
+        squashed,
+        epoch: options.source_date_epoch,
+    };
+    Ok(Image::assemble(parts, engine.layers())?)
 }

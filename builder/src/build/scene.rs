@@ -11,7 +11,7 @@ use cooper_oci::{ImageConfig, Reference, RuntimeConfig};
 use super::engine::Engine;
 use super::error::OpError;
 use super::output::Root;
-use crate::image::{DatedLayer, Image, rfc3339};
+use crate::image::{DatedLayer, Image, Parts, rfc3339};
 
 /// The name of the image.
 const NAME: &str = "failed-step";
@@ -53,14 +53,15 @@ fn try_keep(
         .into_iter()
         .map(|id| DatedLayer { id, created: None })
         .collect();
-    let image = Image::assemble(
-        config(op),
-        Some(rfc3339(engine.now())),
-        &[],
-        &dated,
-        engine.layers(),
-        None,
-    )?;
+    let parts = Parts {
+        config: config(op),
+        base_created: Some(rfc3339(engine.now())),
+        history: &[],
+        root: &dated,
+        squashed: None,
+        epoch: None,
+    };
+    let image = Image::assemble(parts, engine.layers())?;
     let images = engine.store().images();
     engine.store().blobs().put(&image.config_bytes)?;
     let record: ImageRecord = image.record(layer.size().unwrap_or_default());

@@ -16,7 +16,8 @@ use super::{Settings, output, source};
 use crate::config;
 use crate::options::{
     ArchiveDest, BuildNetwork, BuildOptions, Call, DockerfileSource, ImageOutput, NamedContext,
-    NoCache, Output, ProgressMode, Pull, Push, RegistryOptions, SecretSource, Sink, StepLimits,
+    NoCache, Output, ProgressMode, Pull, Push, RegistryOptions, SecretSource, Sink, Squash,
+    StepLimits,
 };
 use crate::report::Report;
 
@@ -117,6 +118,11 @@ pub struct BuildArgs {
           hide_possible_values = true, value_name = "BOOL")]
     pub push: bool,
 
+    /// Make one layer of what the build adds; with =all, of the base too
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          hide_possible_values = true, value_name = "WHAT")]
+    pub squash: Option<String>,
+
     /// Write the image ID to FILE
     #[arg(long, value_name = "FILE")]
     pub iidfile: Option<PathBuf>,
@@ -188,6 +194,7 @@ impl BuildArgs {
             add_hosts: each("--add-host", &self.add_host, host_entry)?,
             build_contexts: self.build_contexts()?,
             secrets: self.secrets(settings)?,
+            squash: self.squash()?,
             limits: self.limits(file.build.shm_size.as_deref())?,
             outputs: self.outputs()?,
             iidfile: self.iidfile.clone(),
@@ -325,6 +332,18 @@ impl BuildArgs {
             Some(other) => {
                 let error = ValueError::unknown("time", other, &["always", "missing", "never"]);
                 Err(error.report("--pull", other))
+            }
+        }
+    }
+
+    fn squash(&self) -> Result<Squash, Report> {
+        match self.squash.as_deref() {
+            None | Some("false" | "0") => Ok(Squash::Off),
+            Some("true" | "1" | "new") => Ok(Squash::New),
+            Some("all") => Ok(Squash::All),
+            Some(other) => {
+                let error = ValueError::unknown("choice", other, &["new", "all", "true", "false"]);
+                Err(error.report("--squash", other))
             }
         }
     }

@@ -43,31 +43,43 @@ pub struct DatedLayer {
     pub created: Option<Timestamp>,
 }
 
-impl Image {
-    /// Makes the image of a root filesystem.
-    ///
-    /// `config` is the base's with this build's edits; its history and creation time are
-    /// those of the base, to which `history` is added. `epoch` overrides all new times.
-    pub fn assemble(
-        mut config: ImageConfig,
-        base_created: Option<String>,
-        history: &[HistoryItem],
-        root: &[DatedLayer],
-        layers: &Layers,
-        epoch: Option<i64>,
-    ) -> Result<Self, StoreError> {
-        let diff_ids: Vec<DiffId> = root
-            .par_iter()
-            .map(|layer| layers.diff_id(&layer.id))
-            .collect::<Result<_, _>>()?;
-        let fixed = epoch.map(|secs| Timestamp { secs, nanos: 0 });
-        let mut made = root.iter().filter_map(|layer| layer.created);
-        let mut last = fixed.map(rfc3339).or(base_created);
-        for item in history {
+/// What took the place of a root filesystem's layers.
+#[derive(Debug, Clone)]
+pub struct Squashed {
+    /// The image's layers; the topmost stands for `count` others.
+    pub layers: Vec<LayerId>,
+    /// How many layers became one.
+    pub count: usize,
+}
+
+/// What an image is made of.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    /// The base's configuration with this build's edits; its history is that of the base.
+    pub config: ImageConfig,
+    /// When the base was created.
+    pub base_created: Option<String>,
+    /// What this build adds to the base's history.
+    pub history: &'a [HistoryItem],
+    /// The root filesystem.
+    pub root: &'a [DatedLayer],
+    /// What `root` was squashed to.
+    pub squashed: Option<Squashed>,
+    /// The time of everything that this build adds, in seconds since 1970.
+    pub epoch: Option<i64>,
+}
+
+impl Parts<'_> {
+    /// Adds this build's history to the base's; returns the time of the last of it.
+    fn add_history(&mut self) -> Option<String> {
+        let fixed = self.epoch.map(|secs| Timestamp { secs, nanos: 0 });
+        let mut made = self.root.iter().filter_map(|layer| layer.created);
+        let mut last = fixed.map(rfc3339).or(self.base_created.take());
+        for item in self.history {
             if item.layer.is_some() {
                 last = fixed.or_else(|| made.next()).map(rfc3339).or(last);
             }
-            config.history.push(History {
+            self.config.history.push(History {
                 created: last.clone(),
                 created_by: item.created_by.clone(),
                 author: Some(item.author.clone()).filter(|author| !author.is_empty()),
@@ -76,16 +88,62 @@ impl Image {
                 ..History::default()
             });
         }
+        last
+    }
+
+    /// Lets the history tell of squashing as docker's does: what was done stays, but what it
+    /// added is in one layer of its own at the end.
+    ///
+    /// Docker names the images before and after; these IDs change with every file time and
+    /// would with them the image, so layers are counted instead.
+    fn squash_history(&mut self, squashed: &Squashed, diff_ids: &[DiffId], last: Option<String>) {
+        let history = &mut self.config.history;
+        let kept = match squashed.layers.len() {
+            1 => 0,
+            _ => history.len() - self.history.len(),
+        };
+        for entry in &mut history[kept..] {
+            entry.empty_layer = true;
+        }
+        let count = squashed.count;
+        let comment = match diff_ids.iter().nth_back(1) {
+            Some(base) => format!("merge {count} layers to {}", base.0),
+            None => format!("create new from {count} layers"),
+        };
+        history.push(History {
+            created: last,
+            comment: Some(comment),
+            ..History::default()
+        });
+    }
+}
+
+impl Image {
+    /// Makes the image of a root filesystem.
+    pub fn assemble(mut parts: Parts<'_>, layers: &Layers) -> Result<Self, StoreError> {
+        let ids: Vec<LayerId> = match &parts.squashed {
+            Some(squashed) => squashed.layers.clone(),
+            None => parts.root.iter().map(|layer| layer.id.clone()).collect(),
+        };
+        let diff_ids: Vec<DiffId> = ids
+            .par_iter()
+            .map(|id| layers.diff_id(id))
+            .collect::<Result<_, _>>()?;
+        let last = parts.add_history();
+        if let Some(squashed) = parts.squashed.take() {
+            parts.squash_history(&squashed, &diff_ids, last.clone());
+        }
+        let mut config = parts.config;
         config.created = last;
         "layers".clone_into(&mut config.rootfs.typ);
         config.rootfs.diff_ids.clone_from(&diff_ids);
         let config_bytes = config.to_json();
         let layers = diff_ids
             .into_iter()
-            .zip(root)
+            .zip(ids)
             .map(|(diff_id, layer)| ImageLayer {
                 diff_id,
-                layer: layer.id.clone(),
+                layer,
                 blobs: Vec::new(),
             })
             .collect();

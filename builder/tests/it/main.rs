@@ -12,6 +12,7 @@ mod cache;
 mod checks;
 mod concurrency;
 mod container;
+mod export;
 mod interchange;
 mod interrupt;
 mod negative;

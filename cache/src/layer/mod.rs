@@ -20,6 +20,7 @@ mod id;
 mod index;
 mod pack;
 mod pool;
+mod squash;
 mod staging;
 mod tar_read;
 mod tar_write;

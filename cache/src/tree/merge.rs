@@ -25,13 +25,18 @@ impl Slot {
     pub(super) const fn is_implied(&self) -> bool {
         self.layer == NO_LAYER
     }
+
+    /// Whether this is a directory that hides what layers further down have in it.
+    pub(super) const fn is_opaque(&self) -> bool {
+        self.opaque
+    }
 }
 
 type Layers = [(Arc<LayerIndex>, PathBuf)];
 
 /// Merges all layers; whiteouts are gone and the root is first.
 pub(super) fn stack(layers: &Layers) -> Vec<Slot> {
-    let mut merged = fold(layers, 0, layers.len());
+    let mut merged = lay(layers);
     merged.retain(|slot| !matches!(kind(layers, slot), EntryKind::Whiteout));
     if merged
         .first()
@@ -49,6 +54,11 @@ pub(super) fn stack(layers: &Layers) -> Vec<Slot> {
     }
     set_ends(layers, &mut merged);
     merged
+}
+
+/// Merges all layers into what one layer would hold: whiteouts and opaque marks stay.
+pub(super) fn lay(layers: &Layers) -> Vec<Slot> {
+    fold(layers, 0, layers.len())
 }
 
 /// Merges layers `from..to` by halves: a large base takes part in few merges.

@@ -6,6 +6,7 @@
 //! result is one sorted vector of (layer, entry) numbers in which the subtree
 //! of a directory is the range right behind it.
 
+mod flatten;
 mod merge;
 mod resolve;
 

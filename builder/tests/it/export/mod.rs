@@ -1,0 +1,3 @@
+//! What a build gives away: layers, archives, directories.
+
+mod squash;
