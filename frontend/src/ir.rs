@@ -97,12 +97,27 @@ pub struct GitSource {
     pub reference: Option<String>,
     /// Directory of the repository that becomes the root.
     pub subdir: Option<String>,
-    /// Whether `.git` stays.
-    pub keep_git_dir: bool,
+    /// Whether `.git` stays; not if nothing is said.
+    pub keep_git_dir: Option<bool>,
     /// Commit the reference must resolve to (a prefix is enough).
     pub checksum: Option<String>,
     /// Whether submodules are fetched.
     pub submodules: bool,
+    /// The time that all files get.
+    pub mtime: GitTime,
+    /// Whether the commit of `checksum` is fetched by its name, whatever the
+    /// reference means by now.
+    pub by_commit: bool,
+}
+
+/// The time of a repository's files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GitTime {
+    /// That of the checkout.
+    #[default]
+    Checkout,
+    /// That of the commit.
+    Commit,
 }
 
 /// A process over a root filesystem.

@@ -13,6 +13,7 @@
 pub mod describe;
 pub mod dockerignore;
 mod error;
+pub mod git;
 pub mod image;
 pub mod instruction;
 pub mod ir;

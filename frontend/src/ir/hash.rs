@@ -10,7 +10,7 @@ use cooper_solver::{StableHash, StableHasher};
 
 use super::{
     BuildOp, CacheSharing, CopyAction, CopySource, DeviceRequest, ExecOp, FileAction, FileOp,
-    GitSource, HttpSource, InlineAction, MountKind, MountOp, NetworkMode, Script, SecurityMode,
+    GitSource, GitTime, HttpSource, InlineAction, MountKind, MountOp, NetworkMode, Script, SecurityMode,
     SourceOp, Unpack,
 };
 
@@ -80,6 +80,11 @@ impl StableHash for GitSource {
         hasher.write(&self.keep_git_dir);
         hasher.write(&self.checksum);
         hasher.write(&self.submodules);
+        hasher.write_variant(match self.mtime {
+            GitTime::Checkout => "checkout",
+            GitTime::Commit => "commit",
+        });
+        hasher.write(&self.by_commit);
     }
 }
 

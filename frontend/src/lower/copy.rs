@@ -261,7 +261,7 @@ impl StageLowering<'_, '_> {
         let remote = if from.is_some() {
             Remote::No
         } else {
-            remote::classify(source).map_err(error)?
+            remote::classify(source).map_err(|wrong| error(wrong.to_string()))?
         };
         let (vertex, picked, unpack, local_rules) = match remote {
             Remote::Http | Remote::Git(_) if !is_add => {
@@ -340,7 +340,13 @@ impl StageLowering<'_, '_> {
         expanded: &Expanded,
         source: &Spanned<String>,
     ) -> Result<VertexId, Diagnostic> {
-        git.keep_git_dir |= copy.keep_git_dir == Some(true);
+        if let (Some(flag), Some(query)) = (copy.keep_git_dir, git.keep_git_dir)
+            && flag != query
+        {
+            let message = format!("--keep-git-dir={flag}, but the address says {query}");
+            return Err(Diagnostic::error("invalid-source", source.span, message));
+        }
+        git.keep_git_dir = copy.keep_git_dir.or(git.keep_git_dir);
         if let Some(checksum) = &expanded.checksum {
             if git
                 .checksum

@@ -187,7 +187,7 @@ impl Plan {
             .clone()
             .unwrap_or_else(|| self.settings.platform.clone());
         if let Some(name) = &stage.name
-            && let Some((given, kind)) = self.named_context(name)
+            && let Some((given, kind)) = self.named_context(name, &wanted)
         {
             let base = match kind {
                 NamedContext::Local => Base::Local(given),
@@ -217,7 +217,7 @@ impl Plan {
         if name.value == "scratch" {
             return Ok(From::Scratch);
         }
-        if let Some((given, kind)) = self.named_context(name) {
+        if let Some((given, kind)) = self.named_context(name, &platform) {
             return Ok(match kind {
                 NamedContext::Local => From::Local(given),
                 NamedContext::Image => From::Image(context_request(given, name, platform)),
@@ -242,8 +242,9 @@ impl Plan {
         })))
     }
 
-    /// Finds a `--build-context` by any spelling of its name.
-    fn named_context(&self, name: &str) -> Option<(String, NamedContext)> {
+    /// Finds a `--build-context` by any spelling of its name. One that is given for a
+    /// platform, as `NAME::PLATFORM`, goes before one for all, and serves that one alone.
+    fn named_context(&self, name: &str, platform: &Platform) -> Option<(String, NamedContext)> {
         if self.settings.named_contexts.is_empty()
             || name.eq_ignore_ascii_case("scratch")
             || name.eq_ignore_ascii_case("context")
@@ -251,10 +252,20 @@ impl Plan {
             return None;
         }
         let wanted = names::canonical(name);
-        let mut contexts = self.settings.named_contexts.iter();
-        contexts
-            .find(|(given, _)| names::canonical(given) == wanted)
-            .map(|(given, kind)| (given.clone(), *kind))
+        let platform = platform.normalized();
+        let suits = |given: &&String, limited: bool| match given.split_once("::") {
+            None => !limited && names::canonical(given) == wanted,
+            Some((name, only)) => {
+                let only = only.parse().map(|only: Platform| only.normalized());
+                limited && names::canonical(name) == wanted && only.as_ref() == Ok(&platform)
+            }
+        };
+        let contexts = &self.settings.named_contexts;
+        let given = contexts
+            .keys()
+            .find(|given| suits(given, true))
+            .or_else(|| contexts.keys().find(|given| suits(given, false)))?;
+        Some((given.clone(), contexts[given]))
     }
 
     /// Resolves `--from` of COPY or of a mount.

@@ -302,6 +302,26 @@ fn named_contexts_override_images_and_stages() {
 }
 
 #[test]
+fn a_named_context_of_one_platform_goes_before_that_of_all() {
+    let contexts = |settings: &mut BuildSettings| {
+        settings.named_contexts = [
+            ("a".to_owned(), NamedContext::Image),
+            ("a::linux/amd64".to_owned(), NamedContext::Image),
+            ("b::linux/arm64/v8".to_owned(), NamedContext::Image),
+        ]
+        .into();
+    };
+    for (text, want) in [
+        ("FROM a", "image layer-of-a::linux/amd64()"),
+        ("FROM --platform=arm64 a", "image layer-of-a()"),
+        ("FROM b", "image layer-of-docker.io/library/b:latest()"),
+        ("FROM --platform=linux/arm64 b", "image layer-of-b::linux/arm64/v8()"),
+    ] {
+        assert_eq!(graph(&Case::new(text).with(contexts).lower()), [want], "{text}");
+    }
+}
+
+#[test]
 fn no_cache_forces_the_steps_of_its_stages() {
     let text = "FROM a AS x\nRUN 1\nFROM b\nCOPY --from=x /a /b\n";
     let case = Case::new(text)
