@@ -447,10 +447,7 @@ mod tests {
                 "https://a/b.git?submodules=maybe",
                 "invalid submodules value: \"maybe\"",
             ),
-            (
-                "https://a/b.git?mtime=now",
-                "invalid mtime value: \"now\"",
-            ),
+            ("https://a/b.git?mtime=now", "invalid mtime value: \"now\""),
             (
                 "https://a/b.git?fetch-by-commit=1",
                 "fetch-by-commit needs the commit: add commit=SHA",
@@ -475,10 +472,7 @@ mod tests {
                 "ssh://-oProxyCommand=x/b",
                 "invalid host in a git address: \"ssh://-oProxyCommand=x/b\"",
             ),
-            (
-                "-oX@h:b",
-                "invalid host in a git address: \"-oX@h:b\"",
-            ),
+            ("-oX@h:b", "invalid host in a git address: \"-oX@h:b\""),
         ] {
             let found = of_add(address).expect("a repository");
             assert_eq!(

@@ -6,12 +6,19 @@
 //! by nothing but literal text matches by suffix, so that `**foo` matches
 //! `afoo`.
 //!
-//! Matching keeps the set of live states and is linear in pattern times path.
+//! Matching follows all ways through a pattern at once: one bit for each place in
+//! the pattern that the text so far can have reached, 64 of them in a word. A
+//! character of the path costs one pass over the words, however many stars the
+//! pattern has.
+
+mod machine;
+
+use machine::Machine;
 
 /// A compiled pattern.
 #[derive(Clone, Debug)]
 pub(super) struct Glob {
-    tokens: Vec<Token>,
+    machine: Machine,
     shape: Shape,
 }
 
@@ -60,11 +67,13 @@ impl Glob {
                     }
                     if at == chars.len() {
                         tokens.push(Token::Anything);
-                    } else {
+                    } else if tokens.last() != Some(&Token::Inside) {
+                        // Any number of directories twice is any number of them.
                         tokens.extend([Token::Directories, Token::Inside]);
                     }
                     continue;
                 }
+                '*' if tokens.last() == Some(&Token::Star) => {}
                 '*' => tokens.push(Token::Star),
                 '?' => tokens.push(Token::NotSlash),
                 '[' => {
@@ -87,7 +96,10 @@ impl Glob {
             }
             tokens => literal(tokens).map_or(Shape::General, Shape::Literal),
         };
-        Some(Self { tokens, shape })
+        Some(Self {
+            machine: Machine::new(tokens),
+            shape,
+        })
     }
 
     /// Returns whether the path or a parent directory of it matches.
@@ -101,77 +113,25 @@ impl Glob {
             }
             Shape::General => {}
         }
-        let mut states = self.start();
+        let mut states = self.machine.start();
         for c in path.chars() {
-            if c == '/' && states.accepting() {
+            if c == '/' && self.machine.accepts(&states) {
                 return true;
             }
-            if !self.step(&mut states, c) {
+            if !self.machine.step(&mut states, c) {
                 return false;
             }
         }
-        states.accepting()
+        self.machine.accepts(&states)
     }
 
     /// Returns whether some path strictly below a directory can match.
     pub(super) fn may_match_below(&self, directory: &str) -> bool {
-        let mut states = self.start();
+        let mut states = self.machine.start();
         directory
             .chars()
             .chain(['/'])
-            .all(|c| self.step(&mut states, c))
-    }
-
-    fn start(&self) -> States {
-        let mut alive = vec![false; self.tokens.len() + 1];
-        alive[0] = true;
-        self.skip(&mut alive);
-        States {
-            next: alive.clone(),
-            alive,
-        }
-    }
-
-    /// Feeds a character; false if no continuation can match any more.
-    fn step(&self, states: &mut States, c: char) -> bool {
-        let States { alive, next } = states;
-        next.fill(false);
-        for (at, token) in self.tokens.iter().enumerate().filter(|&(at, _)| alive[at]) {
-            match token {
-                Token::Char(want) => next[at + 1] |= c == *want,
-                Token::NotSlash => next[at + 1] |= c != '/',
-                Token::Star => next[at] |= c != '/',
-                Token::Anything => next[at] = true,
-                Token::Directories => {}
-                Token::Inside => {
-                    next[at] = true;
-                    next[at + 1] |= c == '/';
-                }
-                Token::Set { negated, ranges } => {
-                    let inside = ranges.iter().any(|&(low, high)| (low..=high).contains(&c));
-                    next[at + 1] |= inside != *negated;
-                }
-            }
-        }
-        std::mem::swap(alive, next);
-        self.skip(alive);
-        alive.contains(&true)
-    }
-
-    /// Passes the tokens that may match nothing.
-    fn skip(&self, alive: &mut [bool]) {
-        for (at, token) in self.tokens.iter().enumerate() {
-            if alive[at] {
-                match token {
-                    Token::Star | Token::Anything => alive[at + 1] = true,
-                    Token::Directories => {
-                        alive[at + 1] = true;
-                        alive[at + 2] = true;
-                    }
-                    _ => {}
-                }
-            }
-        }
+            .all(|c| self.machine.step(&mut states, c))
     }
 }
 
@@ -194,24 +154,13 @@ fn is_or_is_below(path: &str, directory: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The positions in a pattern that the text so far can have reached.
-struct States {
-    alive: Vec<bool>,
-    next: Vec<bool>,
-}
-
-impl States {
-    fn accepting(&self) -> bool {
-        self.alive.last() == Some(&true)
-    }
-}
-
 /// moby compares a leading `**` with literal text behind it by suffix.
 fn keep_suffix_quirk(pattern: &str, tokens: &mut Vec<Token>) {
     let literal = tokens.get(2..).is_some_and(|rest| {
         !rest.is_empty() && rest.iter().all(|token| matches!(token, Token::Char(_)))
     });
-    let by_suffix = pattern.starts_with("**") && !pattern.starts_with("**/");
+    let by_suffix =
+        pattern.starts_with("**") && !pattern.starts_with("**/") && !pattern.starts_with("****");
     if by_suffix && literal && !pattern.contains('\\') {
         tokens.splice(..2, [Token::Anything]);
     }

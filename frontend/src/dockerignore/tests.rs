@@ -140,6 +140,22 @@ fn the_reason_names_line_and_pattern() {
 
 #[test]
 fn hostile_patterns_stay_linear() {
-    let matcher = DockerIgnore::parse(&"**/*a".repeat(200)).unwrap();
-    assert!(!matcher.matches(&"b/".repeat(2000)));
+    for pattern in ["**/*a".repeat(2000), "*a".repeat(8000), "*".repeat(20_000)] {
+        let matcher = DockerIgnore::parse(&format!("{pattern}c")).unwrap();
+        assert!(!matcher.matches(&"ab/".repeat(1300)));
+    }
+}
+
+#[test]
+fn stars_in_a_row_mean_what_moby_means() {
+    for (pattern, path, want) in [
+        ("****foo", "afoo", false),
+        ("****foo", "a/b/foo", true),
+        ("**foo", "afoo", true),
+        ("***/foo", "a/b/foo", true),
+        ("a***", "a/b", true),
+    ] {
+        let matcher = DockerIgnore::parse(pattern).unwrap();
+        assert_eq!(matcher.matches(path), want, "{pattern:?} on {path:?}");
+    }
 }

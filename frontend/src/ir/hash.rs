@@ -10,8 +10,8 @@ use cooper_solver::{StableHash, StableHasher};
 
 use super::{
     BuildOp, CacheSharing, CopyAction, CopySource, DeviceRequest, ExecOp, FileAction, FileOp,
-    GitSource, GitTime, HttpSource, InlineAction, MountKind, MountOp, NetworkMode, Script, SecurityMode,
-    SourceOp, Unpack,
+    GitSource, GitTime, HttpSource, InlineAction, MountKind, MountOp, NetworkMode, Script,
+    SecurityMode, SourceOp, Unpack,
 };
 
 impl StableHash for BuildOp {

@@ -315,9 +315,16 @@ fn a_named_context_of_one_platform_goes_before_that_of_all() {
         ("FROM a", "image layer-of-a::linux/amd64()"),
         ("FROM --platform=arm64 a", "image layer-of-a()"),
         ("FROM b", "image layer-of-docker.io/library/b:latest()"),
-        ("FROM --platform=linux/arm64 b", "image layer-of-b::linux/arm64/v8()"),
+        (
+            "FROM --platform=linux/arm64 b",
+            "image layer-of-b::linux/arm64/v8()",
+        ),
     ] {
-        assert_eq!(graph(&Case::new(text).with(contexts).lower()), [want], "{text}");
+        assert_eq!(
+            graph(&Case::new(text).with(contexts).lower()),
+            [want],
+            "{text}"
+        );
     }
 }
 
