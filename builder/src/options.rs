@@ -15,6 +15,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use cooper_oci::{Compression, Digest, Platform, Reference};
+use serde::{Deserialize, Serialize};
 
 /// Everything that one `cooper build` needs to know.
 #[derive(Clone, Debug)]
@@ -152,7 +153,7 @@ pub enum BuildNetwork {
 }
 
 /// One `--add-host`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostEntry {
     /// Name to resolve.
     pub name: String,
@@ -206,7 +207,7 @@ pub struct StepLimits {
 }
 
 /// One `--ulimit`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ulimit {
     /// Name as `ulimit` knows it, such as `nofile`.
     pub name: String,

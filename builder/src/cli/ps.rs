@@ -75,7 +75,7 @@ impl PsArgs {
             let container = &found.container;
             table.row([
                 self.id(container).to_owned(),
-                container.image.clone(),
+                container.config.image.clone(),
                 self.command(container),
                 human::since(Some(&container.created), now),
                 status(found, now),
@@ -94,7 +94,7 @@ impl PsArgs {
     }
 
     fn command(&self, container: &Container) -> String {
-        let words = container.command.join(" ");
+        let words = container.config.args().join(" ");
         let words = if self.no_trunc {
             words
         } else {
@@ -106,6 +106,8 @@ impl PsArgs {
     fn json(&self, found: &Found, now: Timestamp) -> Value {
         let container = &found.container;
         let labels: Vec<_> = container
+            .config
+            .runtime
             .labels
             .iter()
             .map(|(name, value)| format!("{name}={value}"))
@@ -114,7 +116,7 @@ impl PsArgs {
             "Command": self.command(container),
             "CreatedAt": human::date(Some(&container.created)),
             "ID": self.id(container),
-            "Image": container.image,
+            "Image": container.config.image,
             "Labels": labels.join(","),
             "Names": container.name,
             "RunningFor": human::since(Some(&container.created), now),
@@ -197,7 +199,7 @@ pub(super) fn used_images(settings: &Settings) -> Result<BTreeSet<Digest>, Repor
         .map_err(|error| Report::from_error(&error))?;
     Ok(found
         .into_iter()
-        .map(|found| found.container.image_id)
+        .map(|found| found.container.config.image_id)
         .collect())
 }
 
@@ -206,18 +208,18 @@ mod tests {
     use super::*;
 
     fn found(id: char, live: bool, state: State) -> Found {
+        let mut config = crate::container::testing::config(false);
+        config.runtime.cmd = Some(
+            ["sh", "-c", "sleep 100 && echo done"]
+                .map(str::to_owned)
+                .into(),
+        );
+        config.runtime.labels = [("a".to_owned(), "b".to_owned())].into();
         let container = Container {
             id: id.to_string().repeat(64),
             name: format!("{id}_name"),
-            image: "busybox".into(),
-            image_id: Digest::sha256("image"),
-            layers: Vec::new(),
-            command: ["sh", "-c", "sleep 100 && echo done"]
-                .map(str::to_owned)
-                .into(),
             created: "2024-05-01T10:00:00Z".into(),
-            remove: false,
-            labels: [("a".to_owned(), "b".to_owned())].into(),
+            config,
             anonymous_volumes: Vec::new(),
             state,
         };

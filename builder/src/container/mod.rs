@@ -15,16 +15,25 @@
 //! removed at its end (`--rm`) and whose lock is free is swept by the next command that looks.
 
 mod attach;
+mod config;
 mod hosts;
 mod name;
+mod process;
 mod record;
 mod run;
 mod spec;
+#[cfg(test)]
+pub(crate) mod testing;
 mod volume;
 
+pub use config::{
+    Config, Device, Isolation, Lifecycle, LogConfig, LogDriver, MountConfig, NamespaceMode,
+    NetworkConfig, NetworkMode, Resources, RestartPolicy, SeccompMode, TmpfsMount, VolumeMount,
+    VolumeSource,
+};
 pub use record::{Container, ContainerError, Containers, Found, NewContainer, State};
 pub use run::run;
-pub use spec::{RunOptions, SpecError, TmpfsMount, VolumeMount, VolumeSource};
+pub use spec::{HealthOptions, RunOptions, SpecError};
 pub use volume::Volumes;
 
 /// Fills `buffer` from the kernel's random numbers.

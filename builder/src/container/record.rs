@@ -5,12 +5,11 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cooper_cache::LayerId;
-use cooper_oci::Digest;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::config::Config;
 use super::name;
 
 /// Why a container could not be dealt with.
@@ -81,21 +80,10 @@ pub struct Container {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// The image as it was asked for.
-    pub image: String,
-    /// The image.
-    pub image_id: Digest,
-    /// The layers below the writable one, base first.
-    pub layers: Vec<LayerId>,
-    /// The program and its arguments.
-    pub command: Vec<String>,
     /// When it was made, RFC 3339.
     pub created: String,
-    /// Whether it is removed at its end.
-    pub remove: bool,
-    /// Labels.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
+    /// What it is.
+    pub config: Config,
     /// Volumes that were made for it alone.
     #[serde(default)]
     pub anonymous_volumes: Vec<String>,
@@ -108,20 +96,10 @@ pub struct Container {
 pub struct NewContainer {
     /// Its name; one is made up when absent.
     pub name: Option<String>,
-    /// See [`Container::image`].
-    pub image: String,
-    /// See [`Container::image_id`].
-    pub image_id: Digest,
-    /// See [`Container::layers`].
-    pub layers: Vec<LayerId>,
-    /// See [`Container::command`].
-    pub command: Vec<String>,
     /// See [`Container::created`].
     pub created: String,
-    /// See [`Container::remove`].
-    pub remove: bool,
-    /// See [`Container::labels`].
-    pub labels: BTreeMap<String, String>,
+    /// See [`Container::config`].
+    pub config: Config,
 }
 
 /// A container that was found.
@@ -199,7 +177,7 @@ impl Containers {
             return Ok(None);
         };
         let lock = try_hold(dir)?;
-        if lock.is_some() && container.remove {
+        if lock.is_some() && container.config.lifecycle.remove {
             let volumes = super::Volumes::of(self.dir.parent().unwrap_or(&self.dir));
             container
                 .anonymous_volumes
@@ -233,13 +211,8 @@ impl Containers {
         let container = Container {
             id,
             name,
-            image: new.image,
-            image_id: new.image_id,
-            layers: new.layers,
-            command: new.command,
             created: new.created,
-            remove: new.remove,
-            labels: new.labels,
+            config: new.config,
             anonymous_volumes: Vec::new(),
             state: State::Created,
         };
@@ -296,7 +269,7 @@ impl Containers {
         for entry in entries {
             let dir = entry.map_err(ContainerError::io("list", &self.dir))?.path();
             if let Some(container) = read(&dir.join("config.json"))? {
-                let swept = container.remove && try_hold(&dir)?.is_some();
+                let swept = container.config.lifecycle.remove && try_hold(&dir)?.is_some();
                 if !swept {
                     names.insert(container.name, container.id);
                 }
@@ -401,13 +374,8 @@ mod tests {
     fn new(name: Option<&str>, remove: bool) -> NewContainer {
         NewContainer {
             name: name.map(str::to_owned),
-            image: "busybox".into(),
-            image_id: Digest::sha256("image"),
-            layers: Vec::new(),
-            command: vec!["sh".into()],
             created: "2024-05-01T10:00:00Z".into(),
-            remove,
-            labels: BTreeMap::new(),
+            config: crate::container::testing::config(remove),
         }
     }
 

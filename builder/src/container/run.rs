@@ -11,8 +11,10 @@ use cooper_runner::{Mount, MountKind, Rootfs, RunError, Runner, RunnerOptions};
 use jiff::Timestamp;
 
 use super::attach::{Streams, window_size};
+use super::config::{Config, VolumeMount, VolumeSource};
+use super::process::Scene;
 use super::record::{Containers, Held, NewContainer, State};
-use super::spec::{RunOptions, VolumeMount, VolumeSource};
+use super::spec::RunOptions;
 use super::volume::Volumes;
 use crate::report::{Exit, Report};
 
@@ -25,39 +27,42 @@ pub fn run(
     image: &ImageRecord,
     config: &ImageConfig,
 ) -> Result<u8, Report> {
-    let run = Run {
-        options,
-        store,
-        image,
-        config,
+    let made = options
+        .config(image, config)
+        .map_err(|error| failed(&error));
+    let run = |config: Config| {
+        let run = Run {
+            options,
+            store,
+            image,
+            config,
+        };
+        run.run()
     };
-    run.run().map_err(|report| match report.exit_kind() {
-        Exit::Failure => report.exit(Exit::Code(125)),
-        _ => report,
-    })
+    made.and_then(run)
+        .map_err(|report| match report.exit_kind() {
+            Exit::Failure => report.exit(Exit::Code(125)),
+            _ => report,
+        })
 }
 
 struct Run<'a> {
     options: &'a RunOptions,
     store: &'a Store,
     image: &'a ImageRecord,
-    config: &'a ImageConfig,
+    config: Config,
 }
 
 impl Run<'_> {
     fn run(&self) -> Result<u8, Report> {
         self.check_terminal()?;
-        let command = self
-            .options
-            .args(self.config)
-            .map_err(|error| failed(&error))?;
         // Nothing that the collector takes may be missing while the container runs.
         let _lease = self.store.lease().map_err(|error| failed(&error))?;
         let runner = Runner::start(RunnerOptions::new(self.store.tmp().join("runner")))
             .map_err(|error| failed(&error))?;
         let containers = Containers::of(self.store.root());
         let mut held = containers
-            .create(self.new_container(command))
+            .create(self.new_container())
             .map_err(|error| failed(&error))?;
         let result = self.run_held(&runner, &mut held);
         let ended = self.end(held, result.as_ref().copied().unwrap_or(125));
@@ -74,35 +79,26 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn new_container(&self, command: Vec<String>) -> NewContainer {
+    fn new_container(&self) -> NewContainer {
         NewContainer {
             name: self.options.name.clone(),
-            image: self.options.image.clone(),
-            image_id: self.image.id.clone(),
-            layers: self
-                .image
-                .layers
-                .iter()
-                .map(|layer| layer.layer.clone())
-                .collect(),
-            command,
             created: Timestamp::now().to_string(),
-            remove: self.options.remove,
-            labels: self.options.labels.clone(),
+            config: self.config.clone(),
         }
     }
 
     fn run_held(&self, runner: &Runner, held: &mut Held) -> Result<u8, Report> {
         let rootfs = self.rootfs(held)?;
         let mounts = self.mounts(held)?;
-        let hostname = self.hostname(&held.container.id);
-        let mut spec = self
-            .options
-            .process(self.config, rootfs, &hostname, mounts)
-            .map_err(|error| failed(&error))?;
+        let scene = Scene {
+            rootfs,
+            mounts,
+            hostname: self.config.hostname(&held.container.id),
+            // A host without one resolves names by files alone, and so does the container.
+            resolv_conf: fs::read("/etc/resolv.conf").unwrap_or_default(),
+        };
+        let mut spec = self.config.process(scene).map_err(|error| failed(&error))?;
         self.ensure_cwd(&spec.cwd, &spec.mounts, &held.upper())?;
-        // A host without one resolves names by files alone, and so does the container.
-        spec.resolv_conf = Some(fs::read("/etc/resolv.conf").unwrap_or_default());
         let stream_error =
             |error: io::Error| failed(&error).context("cannot connect the container's streams");
         let mut streams = if self.options.tty {
@@ -141,7 +137,7 @@ impl Run<'_> {
 
     /// Writes down how the container ended, or removes it.
     fn end(&self, mut held: Held, code: u8) -> Result<(), Report> {
-        if !self.options.remove {
+        if !self.config.lifecycle.remove {
             let finished = Timestamp::now().to_string();
             let state = State::Exited {
                 code: code.into(),
@@ -156,13 +152,6 @@ impl Run<'_> {
             .try_for_each(|name| volumes.remove(name))
             .and_then(|()| held.remove())
             .map_err(|error| failed(&error))
-    }
-
-    fn hostname(&self, id: &str) -> String {
-        if let Some(hostname) = &self.options.hostname {
-            return hostname.clone();
-        }
-        id.chars().take(12).collect()
     }
 
     /// Returns the image's layers with the container's own on top.
@@ -204,7 +193,7 @@ impl Run<'_> {
     }
 
     fn mounts(&self, held: &mut Held) -> Result<Vec<Mount>, Report> {
-        let volumes = self.options.all_volumes(self.config);
+        let volumes = self.config.mounts.volumes.clone();
         if volumes.is_empty() {
             return Ok(Vec::new());
         }

@@ -1,25 +1,21 @@
-//! What `cooper run` was asked for, and what that makes of an image: a pure function from
-//! options and image configuration to the process that runs.
+//! What `cooper run` and `cooper create` were asked for, laid over an image's configuration: a
+//! pure function from options and image to the container's [`Config`].
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use cooper_oci::ImageConfig;
-use cooper_runner::{
-    CapSet, DEFAULT_PATH, Mount, MountKind, Network, ProcessSpec, Rlimit, Rootfs, Seccomp, UserSpec,
-};
+use cooper_cache::ImageRecord;
+use cooper_oci::{Empty, Healthcheck, ImageConfig, RuntimeConfig};
+use cooper_runner::DEFAULT_PATH;
 use thiserror::Error;
 
-use super::hosts;
-use crate::options::{HostEntry, Ulimit};
+use super::config::{
+    Config, Isolation, Lifecycle, LogConfig, MountConfig, NetworkConfig, Resources, VolumeMount,
+    VolumeSource,
+};
 
-/// A resolved `cooper run`.
-#[derive(Clone, Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a switch of the command line"
-)]
+/// A resolved `cooper run` or `cooper create`.
+#[derive(Clone, Debug, Default)]
 pub struct RunOptions {
     /// The image as it was asked for.
     pub image: String,
@@ -37,71 +33,74 @@ pub struct RunOptions {
     pub groups: Vec<String>,
     /// The host name; made from the ID when absent.
     pub hostname: Option<String>,
-    /// The network.
-    pub network: Network,
-    /// Lines added to /etc/hosts.
-    pub add_hosts: Vec<HostEntry>,
-    /// Binds and volumes.
-    pub volumes: Vec<VolumeMount>,
-    /// File systems in memory.
-    pub tmpfs: Vec<TmpfsMount>,
-    /// Whether the root file system refuses writes.
-    pub read_only: bool,
-    /// Whether nothing is confined.
-    pub privileged: bool,
-    /// Capabilities.
-    pub capabilities: CapSet,
-    /// The system-call filter.
-    pub seccomp: Seccomp,
-    /// Whether set-user-ID programs are inert.
-    pub no_new_privileges: bool,
-    /// Limits on resources.
-    pub ulimits: Vec<Ulimit>,
-    /// Size of /dev/shm in bytes.
-    pub shm_size: Option<u64>,
     /// Labels of the container.
     pub labels: BTreeMap<String, String>,
     /// Its name.
     pub name: Option<String>,
-    /// Whether it is removed at its end.
-    pub remove: bool,
     /// Whether stdin reaches it.
     pub interactive: bool,
     /// Whether it gets a terminal.
     pub tty: bool,
-}
-
-/// One `-v`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VolumeMount {
+    /// Replaces the image's STOPSIGNAL.
+    pub stop_signal: Option<String>,
+    /// What replaces the image's health check.
+    pub health: HealthOptions,
+    /// What confines it.
+    pub isolation: Isolation,
+    /// How it is connected.
+    pub network: NetworkConfig,
     /// What is mounted.
-    pub source: VolumeSource,
-    /// Where, absolute.
-    pub target: PathBuf,
-    /// Whether writes are refused.
-    pub readonly: bool,
+    pub mounts: MountConfig,
+    /// What it may use.
+    pub resources: Resources,
+    /// How it is kept alive and ends.
+    pub lifecycle: Lifecycle,
+    /// Where its output is kept.
+    pub log: LogConfig,
 }
 
-/// What a `-v` mounts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum VolumeSource {
-    /// A file or directory of this machine.
-    Host(PathBuf),
-    /// A volume with a name.
-    Named(String),
-    /// A volume for this container alone.
-    Anonymous,
+/// What replaces an image's health check; times are nanoseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HealthOptions {
+    /// Whether nothing is checked.
+    pub disable: bool,
+    /// The command line.
+    pub command: Option<String>,
+    /// Time between two checks.
+    pub interval: Option<i64>,
+    /// Time after which a check has failed.
+    pub timeout: Option<i64>,
+    /// Time at the start during which failures do not count.
+    pub start_period: Option<i64>,
+    /// Time between two checks during the start period.
+    pub start_interval: Option<i64>,
+    /// Failures in a row that make the container unhealthy.
+    pub retries: Option<i64>,
 }
 
-/// One `--tmpfs`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TmpfsMount {
-    /// Where, absolute.
-    pub target: PathBuf,
-    /// Limit in bytes.
-    pub size: Option<u64>,
-    /// Mode of its root.
-    pub mode: u32,
+impl HealthOptions {
+    /// Returns the image's health check with these options laid over it.
+    fn over(&self, image: Option<&Healthcheck>) -> Option<Healthcheck> {
+        if self.disable {
+            return Some(Healthcheck {
+                test: vec!["NONE".into()],
+                ..Healthcheck::default()
+            });
+        }
+        if *self == Self::default() {
+            return image.cloned();
+        }
+        let mut check = image.cloned().unwrap_or_default();
+        if let Some(command) = &self.command {
+            check.test = vec!["CMD-SHELL".into(), command.clone()];
+        }
+        check.interval = self.interval.unwrap_or(check.interval);
+        check.timeout = self.timeout.unwrap_or(check.timeout);
+        check.start_period = self.start_period.unwrap_or(check.start_period);
+        check.start_interval = self.start_interval.unwrap_or(check.start_interval);
+        check.retries = self.retries.unwrap_or(check.retries);
+        Some(check)
+    }
 }
 
 /// Why an image cannot be run as asked.
@@ -122,13 +121,59 @@ pub enum SpecError {
 }
 
 impl RunOptions {
-    /// Returns the program and its arguments.
+    /// Returns the container that is asked for.
+    pub fn config(&self, record: &ImageRecord, image: &ImageConfig) -> Result<Config, SpecError> {
+        let (entrypoint, cmd) = self.args(image)?;
+        let mut runtime = RuntimeConfig {
+            entrypoint: Some(entrypoint),
+            cmd: Some(cmd),
+            env: self.env(image),
+            ..image.config.clone()
+        };
+        runtime.working_dir = self.cwd(image).to_string_lossy().into_owned();
+        if let Some(user) = &self.user {
+            runtime.user.clone_from(user);
+        }
+        if let Some(signal) = &self.stop_signal {
+            runtime.stop_signal = Some(signal.clone());
+        }
+        runtime.labels.extend(self.labels.clone());
+        let exposed = self.network.exposed.iter().cloned();
+        runtime
+            .exposed_ports
+            .extend(exposed.map(|port| (port, Empty {})));
+        runtime.healthcheck = self.health.over(image.config.healthcheck.as_ref());
+        let mut mounts = self.mounts.clone();
+        mounts.volumes = self.all_volumes(image);
+        Ok(Config {
+            image: self.image.clone(),
+            image_id: record.id.clone(),
+            layers: record
+                .layers
+                .iter()
+                .map(|layer| layer.layer.clone())
+                .collect(),
+            runtime,
+            hostname: self.hostname.clone(),
+            groups: self.groups.clone(),
+            terminal: self.tty,
+            open_stdin: self.interactive,
+            isolation: self.isolation.clone(),
+            network: self.network.clone(),
+            mounts,
+            resources: self.resources.clone(),
+            lifecycle: self.lifecycle.clone(),
+            log: self.log.clone(),
+        })
+    }
+
+    /// Returns the entry point and its arguments.
     ///
     /// `--entrypoint` drops the image's CMD together with its ENTRYPOINT, as docker does: it was
     /// meant for that ENTRYPOINT.
-    pub fn args(&self, image: &ImageConfig) -> Result<Vec<String>, SpecError> {
+    fn args(&self, image: &ImageConfig) -> Result<(Vec<String>, Vec<String>), SpecError> {
         let config = &image.config;
-        let (mut args, default) = match &self.entrypoint {
+        let (entrypoint, default) = match &self.entrypoint {
             Some(program) if program.is_empty() => (Vec::new(), None),
             Some(program) => (vec![program.clone()], None),
             None => (
@@ -136,28 +181,22 @@ impl RunOptions {
                 config.cmd.clone(),
             ),
         };
-        if self.command.is_empty() {
-            args.extend(default.unwrap_or_default());
+        let cmd = if self.command.is_empty() {
+            default.unwrap_or_default()
         } else {
-            args.extend(self.command.iter().cloned());
-        }
-        if args.is_empty() {
+            self.command.clone()
+        };
+        if entrypoint.is_empty() && cmd.is_empty() {
             return Err(SpecError::NoCommand {
                 image: self.image.clone(),
             });
         }
-        Ok(args)
+        Ok((entrypoint, cmd))
     }
 
-    /// Returns the environment: defaults, the image's, then what was asked for.
-    fn env(&self, image: &ImageConfig, hostname: &str) -> Vec<(OsString, OsString)> {
-        let mut env: Vec<(String, String)> = vec![
-            ("PATH".into(), DEFAULT_PATH.into()),
-            ("HOSTNAME".into(), hostname.into()),
-        ];
-        if self.tty {
-            env.push(("TERM".into(), "xterm".into()));
-        }
+    /// Returns the environment: a search path, the image's, then what was asked for.
+    fn env(&self, image: &ImageConfig) -> Vec<String> {
+        let mut env: Vec<(String, String)> = vec![("PATH".into(), DEFAULT_PATH.into())];
         let of_image = image.config.env.iter().map(|entry| {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
             (name.to_owned(), value.to_owned())
@@ -169,24 +208,24 @@ impl RunOptions {
             }
         }
         env.into_iter()
-            .map(|(name, value)| (name.into(), value.into()))
+            .map(|(name, value)| format!("{name}={value}"))
             .collect()
     }
 
     /// Returns the working directory, absolute.
-    pub fn cwd(&self, image: &ImageConfig) -> PathBuf {
+    fn cwd(&self, image: &ImageConfig) -> PathBuf {
         let of_image = Path::new(&image.config.working_dir);
         Path::new("/").join(self.workdir.as_deref().unwrap_or(of_image))
     }
 
     /// Returns the volumes to mount: those asked for, and one for each VOLUME of the image that
     /// has nothing mounted at its path yet.
-    pub fn all_volumes(&self, image: &ImageConfig) -> Vec<VolumeMount> {
-        let mut volumes = self.volumes.clone();
+    fn all_volumes(&self, image: &ImageConfig) -> Vec<VolumeMount> {
+        let mut volumes = self.mounts.volumes.clone();
         for path in image.config.volumes.keys() {
             let target = Path::new("/").join(path.trim_end_matches('/'));
             let taken = volumes.iter().any(|volume| volume.target == target)
-                || self.tmpfs.iter().any(|tmpfs| tmpfs.target == target);
+                || self.mounts.tmpfs.iter().any(|tmpfs| tmpfs.target == target);
             if !taken {
                 volumes.push(VolumeMount {
                     source: VolumeSource::Anonymous,
@@ -197,99 +236,19 @@ impl RunOptions {
         }
         volumes
     }
-
-    /// Returns the process to run in `rootfs` with `mounts`, which hold the volumes.
-    pub fn process(
-        &self,
-        image: &ImageConfig,
-        rootfs: Rootfs,
-        hostname: &str,
-        mut mounts: Vec<Mount>,
-    ) -> Result<ProcessSpec, SpecError> {
-        mounts.extend(self.tmpfs.iter().map(|tmpfs| Mount {
-            target: tmpfs.target.clone(),
-            kind: MountKind::Tmpfs {
-                size: tmpfs.size,
-                mode: tmpfs.mode,
-            },
-            create_target: true,
-        }));
-        // A mount below another one has to come after it.
-        mounts.sort_by_key(|mount| mount.target.components().count());
-        let user = self
-            .user
-            .clone()
-            .unwrap_or_else(|| image.config.user.clone());
-        let mut spec = ProcessSpec::new(rootfs, self.args(image)?);
-        spec.env = self.env(image, hostname);
-        spec.cwd = self.cwd(image);
-        spec.user = UserSpec(user);
-        spec.additional_groups.clone_from(&self.groups);
-        hostname.clone_into(&mut spec.hostname);
-        spec.network = self.network;
-        spec.mounts = mounts;
-        spec.capabilities = self.capabilities;
-        spec.seccomp = self.seccomp;
-        spec.no_new_privileges = self.no_new_privileges;
-        spec.readonly_rootfs = self.read_only;
-        spec.rlimits = self.rlimits()?;
-        spec.hosts = Some(hosts::hosts_file(hostname, &self.add_hosts));
-        spec.hostname_file = Some(format!("{hostname}\n").into_bytes());
-        spec.shm_size = self.shm_size.unwrap_or(spec.shm_size);
-        spec.privileged = self.privileged;
-        // What is removed at its end need not survive a power cut.
-        spec.volatile = self.remove;
-        Ok(spec)
-    }
-
-    fn rlimits(&self) -> Result<Vec<Rlimit>, SpecError> {
-        let limit = |ulimit: &Ulimit| {
-            let unknown = |_| SpecError::UnknownLimit {
-                name: ulimit.name.clone(),
-            };
-            let resource = ulimit.name.parse().map_err(unknown)?;
-            Ok(Rlimit {
-                resource,
-                soft: ulimit.soft,
-                hard: ulimit.hard,
-            })
-        };
-        self.ulimits.iter().map(limit).collect()
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use cooper_oci::{Empty, Platform};
+    use cooper_oci::Platform;
 
     use super::*;
+    use crate::container::TmpfsMount;
 
-    pub(super) fn options() -> RunOptions {
+    fn options() -> RunOptions {
         RunOptions {
             image: "app".into(),
-            command: Vec::new(),
-            entrypoint: None,
-            env: Vec::new(),
-            workdir: None,
-            user: None,
-            groups: Vec::new(),
-            hostname: None,
-            network: Network::Host,
-            add_hosts: Vec::new(),
-            volumes: Vec::new(),
-            tmpfs: Vec::new(),
-            read_only: false,
-            privileged: false,
-            capabilities: CapSet::docker(),
-            seccomp: Seccomp::Default,
-            no_new_privileges: false,
-            ulimits: Vec::new(),
-            shm_size: None,
-            labels: BTreeMap::new(),
-            name: None,
-            remove: false,
-            interactive: false,
-            tty: false,
+            ..RunOptions::default()
         }
     }
 
@@ -321,7 +280,10 @@ mod tests {
                 ..options()
             };
             let expected: Vec<_> = expected.iter().map(ToString::to_string).collect();
-            assert_eq!(options.args(&image(entrypoint, cmd)), Ok(expected));
+            let found = options
+                .args(&image(entrypoint, cmd))
+                .map(|(a, b)| [a, b].concat());
+            assert_eq!(found, Ok(expected));
         }
         let error = SpecError::NoCommand {
             image: "app".into(),
@@ -337,27 +299,8 @@ mod tests {
             ("B".to_owned(), "3".to_owned()),
             ("C".to_owned(), "4".to_owned()),
         ];
-        let options = RunOptions {
-            env,
-            tty: true,
-            ..options()
-        };
-        let found: Vec<_> = options
-            .env(&image, "web")
-            .into_iter()
-            .map(|(name, value)| format!("{}={}", name.display(), value.display()))
-            .collect();
-        assert_eq!(
-            found,
-            [
-                "PATH=/bin",
-                "HOSTNAME=web",
-                "TERM=xterm",
-                "A=1",
-                "B=3",
-                "C=4"
-            ]
-        );
+        let options = RunOptions { env, ..options() };
+        assert_eq!(options.env(&image), ["PATH=/bin", "A=1", "B=3", "C=4"]);
     }
 
     #[test]
@@ -378,8 +321,10 @@ mod tests {
             mode: 0o1777,
         };
         let options = RunOptions {
-            volumes: vec![named.clone()],
-            tmpfs: vec![tmpfs],
+            mounts: MountConfig {
+                volumes: vec![named.clone()],
+                tmpfs: vec![tmpfs],
+            },
             ..options()
         };
         let anonymous = volume(VolumeSource::Anonymous, "/var/x");
@@ -387,57 +332,27 @@ mod tests {
     }
 
     #[test]
-    fn the_image_decides_what_the_options_leave_open() {
-        let mut image = image(&["/e"], &[]);
-        image.config.working_dir = "/srv".into();
-        image.config.user = "daemon".into();
-        let rootfs = || Rootfs::Directory("/r".into());
-        let mount = |target: &str| Mount {
-            target: target.into(),
-            kind: MountKind::Tmpfs {
-                size: None,
-                mode: 0o755,
-            },
-            create_target: true,
+    fn health_checks_are_replaced_in_part_or_switched_off() {
+        let image = Healthcheck {
+            test: vec!["CMD".into(), "probe".into()],
+            interval: 7,
+            retries: 2,
+            ..Healthcheck::default()
         };
-        let mounts = vec![mount("/a/b/c"), mount("/a")];
-        let spec = options()
-            .process(&image, rootfs(), "web", mounts)
-            .expect("valid");
-        assert_eq!(
-            (spec.cwd.to_str(), spec.user.0.as_str()),
-            (Some("/srv"), "daemon")
-        );
-        assert_eq!(
-            spec.mounts
-                .iter()
-                .map(|m| m.target.as_path())
-                .collect::<Vec<_>>(),
-            [Path::new("/a"), Path::new("/a/b/c")]
-        );
-        let ulimits = vec![Ulimit {
-            name: "nofile".into(),
-            soft: Some(1),
-            hard: None,
-        }];
-        let asked = RunOptions {
-            workdir: Some("rel".into()),
-            user: Some("1:2".into()),
-            ulimits,
-            shm_size: Some(1 << 20),
-            ..options()
-        };
-        let spec = asked
-            .process(&image, rootfs(), "web", Vec::new())
-            .expect("valid");
-        assert_eq!(
-            (spec.cwd.to_str(), spec.user.0.as_str()),
-            (Some("/rel"), "1:2")
-        );
-        assert_eq!(
-            (spec.rlimits[0].soft, spec.rlimits[0].hard),
-            (Some(1), None)
-        );
-        assert_eq!(spec.shm_size, 1 << 20);
+        let over = |options: HealthOptions| options.over(Some(&image)).expect("there is one");
+        assert_eq!(over(HealthOptions::default()), image);
+        let retried = over(HealthOptions {
+            retries: Some(5),
+            command: Some("true".into()),
+            ..HealthOptions::default()
+        });
+        assert_eq!((retried.interval, retried.retries), (7, 5));
+        assert_eq!(retried.test, ["CMD-SHELL", "true"]);
+        let off = over(HealthOptions {
+            disable: true,
+            ..HealthOptions::default()
+        });
+        assert_eq!(off.test, ["NONE"]);
+        assert_eq!(HealthOptions::default().over(None), None);
     }
 }

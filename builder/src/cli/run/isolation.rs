@@ -1,0 +1,196 @@
+//! What confines a container: capabilities, system calls, namespaces, devices.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use cooper_runner::{CapSet, Capability};
+
+use crate::cli::value::{ValueError, each, pair};
+use crate::container::{Device, Isolation, NamespaceMode, SeccompMode};
+use crate::report::Report;
+
+/// Options of the confinement.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Isolation")]
+pub struct IsolationArgs {
+    /// Mount the root file system read-only
+    #[arg(long)]
+    pub read_only: bool,
+
+    /// Confine nothing
+    #[arg(long)]
+    pub privileged: bool,
+
+    /// Add a capability, or ALL
+    #[arg(long, value_name = "CAPABILITY")]
+    pub cap_add: Vec<String>,
+
+    /// Drop a capability, or ALL
+    #[arg(long, value_name = "CAPABILITY")]
+    pub cap_drop: Vec<String>,
+
+    /// seccomp=unconfined or no-new-privileges
+    #[arg(long, value_name = "OPTION")]
+    pub security_opt: Vec<String>,
+
+    /// Processes to see: those of the host, or of container:NAME
+    #[arg(long, value_name = "MODE")]
+    pub pid: Option<String>,
+
+    /// Shared memory and queues to see: those of the host, or of container:NAME
+    #[arg(long, value_name = "MODE")]
+    pub ipc: Option<String>,
+
+    /// Host name to see: that of the host
+    #[arg(long, value_name = "MODE")]
+    pub uts: Option<String>,
+
+    /// User namespace: host
+    #[arg(long, value_name = "MODE")]
+    pub userns: Option<String>,
+
+    /// Set a kernel setting of the container's namespaces
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub sysctl: Vec<String>,
+
+    /// Let the container use a device of the host
+    #[arg(long, value_name = "HOST[:CONTAINER[:rwm]]")]
+    pub device: Vec<String>,
+}
+
+impl IsolationArgs {
+    /// Returns what confines the container.
+    pub fn resolve(&self) -> Result<Isolation, Report> {
+        let (seccomp, no_new_privileges) = self.security()?;
+        if let Some(mode) = self
+            .userns
+            .as_deref()
+            .filter(|mode| !matches!(*mode, "" | "host"))
+        {
+            return Err(ValueError::unknown("mode", mode, &["host"]).report("--userns", mode));
+        }
+        let sysctls = each("--sysctl", &self.sysctl, pair)?.into_iter();
+        Ok(Isolation {
+            privileged: self.privileged,
+            cap_add: self.cap_add.clone(),
+            cap_drop: self.cap_drop.clone(),
+            capabilities: self.capabilities()?,
+            seccomp,
+            no_new_privileges,
+            security_opt: self.security_opt.clone(),
+            read_only: self.read_only,
+            pid: namespace("--pid", self.pid.as_deref())?,
+            ipc: namespace("--ipc", self.ipc.as_deref())?,
+            uts: namespace("--uts", self.uts.as_deref())?,
+            sysctls: sysctls
+                .map(|(name, value)| (name, value.unwrap_or_default()))
+                .collect(),
+            devices: each("--device", &self.device, device)?,
+        })
+    }
+
+    /// Returns the capabilities: drops come first, so that `--cap-drop ALL --cap-add X` is X.
+    fn capabilities(&self) -> Result<CapSet, Report> {
+        let parse = |text: &str| match text.to_ascii_uppercase().as_str() {
+            "ALL" | "CAP_ALL" => Ok(None),
+            _ => text
+                .parse::<Capability>()
+                .map(Some)
+                .map_err(|error| ValueError::new(error.to_string())),
+        };
+        let mut set = CapSet::docker();
+        let added = each("--cap-add", &self.cap_add, parse)?;
+        let dropped = each("--cap-drop", &self.cap_drop, parse)?;
+        if added.contains(&None) {
+            set = CapSet::all();
+        }
+        if dropped.contains(&None) {
+            set = CapSet::empty();
+        }
+        set = dropped.into_iter().flatten().fold(set, CapSet::without);
+        Ok(added.into_iter().flatten().fold(set, CapSet::with))
+    }
+
+    fn security(&self) -> Result<(SeccompMode, bool), Report> {
+        let (mut seccomp, mut no_new_privileges) = (SeccompMode::Default, false);
+        for option in &self.security_opt {
+            match option.replacen(':', "=", 1).as_str() {
+                "seccomp=unconfined" => seccomp = SeccompMode::Unconfined,
+                "seccomp=default" | "seccomp=builtin" => seccomp = SeccompMode::Default,
+                "no-new-privileges" | "no-new-privileges=true" => no_new_privileges = true,
+                "no-new-privileges=false" => no_new_privileges = false,
+                // There are no such labels and profiles to switch off.
+                "label=disable" | "apparmor=unconfined" => {}
+                _ => {
+                    let known = ["seccomp=unconfined", "no-new-privileges"];
+                    let error = ValueError::unknown("option", option, &known);
+                    return Err(error.report("--security-opt", option));
+                }
+            }
+        }
+        Ok((seccomp, no_new_privileges))
+    }
+}
+
+fn namespace(option: &str, mode: Option<&str>) -> Result<NamespaceMode, Report> {
+    match mode {
+        None | Some("" | "private" | "shareable") => Ok(NamespaceMode::Private),
+        Some("host") => Ok(NamespaceMode::Host),
+        Some(other) => match other.strip_prefix("container:") {
+            Some(name) if !name.is_empty() => Ok(NamespaceMode::Container(name.to_owned())),
+            _ => {
+                let known = ["private", "host", "container:NAME"];
+                Err(ValueError::unknown("mode", other, &known).report(option, other))
+            }
+        },
+    }
+}
+
+/// Parses `HOST[:CONTAINER[:rwm]]`; a second part of those letters alone is the permissions.
+fn device(text: &str) -> Result<Device, ValueError> {
+    let is_permissions =
+        |part: &str| !part.is_empty() && part.chars().all(|char| "rwm".contains(char));
+    let parts: Vec<_> = text.split(':').collect();
+    let (host, container, permissions) = match parts.as_slice() {
+        [host] => (*host, *host, "rwm"),
+        [host, permissions] if is_permissions(permissions) => (*host, *host, *permissions),
+        [host, container] => (*host, *container, "rwm"),
+        [host, container, permissions] if is_permissions(permissions) => {
+            (*host, *container, *permissions)
+        }
+        _ => return Err(ValueError::new("not a device").hint("write HOST[:CONTAINER[:rwm]]")),
+    };
+    if !host.starts_with('/') || !container.starts_with('/') {
+        return Err(ValueError::new("a device's path is absolute"));
+    }
+    Ok(Device {
+        host: PathBuf::from(host),
+        container: PathBuf::from(container),
+        permissions: permissions.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_have_two_paths_and_permissions() {
+        let found = |text: &str| {
+            device(text).ok().map(|device| {
+                let paths = [device.host, device.container].map(|path| path.display().to_string());
+                format!("{} {} {}", paths[0], paths[1], device.permissions)
+            })
+        };
+        for (text, expected) in [
+            ("/dev/a", Some("/dev/a /dev/a rwm")),
+            ("/dev/a:/dev/b", Some("/dev/a /dev/b rwm")),
+            ("/dev/a:rw", Some("/dev/a /dev/a rw")),
+            ("/dev/a:/dev/b:r", Some("/dev/a /dev/b r")),
+            ("/dev/a:/dev/b:x", None),
+            ("a", None),
+        ] {
+            assert_eq!(found(text).as_deref(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What a container is: one value that says everything its runs depend on.
+//!
+//! [`Config`] is written down once, when the container is made, and read again by every start.
+//! It is the image's own configuration with what was asked for laid over it, so that nothing of
+//! the image but its layers is needed later.
+//!
+//! | Part | Says | Becomes part of a process in |
+//! |---|---|---|
+//! | `runtime` | program, environment, user, labels, ports, stop signal, health check | [`process`](super::process) |
+//! | `isolation` | capabilities, filter, namespaces, devices | [`process`](super::process) |
+//! | `network` | how it is connected, names, ports | [`start`](super::start) |
+//! | `mounts` | binds, volumes, memory file systems | [`start`](super::start) |
+//! | `resources` | limits | [`start`](super::start) |
+//! | `lifecycle` | restarts, the end | [`monitor`](super::monitor) |
+//! | `log` | where its output goes | [`log`](super::log) |
+//!
+//! Every field added later needs a `serde(default)`: containers outlive the program that made
+//! them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use cooper_cache::LayerId;
+use cooper_oci::{Digest, RuntimeConfig};
+use cooper_runner::CapSet;
+use serde::{Deserialize, Serialize};
+
+use crate::options::{HostEntry, Ulimit};
+
+/// Everything that is known of a container before it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// The image as it was asked for.
+    pub image: String,
+    /// The image.
+    pub image_id: Digest,
+    /// The layers below the writable one, base first.
+    pub layers: Vec<LayerId>,
+    /// The image's configuration under what was asked for.
+    pub runtime: RuntimeConfig,
+    /// The host name; the start of the ID when absent.
+    #[serde(default)]
+    pub hostname: Option<String>,
+    /// Groups beyond those of the user.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// Whether it has a terminal.
+    #[serde(default)]
+    pub terminal: bool,
+    /// Whether its stdin stays open while nobody is attached.
+    #[serde(default)]
+    pub open_stdin: bool,
+    /// What confines it.
+    pub isolation: Isolation,
+    /// How it is connected.
+    pub network: NetworkConfig,
+    /// What is mounted in it.
+    pub mounts: MountConfig,
+    /// What it may use.
+    pub resources: Resources,
+    /// How it is kept alive, and how it ends.
+    pub lifecycle: Lifecycle,
+    /// Where its output is kept.
+    pub log: LogConfig,
+}
+
+impl Config {
+    /// Returns the program and its arguments.
+    pub fn args(&self) -> Vec<String> {
+        let parts = [&self.runtime.entrypoint, &self.runtime.cmd];
+        parts.into_iter().flatten().flatten().cloned().collect()
+    }
+
+    /// Returns the host name of the container with this ID.
+    pub fn hostname(&self, id: &str) -> String {
+        match &self.hostname {
+            Some(name) => name.clone(),
+            None => id.chars().take(12).collect(),
+        }
+    }
+}
+
+/// What confines a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Isolation {
+    /// Whether nothing is confined.
+    pub privileged: bool,
+    /// Capabilities asked for, as written.
+    pub cap_add: Vec<String>,
+    /// Capabilities dropped, as written.
+    pub cap_drop: Vec<String>,
+    /// The capabilities that result.
+    pub capabilities: CapSet,
+    /// The system-call filter.
+    pub seccomp: SeccompMode,
+    /// Whether set-user-ID programs are inert.
+    pub no_new_privileges: bool,
+    /// `--security-opt` as written.
+    pub security_opt: Vec<String>,
+    /// Whether the root file system refuses writes.
+    pub read_only: bool,
+    /// Processes it sees.
+    pub pid: NamespaceMode,
+    /// System V objects and message queues it sees.
+    pub ipc: NamespaceMode,
+    /// Host name it sees.
+    pub uts: NamespaceMode,
+    /// Kernel settings of its namespaces.
+    pub sysctls: BTreeMap<String, String>,
+    /// Devices of the host.
+    pub devices: Vec<Device>,
+}
+
+/// The system-call filter of a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SeccompMode {
+    /// Docker's default profile.
+    #[default]
+    Default,
+    /// None.
+    Unconfined,
+}
+
+/// Whose namespace a container is in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NamespaceMode {
+    /// One of its own.
+    #[default]
+    Private,
+    /// The host's.
+    Host,
+    /// That of a container, by name or ID.
+    Container(String),
+}
+
+/// A `--device`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Path on the host.
+    pub host: PathBuf,
+    /// Path in the container.
+    pub container: PathBuf,
+    /// Some of `rwm`.
+    pub permissions: String,
+}
+
+/// How a container is connected.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkConfig {
+    /// Which network.
+    pub mode: NetworkMode,
+    /// Lines added to /etc/hosts.
+    pub add_hosts: Vec<HostEntry>,
+    /// Ports that were named beyond the image's, as `PORT/PROTOCOL`.
+    pub exposed: Vec<String>,
+}
+
+/// Which network a container is in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NetworkMode {
+    /// The host's.
+    #[default]
+    Host,
+    /// None but loopback.
+    None,
+    /// That of a container, by name or ID.
+    Container(String),
+}
+
+/// What is mounted in a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MountConfig {
+    /// Binds and volumes.
+    pub volumes: Vec<VolumeMount>,
+    /// File systems in memory.
+    pub tmpfs: Vec<TmpfsMount>,
+}
+
+/// One `-v`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeMount {
+    /// What is mounted.
+    pub source: VolumeSource,
+    /// Where, absolute.
+    pub target: PathBuf,
+    /// Whether writes are refused.
+    pub readonly: bool,
+}
+
+/// What a `-v` mounts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VolumeSource {
+    /// A file or directory of this machine.
+    Host(PathBuf),
+    /// A volume with a name.
+    Named(String),
+    /// A volume for this container alone; named when the container is made.
+    Anonymous,
+}
+
+/// One `--tmpfs`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TmpfsMount {
+    /// Where, absolute.
+    pub target: PathBuf,
+    /// Limit in bytes.
+    pub size: Option<u64>,
+    /// Mode of its root.
+    pub mode: u32,
+}
+
+/// What a container may use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resources {
+    /// Limits of each process.
+    pub ulimits: Vec<Ulimit>,
+    /// Size of /dev/shm in bytes.
+    pub shm_size: Option<u64>,
+}
+
+/// How a container is kept alive, and how it ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Lifecycle {
+    /// Whether it is removed at its end, with its anonymous volumes.
+    pub remove: bool,
+    /// Whether a small init is its first process, reaps and passes on signals.
+    pub init: bool,
+    /// What follows its end.
+    pub restart: RestartPolicy,
+    /// Seconds between the stop signal and SIGKILL; 10 when absent.
+    pub stop_timeout: Option<i64>,
+}
+
+/// What follows the end of a container that was not stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RestartPolicy {
+    /// Nothing.
+    #[default]
+    No,
+    /// A new start if it failed, at most so many times; 0 is without end.
+    OnFailure(u32),
+    /// A new start.
+    Always,
+    /// A new start; the same as `Always` here, where no daemon starts containers.
+    UnlessStopped,
+}
+
+/// Where a container's output is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogConfig {
+    /// What writes it.
+    pub driver: LogDriver,
+    /// `--log-opt` as written.
+    pub options: BTreeMap<String, String>,
+}
+
+/// What writes a container's output down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogDriver {
+    /// Files of JSON lines.
+    #[default]
+    JsonFile,
+    /// Nothing.
+    None,
+}

@@ -1,0 +1,190 @@
+//! From a container's [`Config`] to the process that runs: a pure function.
+
+use std::path::PathBuf;
+
+use cooper_runner::{Mount, MountKind, Network, ProcessSpec, Rlimit, Rootfs, Seccomp, UserSpec};
+
+use super::config::{Config, NetworkMode, SeccompMode};
+use super::hosts;
+use super::spec::SpecError;
+use crate::options::Ulimit;
+
+/// What a start adds to what is written down of a container.
+#[derive(Debug)]
+pub(super) struct Scene {
+    /// The root file system.
+    pub(super) rootfs: Rootfs,
+    /// The volumes.
+    pub(super) mounts: Vec<Mount>,
+    /// The host name.
+    pub(super) hostname: String,
+    /// Content of /etc/resolv.conf.
+    pub(super) resolv_conf: Vec<u8>,
+}
+
+impl Config {
+    /// Returns the process to run in `scene`.
+    pub(super) fn process(&self, scene: Scene) -> Result<ProcessSpec, SpecError> {
+        let Scene {
+            rootfs,
+            mut mounts,
+            hostname,
+            resolv_conf,
+        } = scene;
+        mounts.extend(self.mounts.tmpfs.iter().map(|tmpfs| Mount {
+            target: tmpfs.target.clone(),
+            kind: MountKind::Tmpfs {
+                size: tmpfs.size,
+                mode: tmpfs.mode,
+            },
+            create_target: true,
+        }));
+        // A mount below another one has to come after it.
+        mounts.sort_by_key(|mount| mount.target.components().count());
+        let isolation = &self.isolation;
+        let mut spec = ProcessSpec::new(rootfs, self.args());
+        spec.env = self.env(&hostname);
+        spec.cwd = PathBuf::from(&self.runtime.working_dir);
+        spec.user = UserSpec(self.runtime.user.clone());
+        spec.additional_groups.clone_from(&self.groups);
+        spec.network = self.namespace_of_network();
+        spec.mounts = mounts;
+        spec.capabilities = isolation.capabilities;
+        spec.seccomp = match isolation.seccomp {
+            SeccompMode::Default => Seccomp::Default,
+            SeccompMode::Unconfined => Seccomp::Unconfined,
+        };
+        spec.no_new_privileges = isolation.no_new_privileges;
+        spec.readonly_rootfs = isolation.read_only;
+        spec.rlimits = self.rlimits()?;
+        spec.hosts = Some(hosts::hosts_file(&hostname, &self.network.add_hosts));
+        spec.hostname_file = Some(format!("{hostname}\n").into_bytes());
+        spec.resolv_conf = Some(resolv_conf);
+        spec.hostname = hostname;
+        spec.shm_size = self.resources.shm_size.unwrap_or(spec.shm_size);
+        spec.privileged = isolation.privileged;
+        // What is removed at its end need not survive a power cut.
+        spec.volatile = self.lifecycle.remove;
+        Ok(spec)
+    }
+
+    fn namespace_of_network(&self) -> Network {
+        match self.network.mode {
+            NetworkMode::Host => Network::Host,
+            NetworkMode::None | NetworkMode::Container(_) => Network::None,
+        }
+    }
+
+    /// Returns the environment with what depends on the container.
+    fn env(&self, hostname: &str) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
+        let mut env: Vec<(String, String)> = Vec::new();
+        let pairs = self.runtime.env.iter().map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (name.to_owned(), value.to_owned())
+        });
+        env.extend(pairs);
+        let mut default = |name: &str, value: &str| {
+            if !env.iter().any(|(known, _)| known == name) {
+                env.insert(1.min(env.len()), (name.to_owned(), value.to_owned()));
+            }
+        };
+        if self.terminal {
+            default("TERM", "xterm");
+        }
+        default("HOSTNAME", hostname);
+        env.into_iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect()
+    }
+
+    fn rlimits(&self) -> Result<Vec<Rlimit>, SpecError> {
+        let limit = |ulimit: &Ulimit| {
+            let unknown = |_| SpecError::UnknownLimit {
+                name: ulimit.name.clone(),
+            };
+            let resource = ulimit.name.parse().map_err(unknown)?;
+            Ok(Rlimit {
+                resource,
+                soft: ulimit.soft,
+                hard: ulimit.hard,
+            })
+        };
+        self.resources.ulimits.iter().map(limit).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::container::testing;
+
+    fn scene(mounts: Vec<Mount>) -> Scene {
+        Scene {
+            rootfs: Rootfs::Directory("/r".into()),
+            mounts,
+            hostname: "web".into(),
+            resolv_conf: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn outer_mounts_come_first() {
+        let mount = |target: &str| Mount {
+            target: target.into(),
+            kind: MountKind::Tmpfs {
+                size: None,
+                mode: 0o755,
+            },
+            create_target: true,
+        };
+        let mounts = vec![mount("/a/b/c"), mount("/a")];
+        let spec = testing::config(false)
+            .process(scene(mounts))
+            .expect("valid");
+        let targets: Vec<_> = spec.mounts.iter().map(|m| m.target.as_path()).collect();
+        assert_eq!(targets, [Path::new("/a"), Path::new("/a/b/c")]);
+    }
+
+    #[test]
+    fn the_host_name_and_the_kind_of_terminal_are_defaults() {
+        let env = |terminal, env: &[&str]| {
+            let mut config = testing::config(false);
+            config.terminal = terminal;
+            config.runtime.env = env.iter().map(ToString::to_string).collect();
+            let spec = config.process(scene(Vec::new())).expect("valid");
+            let pairs = spec.env.into_iter();
+            pairs
+                .map(|(name, value)| format!("{}={}", name.display(), value.display()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            env(true, &["PATH=/bin", "A=1"]),
+            ["PATH=/bin", "HOSTNAME=web", "TERM=xterm", "A=1"]
+        );
+        assert_eq!(
+            env(false, &["PATH=/bin", "HOSTNAME=x"]),
+            ["PATH=/bin", "HOSTNAME=x"]
+        );
+    }
+
+    #[test]
+    fn limits_are_those_asked_for() {
+        let mut config = testing::config(false);
+        config.resources.shm_size = Some(1 << 20);
+        config.resources.ulimits = vec![Ulimit {
+            name: "nofile".into(),
+            soft: Some(1),
+            hard: None,
+        }];
+        let spec = config.process(scene(Vec::new())).expect("valid");
+        assert_eq!(
+            (spec.rlimits[0].soft, spec.rlimits[0].hard),
+            (Some(1), None)
+        );
+        assert_eq!(spec.shm_size, 1 << 20);
+        config.resources.ulimits[0].name = "beers".into();
+        assert!(config.process(scene(Vec::new())).is_err());
+    }
+}
