@@ -86,7 +86,7 @@ fn measure(setting: &Setting) -> Result<Vec<Duration>, Box<dyn std::error::Error
         let mut spec = ProcessSpec::new(rootfs, ["/bin/sh", "-c", "echo x > /f"]);
         spec.hosts = Some(b"127.0.0.1 localhost\n".to_vec());
         spec.resolv_conf = Some(b"nameserver 127.0.0.1\n".to_vec());
-        spec.network = setting.network;
+        spec.network = setting.network.clone();
         let start = Instant::now();
         let exit = runner.run(&spec, Stdio::null()?)?;
         times.push(start.elapsed());

@@ -469,6 +469,7 @@ fn source_path(source: &Source) -> PathBuf {
 fn describe(step: &Step) -> String {
     match step {
         Step::Isolate { .. } => "enter new namespaces".to_owned(),
+        Step::JoinNetwork { .. } => "enter the network namespace".to_owned(),
         Step::Loopback => "bring up the loopback interface".to_owned(),
         Step::Make(standard) => format!("make the {standard:?} file system"),
         Step::EnterSkeleton | Step::LeaveSkeleton | Step::ReturnToSkeleton => {

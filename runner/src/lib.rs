@@ -28,7 +28,7 @@ mod error;
 mod executor;
 mod init;
 mod namespaces;
-mod network;
+pub mod network;
 mod plan;
 mod rootfs;
 pub mod rootless;

@@ -96,3 +96,10 @@ pub(crate) fn isolate(network: bool) -> Result<()> {
         result => result,
     }
 }
+
+/// Enters the network namespace at a path of the host.
+pub(crate) fn join_network(path: &CStr) -> Result<()> {
+    let namespace = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let network = Some(LinkNameSpaceType::Network);
+    rustix::thread::move_into_link_name_space(namespace.as_fd(), network)
+}

@@ -50,6 +50,10 @@ pub(crate) enum Step {
     Isolate {
         network: bool,
     },
+    /// Enters a network namespace. `/sys` shows the network of who mounts it: before that.
+    JoinNetwork {
+        path: CString,
+    },
     Loopback,
     Make(Standard),
     EnterSkeleton,
@@ -194,8 +198,12 @@ fn base(spec: &ProcessSpec) -> Result<Base, RunError> {
     let mut steps = vec![Step::Isolate {
         network: own_network,
     }];
-    if own_network {
-        steps.push(Step::Loopback);
+    match &spec.network {
+        Network::Host => {}
+        Network::None => steps.push(Step::Loopback),
+        Network::Namespace(path) => steps.push(Step::JoinNetwork {
+            path: c_path("the network namespace", path)?,
+        }),
     }
     steps.extend(
         [

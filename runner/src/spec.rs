@@ -158,13 +158,15 @@ pub enum Rootfs {
 pub struct UserSpec(pub String);
 
 /// What the process sees of the network.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Network {
     /// The network of the caller.
     #[default]
     Host,
     /// A namespace of its own in which only the loopback interface is up.
     None,
+    /// The namespace at this path of the caller's, such as `/proc/PID/ns/net`.
+    Namespace(PathBuf),
 }
 
 /// The system-call filter.

@@ -132,6 +132,7 @@ impl<'a> Child<'a> {
     fn run_step(&mut self, step: &Step) -> StepResult {
         match step {
             Step::Isolate { network } => Ok(crate::namespaces::isolate(*network)?),
+            Step::JoinNetwork { path } => Ok(crate::namespaces::join_network(path)?),
             Step::Loopback => Ok(crate::network::loopback_up()?),
             Step::Make(standard) => self.make(*standard),
             Step::EnterSkeleton => Ok(self.context.views.enter_skeleton()?),
