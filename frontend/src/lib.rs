@@ -27,7 +27,7 @@ mod stage;
 pub mod syntax;
 pub mod word;
 
-pub use error::{Diagnostic, Diagnostics, Severity};
+pub use error::{Code, Diagnostic, Diagnostics, Severity};
 pub use lower::{HistoryItem, Lowered, Step};
 pub use plan::Plan;
 pub use source::{LineColumn, SourceFile, Span, Spanned};

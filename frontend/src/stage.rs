@@ -1,6 +1,6 @@
 //! Instructions to stages.
 
-use crate::error::{Diagnostic, Diagnostics};
+use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::instruction::{ArgDefinition, Instruction, Kind, parse_instruction};
 use crate::source::{SourceFile, Span, Spanned};
 use crate::syntax::{Directives, foreign_syntax, parse_ast};
@@ -71,7 +71,7 @@ fn parse_stages(source: &SourceFile) -> Result<Dockerfile, Diagnostics> {
     if source.text().is_empty() {
         let message = "the Dockerfile cannot be empty";
         return Err(vec![Diagnostic::error(
-            "empty-file",
+            Code::EmptyFile,
             Span::default(),
             message,
         )]);
@@ -149,10 +149,8 @@ impl Builder {
             "no build stage in current context: {} before FROM",
             kind.name()
         );
-        self.errors.push(
-            Diagnostic::error("missing-from", span, message)
-                .with_help("a Dockerfile starts with FROM; only ARG may stand before it"),
-        );
+        self.errors
+            .push(Diagnostic::error(Code::MissingFrom, span, message));
     }
 
     fn finish(&self, end: Span, empty: bool) -> Result<(), Diagnostics> {
@@ -165,7 +163,7 @@ impl Builder {
             "dockerfile contains no stages to build"
         };
         Err(vec![
-            Diagnostic::error("missing-from", end, message)
+            Diagnostic::error(Code::MissingFrom, end, message)
                 .with_help("a Dockerfile needs at least one FROM"),
         ])
     }
@@ -176,7 +174,7 @@ fn explain(source: &SourceFile, mut errors: Diagnostics) -> Diagnostics {
     if let Some(at) = source.text().find('\0') {
         let message = format!("{} is a binary file, not a Dockerfile", source.name());
         return vec![
-            Diagnostic::error("binary-file", Span::new(at, at + 1), message)
+            Diagnostic::error(Code::BinaryFile, Span::new(at, at + 1), message)
                 .with_label("a NUL byte"),
         ];
     }

@@ -1,6 +1,6 @@
 //! CMD, ENTRYPOINT, SHELL, and the command line they share with RUN.
 
-use crate::error::{Diagnostic, Diagnostics};
+use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::source::Span;
 use crate::syntax::Statement;
 
@@ -47,14 +47,11 @@ pub(super) fn parse_shell(statement: &Statement) -> Result<Vec<String>, Diagnost
     Flags::check(statement, &[])?;
     match command_line(statement)?.form {
         CommandForm::Exec(args) if !args.is_empty() => Ok(args),
-        CommandForm::Shell(text) if !text.is_empty() => Err(vec![
-            Diagnostic::error(
-                "shell-not-json",
-                statement.rest_span(),
-                "SHELL requires the arguments to be in JSON form",
-            )
-            .with_help("for example SHELL [\"/bin/bash\", \"-c\"]"),
-        ]),
+        CommandForm::Shell(text) if !text.is_empty() => Err(vec![Diagnostic::error(
+            Code::ShellNotJson,
+            statement.rest_span(),
+            "SHELL requires the arguments to be in JSON form",
+        )]),
         _ => Err(vec![super::at_least_one(statement, "SHELL")]),
     }
 }

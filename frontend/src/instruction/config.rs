@@ -1,6 +1,6 @@
 //! WORKDIR, USER, EXPOSE, VOLUME, STOPSIGNAL, MAINTAINER and ONBUILD.
 
-use crate::error::{Diagnostic, Diagnostics};
+use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::source::{Span, Spanned};
 use crate::syntax::Statement;
 
@@ -25,7 +25,7 @@ pub(super) fn parse_single(
     if statement.rest().is_empty() {
         let message = format!("{name} requires exactly one argument");
         return Err(vec![Diagnostic::error(
-            "missing-argument",
+            Code::MissingArgument,
             statement.keyword.span,
             message,
         )]);
@@ -61,7 +61,11 @@ pub(super) fn parse_volume(statement: &Statement) -> Result<Vec<Spanned<String>>
     }
     if let Some(empty) = volumes.iter().find(|volume| volume.trim().is_empty()) {
         let message = "VOLUME specified can not be an empty string";
-        return Err(vec![Diagnostic::error("empty-volume", empty.span, message)]);
+        return Err(vec![Diagnostic::error(
+            Code::EmptyVolume,
+            empty.span,
+            message,
+        )]);
     }
     Ok(volumes
         .into_iter()
@@ -96,5 +100,5 @@ pub(super) fn parse_onbuild(statement: &Statement) -> Result<OnBuild, Diagnostic
             });
         }
     };
-    Err(vec![Diagnostic::error("invalid-trigger", span, refused)])
+    Err(vec![Diagnostic::error(Code::InvalidTrigger, span, refused)])
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::error::{Diagnostic, Diagnostics};
+use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::source::Spanned;
 use crate::syntax::Statement;
 use crate::syntax::heredoc;
@@ -99,12 +99,12 @@ fn parse(statement: &Statement, flags: &Flags<'_>, name: &str) -> Result<CopyFil
             "{name} requires at least two arguments, but only one was provided. \
              Destination could not be determined"
         );
-        vec![Diagnostic::error("missing-argument", whole, message)]
+        vec![Diagnostic::error(Code::MissingArgument, whole, message)]
     })?;
     if !is_json && heredoc::parse_mark(&dest).is_some() {
         let message = format!("{name} cannot accept a heredoc as a destination");
         return Err(vec![Diagnostic::error(
-            "heredoc-destination",
+            Code::HeredocDestination,
             dest.span,
             message,
         )]);

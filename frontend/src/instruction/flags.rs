@@ -1,6 +1,6 @@
 //! The `--flags` of an instruction against those that it knows.
 
-use crate::error::{Diagnostic, Diagnostics};
+use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::source::Spanned;
 use crate::syntax::{Flag, Statement};
 
@@ -35,7 +35,7 @@ impl<'a> Flags<'a> {
             };
             if takes != Takes::Many && given.iter().any(|earlier| earlier.name == flag.name) {
                 let message = format!("duplicate flag specified: {}", flag.name);
-                errors.push(Diagnostic::error("duplicate-flag", flag.span, message));
+                errors.push(Diagnostic::error(Code::DuplicateFlag, flag.span, message));
             }
             errors.extend(check_value(flag, takes));
             given.push(flag);
@@ -73,16 +73,13 @@ fn unknown(flag: &Flag, known: &[(&'static str, Takes)]) -> Diagnostic {
     let names: Vec<String> = known.iter().map(|(name, _)| format!("--{name}")).collect();
     let written = format!("--{}", flag.name);
     let error = Diagnostic::error(
-        "unknown-flag",
+        Code::UnknownFlag,
         flag.span,
         format!("unknown flag: {written}"),
     )
     .with_suggestion(&written, names.iter().map(String::as_str));
-    if error.help.is_some() {
-        return error;
-    }
-    if names.is_empty() {
-        error.with_help("this instruction takes no flags")
+    if error.has_own_help() || names.is_empty() {
+        error
     } else {
         error.with_help(format!("known flags: {}", names.join(", ")))
     }
@@ -92,14 +89,22 @@ fn check_value(flag: &Flag, takes: Takes) -> Option<Diagnostic> {
     match (takes, flag.value.as_ref()) {
         (Takes::Text | Takes::Many, None) => {
             let message = format!("missing a value on flag: {}", flag.name);
-            Some(Diagnostic::error("missing-flag-value", flag.span, message))
+            Some(Diagnostic::error(
+                Code::MissingFlagValue,
+                flag.span,
+                message,
+            ))
         }
         (Takes::Switch, Some(value)) if !matches!(value.as_str(), "true" | "false") => {
             let message = format!(
                 "expecting boolean value for flag {}, not: {}",
                 flag.name, value.value
             );
-            Some(Diagnostic::error("invalid-flag-value", value.span, message))
+            Some(Diagnostic::error(
+                Code::InvalidFlagValue,
+                value.span,
+                message,
+            ))
         }
         _ => None,
     }

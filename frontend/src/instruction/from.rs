@@ -1,6 +1,6 @@
 //! FROM.
 
-use crate::error::{Diagnostic, Diagnostics};
+use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::source::Spanned;
 use crate::syntax::Statement;
 
@@ -28,14 +28,11 @@ pub(super) fn parse(statement: &Statement) -> Result<From, Diagnostics> {
             (base, Some(keyword.clone()), Some(stage_name(name)?))
         }
         _ => {
-            return Err(vec![
-                Diagnostic::error(
-                    "from-arguments",
-                    statement.rest_span(),
-                    "FROM requires either one or three arguments",
-                )
-                .with_help("write `FROM image` or `FROM image AS name`"),
-            ]);
+            return Err(vec![Diagnostic::error(
+                Code::FromArguments,
+                statement.rest_span(),
+                "FROM requires either one or three arguments",
+            )]);
         }
     };
     Ok(From {
@@ -60,7 +57,7 @@ fn stage_name(written: &Spanned<String>) -> Result<Spanned<String>, Diagnostics>
         written.value
     );
     Err(vec![Diagnostic::error(
-        "invalid-stage-name",
+        Code::InvalidStageName,
         written.span,
         message,
     )])

@@ -1,6 +1,6 @@
 //! HEALTHCHECK.
 
-use crate::error::{Diagnostic, Diagnostics};
+use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::syntax::{Statement, is_space};
 
 use super::flags::{Flags, Takes};
@@ -57,19 +57,18 @@ pub(super) fn parse(statement: &Statement) -> Result<Health, Diagnostics> {
             retries: 0,
         }),
         "NONE" => Err(vec![Diagnostic::error(
-            "healthcheck-none-arguments",
+            Code::HealthcheckNoneArguments,
             statement.line.span_of(command),
             "HEALTHCHECK NONE takes no arguments",
         )]),
         "CMD" => parse_cmd(statement, command),
         other => {
             let message = format!("Unknown type {other:?} in HEALTHCHECK (try CMD)");
-            Err(vec![
-                Diagnostic::error("unknown-healthcheck", statement.line.span_of(kind), message)
-                    .with_help(
-                        "write HEALTHCHECK CMD followed by the command, or HEALTHCHECK NONE",
-                    ),
-            ])
+            Err(vec![Diagnostic::error(
+                Code::UnknownHealthcheck,
+                statement.line.span_of(kind),
+                message,
+            )])
         }
     }
 }
@@ -91,7 +90,7 @@ fn parse_cmd(statement: &Statement, command: &str) -> Result<Health, Diagnostics
         Ok(None) if !command.is_empty() => HealthTest::Shell(command.to_owned()),
         Ok(_) => {
             errors.push(Diagnostic::error(
-                "missing-argument",
+                Code::MissingArgument,
                 statement.rest_span(),
                 "Missing command after HEALTHCHECK CMD",
             ));
@@ -133,7 +132,7 @@ fn interval(flags: &Flags<'_>, name: &str) -> Result<i64, Diagnostic> {
     let Some(value) = flags.text(name).filter(|value| !value.is_empty()) else {
         return Ok(0);
     };
-    let invalid = |message: String| Diagnostic::error("invalid-duration", value.span, message);
+    let invalid = |message: String| Diagnostic::error(Code::InvalidDuration, value.span, message);
     match parse_duration(&value) {
         None => Err(invalid(format!("time: invalid duration {:?}", value.value))
             .with_help("write a number with a unit, such as 30s, 1m30s or 500ms")),
@@ -149,7 +148,7 @@ fn retries(flags: &Flags<'_>) -> Result<i64, Diagnostic> {
     let Some(value) = flags.text("retries").filter(|value| !value.is_empty()) else {
         return Ok(0);
     };
-    let error = |message| Err(Diagnostic::error("invalid-retries", value.span, message));
+    let error = |message| Err(Diagnostic::error(Code::InvalidRetries, value.span, message));
     match value.parse::<i32>() {
         Ok(count) if count < 0 => error(format!("--retries cannot be negative ({count})")),
         Ok(count) => Ok(i64::from(count)),

@@ -23,7 +23,7 @@ pub use mount::{MountField, MountSpec};
 pub use run::Run;
 pub use variables::{ArgDefinition, Pair};
 
-use crate::error::{Diagnostic, Diagnostics};
+use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::source::{Span, Spanned};
 use crate::syntax::Statement;
 
@@ -158,7 +158,8 @@ fn parse_kind(statement: &Statement, escape: char) -> Result<Kind, Diagnostics> 
 fn unknown(keyword: &Spanned<String>) -> Diagnostic {
     let shown: String = keyword.chars().take(40).collect();
     let message = format!("unknown instruction: {shown}");
-    Diagnostic::error("unknown-instruction", keyword.span, message).with_suggestion(keyword, NAMES)
+    Diagnostic::error(Code::UnknownInstruction, keyword.span, message)
+        .with_suggestion(keyword, NAMES)
 }
 
 /// Parses the elements of a JSON array of strings.
@@ -178,17 +179,16 @@ fn json_strings(statement: &Statement, text: &str) -> Result<Option<Vec<String>>
         .collect();
     strings.map(Some).ok_or_else(|| {
         Diagnostic::error(
-            "json-not-strings",
+            Code::JsonNotStrings,
             statement.line.span_of(text),
             "when using JSON array syntax, arrays must be comprised of strings only",
         )
-        .with_help("put each element in double quotes")
     })
 }
 
 fn at_least_one(statement: &Statement, name: &str) -> Diagnostic {
     let message = format!("{name} requires at least one argument");
-    Diagnostic::error("missing-argument", statement.keyword.span, message)
+    Diagnostic::error(Code::MissingArgument, statement.keyword.span, message)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `RUN --mount=…`: fields as written, and their meaning once variables have
 //! been expanded.
 
-use crate::error::Diagnostic;
+use crate::error::{Code, Diagnostic};
 use crate::ir::CacheSharing;
 use crate::source::{Span, Spanned};
 use crate::syntax::grammar;
@@ -107,7 +107,7 @@ const KEYS: [&str; 19] = [
 impl MountSpec {
     pub(super) fn parse(value: &Spanned<String>) -> Result<Self, Diagnostic> {
         let fields = grammar::split_fields(value).ok_or_else(|| {
-            Diagnostic::error("invalid-mount", value.span, "failed to parse csv mounts")
+            Diagnostic::error(Code::InvalidMount, value.span, "failed to parse csv mounts")
                 .with_help("separate fields with commas; quote a field as a whole")
         })?;
         let contiguous = value.span.end - value.span.start == value.len();
@@ -163,7 +163,7 @@ impl MountSpec {
 }
 
 fn invalid(field: &MountField, message: impl Into<String>) -> Diagnostic {
-    Diagnostic::error("invalid-mount", field.span, message)
+    Diagnostic::error(Code::InvalidMount, field.span, message)
 }
 
 impl Mount {
@@ -247,7 +247,7 @@ impl Mount {
 
     fn validate(&self, span: Span) -> Result<(), Diagnostic> {
         let kind = self.kind.name();
-        let fail = |message: String| Err(Diagnostic::error("invalid-mount", span, message));
+        let fail = |message: String| Err(Diagnostic::error(Code::InvalidMount, span, message));
         if matches!(self.kind, MountType::Bind | MountType::Tmpfs) {
             let given = [("mode", self.mode), ("uid", self.uid), ("gid", self.gid)];
             if let Some((key, _)) = given.iter().find(|(_, value)| value.is_some()) {

@@ -1,6 +1,6 @@
 //! RUN.
 
-use crate::error::{Diagnostic, Diagnostics};
+use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::ir::{DeviceRequest, NetworkMode, SecurityMode};
 use crate::source::Spanned;
 use crate::syntax::{Heredoc, Statement};
@@ -74,8 +74,7 @@ fn network(value: &Spanned<String>) -> Result<NetworkMode, Diagnostic> {
         "host" => Ok(NetworkMode::Host),
         other => {
             let message = format!("unsupported network mode {other:?}");
-            Err(Diagnostic::error("invalid-network", value.span, message)
-                .with_help("use default, none or host")
+            Err(Diagnostic::error(Code::InvalidNetwork, value.span, message)
                 .with_suggestion(other, ["default", "none", "host"]))
         }
     }
@@ -87,9 +86,10 @@ fn security(value: &Spanned<String>) -> Result<Spanned<SecurityMode>, Diagnostic
         "insecure" => SecurityMode::Insecure,
         other => {
             let message = format!("security {other:?} is not valid");
-            return Err(Diagnostic::error("invalid-security", value.span, message)
-                .with_help("use sandbox or insecure")
-                .with_suggestion(other, ["sandbox", "insecure"]));
+            return Err(
+                Diagnostic::error(Code::InvalidSecurity, value.span, message)
+                    .with_suggestion(other, ["sandbox", "insecure"]),
+            );
         }
     };
     Ok(Spanned::new(mode, value.span))
@@ -108,13 +108,13 @@ fn device(value: &Spanned<String>) -> Result<DeviceRequest, Diagnostic> {
             _ if request.name.is_empty() => field.clone_into(&mut request.name),
             _ => {
                 let message = format!("unexpected field '{field}' in --device");
-                return Err(Diagnostic::error("invalid-device", value.span, message));
+                return Err(Diagnostic::error(Code::InvalidDevice, value.span, message));
             }
         }
     }
     if request.name.is_empty() {
         let message = "--device needs the name of a device";
-        return Err(Diagnostic::error("invalid-device", value.span, message));
+        return Err(Diagnostic::error(Code::InvalidDevice, value.span, message));
     }
     Ok(request)
 }

@@ -1,6 +1,6 @@
 //! ENV, LABEL and ARG.
 
-use crate::error::{Diagnostic, Diagnostics};
+use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::source::Spanned;
 use crate::syntax::{Statement, is_space};
 
@@ -50,7 +50,7 @@ pub(super) fn parse_pairs(
 
 fn blank_name(instruction: &str, name: &Spanned<String>) -> Diagnostic {
     let message = format!("{instruction} names can not be blank");
-    Diagnostic::error("blank-name", name.span, message)
+    Diagnostic::error(Code::BlankName, name.span, message)
 }
 
 fn pairs(words: &[Spanned<String>]) -> Result<Vec<Pair>, Diagnostics> {
@@ -68,10 +68,7 @@ fn pairs(words: &[Spanned<String>]) -> Result<Vec<Pair>, Diagnostics> {
                     "Syntax error - can't find = in {:?}. Must be of the form: name=value",
                     name.value
                 );
-                errors.push(
-                    Diagnostic::error("missing-equals", word.span, message)
-                        .with_help("a value with blanks must be quoted"),
-                );
+                errors.push(Diagnostic::error(Code::MissingEquals, word.span, message));
             }
         }
     }
@@ -110,7 +107,7 @@ fn legacy_pair(statement: &Statement, instruction: &str) -> Result<Pair, Diagnos
     let Some((name, value)) = rest.split_once(is_space) else {
         let message = format!("{instruction} must have two arguments");
         return Err(vec![
-            Diagnostic::error("missing-argument", statement.rest_span(), message)
+            Diagnostic::error(Code::MissingArgument, statement.rest_span(), message)
                 .with_help(format!("write {instruction} {rest}=value")),
         ]);
     };

@@ -1,7 +1,7 @@
 //! Which rules count: the `check` directive, the build argument in its place, and comments
 //! above single instructions.
 
-use crate::error::{Diagnostic, Diagnostics, closest};
+use crate::error::{Code, Diagnostic, Diagnostics, closest};
 use crate::plan::Plan;
 use crate::source::{SourceFile, Span};
 
@@ -104,7 +104,7 @@ impl Options {
         let unknown = names.filter(|name| RULES.iter().all(|rule| rule.name != *name));
         unknown.map(move |name| {
             let message = format!("there is no build check {name:?}");
-            let warning = Diagnostic::warning("unknown-check", span, message);
+            let warning = Diagnostic::warning(Code::UnknownCheck, span, message);
             match closest(name, RULES.iter().map(|rule| rule.name)) {
                 Some(best) => warning.with_help(format!("did you mean `{best}`?")),
                 None => warning,
@@ -124,8 +124,7 @@ fn parse_bool(value: &str) -> Result<bool, String> {
 }
 
 fn invalid(span: Span, message: String) -> Diagnostic {
-    Diagnostic::error("invalid-check-option", span, message)
-        .with_help("options are skip=RULE,RULE, error=true and experimental=RULE, joined with `;`")
+    Diagnostic::error(Code::InvalidCheckOption, span, message)
 }
 
 impl Config {

@@ -864,7 +864,6 @@ fn unknown_rules_and_options_are_reported() {
         .map(|one| format!("{} {one}", source.line_column(one.span.start).line))
         .collect::<Vec<_>>()
     };
-    let help = "options are skip=RULE,RULE, error=true and experimental=RULE, joined with `;`";
     let table: &[(&str, &[&str])] = &[
         ("# check=skip=JSONArgsRecommended\nFROM a\n", &[]),
         (
@@ -885,17 +884,15 @@ fn unknown_rules_and_options_are_reported() {
         ),
         (
             "# check=skip\n\nFROM a\n",
-            &[&format!("1 invalid check option \"skip\" ({help})")],
+            &["1 invalid check option \"skip\""],
         ),
         (
             "# check=ignore=A\n\nFROM a\n",
-            &[&format!("1 invalid check option \"ignore=A\" ({help})")],
+            &["1 invalid check option \"ignore=A\""],
         ),
         (
             "# check=error=maybe\n\nFROM a\n",
-            &[&format!(
-                "1 failed to parse check option error=\"maybe\": not true or false ({help})"
-            )],
+            &["1 failed to parse check option error=\"maybe\": not true or false"],
         ),
     ];
     for (text, want) in table {

@@ -4,7 +4,7 @@ use cooper_oci::Digest;
 use cooper_solver::VertexId;
 
 use crate::dockerignore::{DockerIgnore, clean};
-use crate::error::{Diagnostic, Diagnostics};
+use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::instruction::{CopyFiles, InlineSource};
 use crate::ir::{
     BuildOp, CopyAction, CopySource, FileAction, FileOp, GitSource, HttpSource, InlineAction,
@@ -200,7 +200,7 @@ impl StageLowering<'_, '_> {
             |word: Option<&Spanned<String>>| word.map(|word| word.span).unwrap_or_default();
         if let Some(Err(message)) = expanded.chmod.as_deref().map(chmod::check) {
             errors.push(
-                Diagnostic::error("invalid-chmod", span_of(copy.chmod.as_ref()), message)
+                Diagnostic::error(Code::InvalidChmod, span_of(copy.chmod.as_ref()), message)
                     .with_help(
                         "write an octal mode such as 0755, or a symbolic one such as u=rwX,go=rX",
                     ),
@@ -220,14 +220,14 @@ impl StageLowering<'_, '_> {
             let message =
                 format!("--chown={chown} names a user or group, which nothing defines {place}");
             errors.push(
-                Diagnostic::error("chown-by-name", span_of(copy.chown.as_ref()), message)
+                Diagnostic::error(Code::ChownByName, span_of(copy.chown.as_ref()), message)
                     .with_help("use numbers, such as --chown=1000:1000"),
             );
         }
         for (pattern, word) in expanded.exclude.iter().zip(&copy.exclude) {
             if DockerIgnore::from_patterns([pattern.as_str()]).is_err() {
                 let message = format!("syntax error in pattern {pattern:?}");
-                errors.push(Diagnostic::error("invalid-pattern", word.span, message));
+                errors.push(Diagnostic::error(Code::InvalidPattern, word.span, message));
             }
         }
         if is_add && let Some(checksum) = &expanded.checksum {
@@ -250,7 +250,7 @@ impl StageLowering<'_, '_> {
         is_add: bool,
         layer: &mut Layer,
     ) -> Result<(), Diagnostic> {
-        let error = |message: String| Diagnostic::error("invalid-source", source.span, message);
+        let error = |message: String| Diagnostic::error(Code::InvalidSource, source.span, message);
         let unpack_if = |asked| {
             if asked {
                 Unpack::IfArchive
@@ -315,7 +315,7 @@ impl StageLowering<'_, '_> {
             .map(|checksum| {
                 checksum.parse::<Digest>().map_err(|source| {
                     let message = format!("invalid checksum {:?}: {source}", checksum.value);
-                    Diagnostic::error("invalid-checksum", checksum.span, message)
+                    Diagnostic::error(Code::InvalidChecksum, checksum.span, message)
                 })
             })
             .transpose()?;
@@ -344,7 +344,7 @@ impl StageLowering<'_, '_> {
             && flag != query
         {
             let message = format!("--keep-git-dir={flag}, but the address says {query}");
-            return Err(Diagnostic::error("invalid-source", source.span, message));
+            return Err(Diagnostic::error(Code::InvalidSource, source.span, message));
         }
         git.keep_git_dir = copy.keep_git_dir.or(git.keep_git_dir);
         if let Some(checksum) = &expanded.checksum {
@@ -356,7 +356,7 @@ impl StageLowering<'_, '_> {
                 let known = git.checksum.unwrap_or_default();
                 let message = format!("checksum mismatch {:?} != {known:?}", checksum.value);
                 return Err(Diagnostic::error(
-                    "invalid-checksum",
+                    Code::InvalidChecksum,
                     checksum.span,
                     message,
                 ));
@@ -443,7 +443,7 @@ fn check_checksum(checksum: &Spanned<String>, sources: &[Spanned<String>]) -> Op
         _ => "checksum can't be specified for multiple sources",
     };
     Some(Diagnostic::error(
-        "invalid-checksum",
+        Code::InvalidChecksum,
         checksum.span,
         message,
     ))

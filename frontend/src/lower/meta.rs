@@ -3,7 +3,7 @@
 use cooper_oci::{Empty, Healthcheck};
 
 use crate::dockerignore::clean;
-use crate::error::{Diagnostic, Diagnostics};
+use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::instruction::{ArgDefinition, CommandForm, CommandLine, Health, HealthTest, Kind, Pair};
 use crate::ir::{BuildOp, FileAction, FileOp};
 use crate::source::{Span, Spanned};
@@ -152,7 +152,7 @@ impl StageLowering<'_, '_> {
                 match ports::parse(&word) {
                     Ok(ports) => exposed.extend(ports),
                     Err(message) => errors.push(
-                        Diagnostic::error("invalid-port", spec.span, message)
+                        Diagnostic::error(Code::InvalidPort, spec.span, message)
                             .with_help("write PORT, PORT/udp or FIRST-LAST"),
                     ),
                 }
@@ -172,7 +172,7 @@ impl StageLowering<'_, '_> {
         if let Some(at) = volumes.iter().position(String::is_empty) {
             let message = "VOLUME specified can not be an empty string";
             return Err(vec![Diagnostic::error(
-                "empty-volume",
+                Code::EmptyVolume,
                 paths[at].span,
                 message,
             )]);
@@ -187,10 +187,11 @@ impl StageLowering<'_, '_> {
         let signal = self.expand(word)?;
         if !is_signal(&signal) {
             let message = format!("invalid signal: {signal}");
-            return Err(vec![
-                Diagnostic::error("invalid-signal", word.span, message)
-                    .with_help("write a name such as SIGTERM, or a number"),
-            ]);
+            return Err(vec![Diagnostic::error(
+                Code::InvalidSignal,
+                word.span,
+                message,
+            )]);
         }
         self.commit(format!("STOPSIGNAL {signal}"), None);
         self.state.image.config.stop_signal = Some(signal);

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use cooper_oci::ImageConfig;
 use cooper_solver::{Graph, VertexId};
 
-use crate::error::{Diagnostic, Diagnostics};
+use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::image::ResolvedImages;
 use crate::ir::BuildOp;
 use crate::plan::{Plan, Reach};
@@ -86,7 +86,7 @@ pub(crate) fn lower(plan: &Plan, images: &ResolvedImages) -> Result<Lowered, Dia
     let mut errors = reach.errors;
     errors.extend(reach.missing.iter().map(|request| {
         let message = format!("the image {} has not been resolved", request.name);
-        Diagnostic::error("unresolved-image", request.span, message)
+        Diagnostic::error(Code::UnresolvedImage, request.span, message)
     }));
     if !errors.is_empty() {
         return Err(errors);

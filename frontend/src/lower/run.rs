@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use cooper_solver::VertexId;
 
 use crate::dockerignore::clean;
-use crate::error::{Diagnostic, Diagnostics};
+use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::instruction::{CommandForm, Mount, MountSpec, MountType, Run};
 use crate::ir::{
     BuildOp, ExecOp, ExecUnkeyed, MountKind, MountOp, NetworkMode, Script, SecurityMode,
@@ -56,7 +56,7 @@ impl StageLowering<'_, '_> {
         if command.args.is_empty() {
             let message = "RUN [] has nothing to run";
             return Err(vec![Diagnostic::error(
-                "empty-command",
+                Code::EmptyCommand,
                 run.command.span,
                 message,
             )]);
@@ -157,7 +157,7 @@ impl StageLowering<'_, '_> {
         }
         let message = "security.insecure is not allowed";
         Err(vec![
-            Diagnostic::error("insecure-not-allowed", mode.span, message)
+            Diagnostic::error(Code::InsecureNotAllowed, mode.span, message)
                 .with_help("pass --allow security.insecure if you trust this Dockerfile"),
         ])
     }
@@ -344,7 +344,7 @@ impl StageLowering<'_, '_> {
         };
         if target == "/" {
             let message = format!("invalid mount target {target:?}");
-            return Err(Diagnostic::error("invalid-mount", span, message));
+            return Err(Diagnostic::error(Code::InvalidMount, span, message));
         }
         Ok(target)
     }

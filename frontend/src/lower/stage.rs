@@ -6,7 +6,7 @@ use cooper_oci::{ImageConfig, Platform};
 use cooper_solver::VertexId;
 
 use crate::dockerignore::clean;
-use crate::error::{Diagnostic, Diagnostics};
+use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::image::ImageRequest;
 use crate::instruction::Kind;
 use crate::ir::BuildOp;
@@ -350,5 +350,6 @@ fn later_stage(plan: &Plan, from: usize, here: usize, span: Span) -> Diagnostic 
     let message = format!(
         "cannot copy from stage {from:?}, it needs to be defined before current stage {here:?}"
     );
-    Diagnostic::error("later-stage", span, message).with_help(format!("move {from} above {here}"))
+    Diagnostic::error(Code::LaterStage, span, message)
+        .with_help(format!("move {from} above {here}"))
 }

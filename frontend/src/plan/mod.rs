@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use cooper_oci::{Platform, Reference};
 
-use crate::error::{Diagnostic, Diagnostics};
+use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::image::{ImageKey, ImageName, ImageRequest, ResolvedImages};
 use crate::instruction::{Instruction, Kind};
 use crate::lower::{self, Lowered};
@@ -162,15 +162,15 @@ impl Plan {
         self.names.find(target).ok_or_else(|| {
             let message = format!("target stage {target:?} could not be found");
             let span = self.dockerfile.stages[last].span;
-            let error = Diagnostic::error("unknown-target", span, message)
+            let error = Diagnostic::error(Code::UnknownTarget, span, message)
                 .with_suggestion(target, self.names.all());
             let names: Vec<_> = self.names.all().collect();
-            match error.help {
-                None if !names.is_empty() => {
-                    error.with_help(format!("stages of this file: {}", names.join(", ")))
-                }
-                None => error.with_help("no stage of this file has a name"),
-                Some(_) => error,
+            if error.has_own_help() {
+                error
+            } else if names.is_empty() {
+                error.with_help("no stage of this file has a name")
+            } else {
+                error.with_help(format!("stages of this file: {}", names.join(", ")))
             }
         })
     }
@@ -225,7 +225,7 @@ impl Plan {
         }
         let reference: Reference = name.parse().map_err(|source| {
             let message = format!("failed to parse stage name {:?}: {source}", name.value);
-            Diagnostic::error("invalid-reference", name.span, message)
+            Diagnostic::error(Code::InvalidReference, name.span, message)
                 .with_suggestion(name, self.names.all())
         })?;
         let reference = reference.with_default_tag();
@@ -277,8 +277,7 @@ impl Plan {
         let name = self.expand_global(written)?;
         if name.is_empty() {
             let message = format!("--from ({}) is blank", written.value);
-            return Err(Diagnostic::error("blank-from", written.span, message)
-                .with_help("only global ARGs, those before the first FROM, are known here"));
+            return Err(Diagnostic::error(Code::BlankFrom, written.span, message));
         }
         if numbers && let Ok(index) = name.parse::<usize>() {
             if index < self.dockerfile.stages.len() {
@@ -286,10 +285,12 @@ impl Plan {
             }
             let message = format!("invalid stage index {index}");
             return Err(
-                Diagnostic::error("invalid-stage-index", written.span, message).with_help(format!(
-                    "stages are numbered 0 to {}",
-                    self.dockerfile.stages.len() - 1
-                )),
+                Diagnostic::error(Code::InvalidStageIndex, written.span, message).with_help(
+                    format!(
+                        "stages are numbered 0 to {}",
+                        self.dockerfile.stages.len() - 1
+                    ),
+                ),
             );
         }
         if let Some(stage) = self.names.find(&name) {
@@ -305,18 +306,18 @@ impl Plan {
             let message = format!("empty platform value from expression {}", word.value);
             return Err(self.suggest_global(
                 word,
-                Diagnostic::error("empty-platform", word.span, message),
+                Diagnostic::error(Code::EmptyPlatform, word.span, message),
             ));
         }
         text.parse().map_err(|source| {
             let message = format!("failed to parse platform {}: {source}", word.value);
-            Diagnostic::error("invalid-platform", word.span, message)
+            Diagnostic::error(Code::InvalidPlatform, word.span, message)
         })
     }
 
     fn blank_base(&self, word: &Spanned<String>) -> Diagnostic {
         let message = format!("base name ({}) should not be blank", word.value);
-        self.suggest_global(word, Diagnostic::error("blank-base", word.span, message))
+        self.suggest_global(word, Diagnostic::error(Code::BlankBase, word.span, message))
     }
 
     /// Says what a word's unset variables might have meant.
@@ -371,12 +372,19 @@ fn context_request(given: String, name: &Spanned<String>, platform: Platform) ->
 pub(crate) fn word_error(word: &Spanned<String>, error: &WordError) -> Diagnostic {
     let contiguous = word.span.end - word.span.start == word.value.len();
     let span = if contiguous {
-        Span::new(word.span.start + error.offset, word.span.end)
+        Span::new(
+            word.span.start + error.range.start,
+            word.span.start + error.range.end,
+        )
     } else {
         word.span
     };
     let message = format!("failed to process {:?}: {error}", word.value);
-    Diagnostic::error("expansion", span, message)
+    let diagnostic = Diagnostic::error(error.kind.code(), span, message);
+    match error.kind.help() {
+        Some(help) => diagnostic.with_help(help),
+        None => diagnostic,
+    }
 }
 
 /// Returns the `--from` parts of an instruction: one for COPY, one for each

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::error::{Diagnostic, Diagnostics};
+use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::image::{ImageKey, ImageRequest, ResolvedImages};
 use crate::instruction::{Instruction, Kind};
 use crate::source::Span;
@@ -255,6 +255,6 @@ fn cycle_error(plan: &Plan, path: &[(usize, usize)], again: usize, span: Span) -
         "circular dependency detected on stage: {}",
         plan.stage_label(again)
     );
-    Diagnostic::error("circular-dependency", span, message)
+    Diagnostic::error(Code::CircularDependency, span, message)
         .with_note(format!("the stages need each other: {}", names.join(" → ")))
 }

@@ -1,6 +1,6 @@
 //! ONBUILD triggers: text to instructions of the stage that they run in.
 
-use crate::error::{Diagnostic, Diagnostics};
+use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::instruction::{Instruction, Kind, parse_instruction};
 use crate::source::{SourceFile, Span};
 use crate::syntax::parse_ast;
@@ -12,14 +12,14 @@ pub(super) fn parse(text: &str, from: Span) -> Result<Instruction, Diagnostics> 
     let parsed = parse_ast(&source).and_then(|ast| {
         let [statement] = ast.statements.as_slice() else {
             let message = "onbuild trigger should be a single expression";
-            return Err(vec![Diagnostic::error("invalid-trigger", from, message)]);
+            return Err(vec![Diagnostic::error(Code::InvalidTrigger, from, message)]);
         };
         parse_instruction(statement, ast.directives.escape)
     });
     let instruction = parsed.map_err(|errors| relocate(errors, from, text))?;
     if matches!(instruction.kind, Kind::From(_)) {
         let message = "FROM isn't allowed as an ONBUILD trigger";
-        let error = Diagnostic::error("invalid-trigger", from, message);
+        let error = Diagnostic::error(Code::InvalidTrigger, from, message);
         return Err(relocate(vec![error], from, text));
     }
     Ok(instruction)
@@ -33,12 +33,9 @@ pub(crate) fn relocate(errors: Diagnostics, from: Span, text: &str) -> Diagnosti
     );
     errors
         .into_iter()
-        .map(|error| {
-            Diagnostic {
-                span: from,
-                ..error
-            }
-            .with_note(note.clone())
+        .map(|mut error| {
+            error.span = from;
+            error.with_note(note.clone())
         })
         .collect()
 }

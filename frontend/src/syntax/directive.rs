@@ -1,6 +1,6 @@
 //! Parser directives: `# name=value` comments at the very top of a file.
 
-use crate::error::{Diagnostic, Diagnostics};
+use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::source::{SourceFile, Span, Spanned};
 
 use super::line::PhysicalLine;
@@ -54,14 +54,11 @@ impl DirectiveReader {
             Span::new(start, start + part.len())
         };
         if self.seen.contains(&name) {
-            errors.push(
-                Diagnostic::error(
-                    "duplicate-directive",
-                    span_of(key),
-                    format!("only one {name} parser directive can be used"),
-                )
-                .with_help("remove this one"),
-            );
+            errors.push(Diagnostic::error(
+                Code::DuplicateDirective,
+                span_of(key),
+                format!("only one {name} parser directive can be used"),
+            ));
             return;
         }
         let value = Spanned::new(value.to_owned(), span_of(value));
@@ -80,14 +77,11 @@ impl DirectiveReader {
         match value.as_str() {
             "\\" => self.directives.escape = '\\',
             "`" => self.directives.escape = '`',
-            other => errors.push(
-                Diagnostic::error(
-                    "invalid-escape",
-                    value.span,
-                    format!("invalid escape token '{other}' does not match ` or \\"),
-                )
-                .with_help("use `# escape=\\` or `# escape=` followed by a backtick"),
-            ),
+            other => errors.push(Diagnostic::error(
+                Code::InvalidEscape,
+                value.span,
+                format!("invalid escape token '{other}' does not match ` or \\"),
+            )),
         }
     }
 }
@@ -137,17 +131,11 @@ fn check_syntax(value: &Spanned<String>) -> Option<Diagnostic> {
     ) {
         return None;
     }
-    Some(
-        Diagnostic::error(
-            "unsupported-syntax",
-            value.span,
-            format!("the Dockerfile asks for the frontend image {image}, which cannot be run"),
-        )
-        .with_help(
-            "only docker/dockerfile is built in; remove the directive if the file is an \
-             ordinary Dockerfile",
-        ),
-    )
+    Some(Diagnostic::error(
+        Code::UnsupportedSyntax,
+        value.span,
+        format!("the Dockerfile asks for the frontend image {image}, which cannot be run"),
+    ))
 }
 
 #[cfg(test)]
@@ -163,7 +151,7 @@ mod tests {
         }
         (
             reader.directives,
-            errors.into_iter().map(|error| error.code).collect(),
+            errors.into_iter().map(|error| error.code.name()).collect(),
         )
     }
 

@@ -1,6 +1,6 @@
 //! Here-documents: `<<WORD` on an instruction's line, and its lines below.
 
-use crate::error::{Diagnostic, Diagnostics};
+use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::source::Span;
 use crate::word::{Environment, Lexer};
 
@@ -103,7 +103,7 @@ pub(crate) fn read_bodies(
             let at = line.text.find("<<").unwrap_or(0);
             errors.push(
                 Diagnostic::error(
-                    "unterminated-heredoc",
+                    Code::UnterminatedHeredoc,
                     line.span(at, line.text.len()),
                     "unterminated heredoc",
                 )

@@ -4,7 +4,7 @@
 //! comments inside it dropped. It remembers where each of its pieces came
 //! from, so that any byte of it maps back to the file.
 
-use crate::error::Diagnostic;
+use crate::error::{Code, Diagnostic};
 use crate::source::{Span, Spanned};
 
 /// The longest physical line accepted, as in docker.
@@ -82,8 +82,7 @@ impl PhysicalLine<'_> {
         (self.text.len() > MAX_LINE).then(|| {
             let start = Span::new(self.start, self.start);
             let message = format!("dockerfile line greater than max allowed size of {MAX_LINE}");
-            Diagnostic::error("line-too-long", start, message)
-                .with_help("is this a Dockerfile? long data belongs into a file for COPY")
+            Diagnostic::error(Code::LineTooLong, start, message)
         })
     }
 

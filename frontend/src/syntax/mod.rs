@@ -14,7 +14,7 @@ pub use directive::Directives;
 pub use heredoc::Heredoc;
 pub use line::LogicalLine;
 
-use crate::error::{Diagnostic, Diagnostics};
+use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::source::{SourceFile, Span, Spanned};
 use directive::DirectiveReader;
 pub(crate) use directive::foreign_syntax;
@@ -183,10 +183,11 @@ impl Reader<'_> {
             }
         }
         if let Some(span) = blank {
-            self.warnings.push(
-                Diagnostic::warning("empty-continuation", span, "empty continuation line")
-                    .with_help("remove the line, or the escape character before it"),
-            );
+            self.warnings.push(Diagnostic::warning(
+                Code::EmptyContinuation,
+                span,
+                "empty continuation line",
+            ));
         }
     }
 

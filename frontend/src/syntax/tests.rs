@@ -105,7 +105,7 @@ fn unterminated_heredocs_and_long_lines_are_errors() {
     ] {
         let codes = match parse_ast(&SourceFile::new("f", text)) {
             Ok(_) => vec![],
-            Err(errors) => errors.iter().map(|error| error.code).collect(),
+            Err(errors) => errors.iter().map(|error| error.code.name()).collect(),
         };
         assert_eq!(codes, want);
     }

@@ -1,5 +1,9 @@
 //! What is wrong with a word.
 
+use std::ops::Range;
+
+use crate::error::Code;
+
 use super::{MAX_DEPTH, MAX_INSERTED};
 
 /// A word that cannot be expanded.
@@ -8,8 +12,8 @@ use super::{MAX_DEPTH, MAX_INSERTED};
 pub struct WordError {
     /// What is wrong.
     pub kind: WordErrorKind,
-    /// Byte offset of the construct in the word.
-    pub offset: usize,
+    /// The construct's bytes in the word.
+    pub range: Range<usize>,
 }
 
 /// What is wrong with a word.
@@ -58,4 +62,31 @@ pub enum WordErrorKind {
     /// Variables that hold too much together.
     #[error("variables expand to more than {MAX_INSERTED} bytes")]
     TooLong,
+}
+
+impl WordErrorKind {
+    /// Returns the kind of finding that this is in a Dockerfile.
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::UnclosedQuote { .. } => Code::UnclosedQuote,
+            Self::MissingBrace => Code::MissingBrace,
+            Self::MissingSlash => Code::MissingSlash,
+            Self::BadSubstitution => Code::BadSubstitution,
+            Self::UnsupportedModifier { .. } => Code::UnsupportedModifier,
+            Self::Required { .. } => Code::RequiredVariable,
+            Self::InvalidPattern { .. } => Code::InvalidSubstitutionPattern,
+            Self::TooDeep => Code::SubstitutionTooDeep,
+            Self::TooLong => Code::SubstitutionTooLong,
+        }
+    }
+
+    /// Returns what to do about it, where that is more than what helps against all of its kind.
+    pub(crate) fn help(&self) -> Option<String> {
+        match self {
+            Self::Required { name, .. } => Some(format!(
+                "set {name}, with --build-arg {name}=… if it is an ARG"
+            )),
+            _ => None,
+        }
+    }
 }

@@ -182,11 +182,25 @@ impl Run<'_> {
         Some(c)
     }
 
-    fn fail<T>(&self, offset: usize, kind: WordErrorKind) -> Result<T, WordError> {
-        Err(WordError {
-            kind,
-            offset: offset.min(self.text.len()),
-        })
+    /// Fails at the construct that begins at `start`; it goes up to here, to the brace that
+    /// closes it, or to the end of the word, depending on what is missing.
+    fn fail<T>(&self, start: usize, kind: WordErrorKind) -> Result<T, WordError> {
+        let end = match kind {
+            WordErrorKind::Required { .. }
+            | WordErrorKind::InvalidPattern { .. }
+            | WordErrorKind::TooLong => self.at,
+            WordErrorKind::BadSubstitution | WordErrorKind::UnsupportedModifier { .. } => {
+                let brace = self.text[start..].find('}');
+                brace.map_or(self.text.len(), |brace| start + brace + 1)
+            }
+            WordErrorKind::UnclosedQuote { .. }
+            | WordErrorKind::MissingBrace
+            | WordErrorKind::MissingSlash
+            | WordErrorKind::TooDeep => self.text.len(),
+        };
+        let start = start.min(self.text.len());
+        let range = start..end.max(start);
+        Err(WordError { kind, range })
     }
 
     /// Reads up to `stop` (consumed) or to the end.
@@ -383,7 +397,7 @@ impl Run<'_> {
                 WordErrorKind::MissingBrace | WordErrorKind::MissingSlash
             )
         {
-            error.offset = start;
+            error.range.start = start;
         }
         error
     }
@@ -478,7 +492,7 @@ impl Run<'_> {
             Some(rest) => (true, rest),
             None => (false, word.as_str()),
         };
-        let pattern = Self::pattern(start, text)?;
+        let pattern = self.pattern(start, text)?;
         let kept = match operator {
             '#' => pattern.trim_prefix(&value, longest),
             _ => pattern.trim_suffix(&value, longest),
@@ -510,7 +524,7 @@ impl Run<'_> {
                 String::new()
             });
         };
-        let pattern = Self::pattern(start, &text)?;
+        let pattern = self.pattern(start, &text)?;
         match pattern.replace(&value, &replacement, all, MAX_INSERTED) {
             Some(replaced) => Ok(replaced),
             None => self.fail(start, WordErrorKind::TooLong),
@@ -524,13 +538,13 @@ impl Run<'_> {
         result.map(|(word, _)| word)
     }
 
-    fn pattern(start: usize, text: &str) -> Result<Pattern, WordError> {
-        Pattern::new(text).map_err(|escape| WordError {
-            kind: WordErrorKind::InvalidPattern {
+    fn pattern(&self, start: usize, text: &str) -> Result<Pattern, WordError> {
+        Pattern::new(text).or_else(|escape| {
+            let kind = WordErrorKind::InvalidPattern {
                 pattern: text.to_owned(),
                 escape: escape.iter().collect(),
-            },
-            offset: start,
+            };
+            self.fail(start, kind)
         })
     }
 

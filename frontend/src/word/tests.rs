@@ -78,40 +78,52 @@ fn words_expand_as_docker_expands_them() {
 
 #[test]
 fn words_that_cannot_expand_say_why() {
-    let table: &[(&str, &str, usize)] = &[
+    let table: &[(&str, &str, &str)] = &[
         (
             "a'b",
             "unexpected end of statement while looking for matching single-quote",
-            1,
+            "'b",
         ),
         (
             "\"b",
             "unexpected end of statement while looking for matching double-quote",
-            0,
+            "\"b",
         ),
-        ("a${b", "syntax error: missing '}'", 1),
-        ("${", "syntax error: missing '}'", 0),
-        ("${}", "syntax error: bad substitution", 0),
-        ("${{b}", "syntax error: bad substitution", 0),
-        ("${:b}", "syntax error: bad substitution", 0),
-        ("${b^^}", "unsupported modifier (^) in substitution", 0),
-        ("${b:=v}", "unsupported modifier (:=) in substitution", 0),
-        ("${x//o}", "syntax error: missing '/' in ${}", 0),
-        ("${x/o/0", "syntax error: missing '}'", 0),
-        ("${none:?msg}", "none: msg", 0),
-        ("${none?}", "none: is not allowed to be unset", 0),
-        ("${empty:?}", "empty: is not allowed to be empty", 0),
+        ("a${b", "syntax error: missing '}'", "${b"),
+        ("${", "syntax error: missing '}'", "${"),
+        ("${}", "syntax error: bad substitution", "${}"),
+        ("${{b}", "syntax error: bad substitution", "${{b}"),
+        ("${:b}", "syntax error: bad substitution", "${:b}"),
+        (
+            "${b^^}",
+            "unsupported modifier (^) in substitution",
+            "${b^^}",
+        ),
+        (
+            "${b:=v}",
+            "unsupported modifier (:=) in substitution",
+            "${b:=v}",
+        ),
+        ("${x//o}", "syntax error: missing '/' in ${}", "${x//o}"),
+        ("${x/o/0", "syntax error: missing '}'", "${x/o/0"),
+        ("${none:?msg}", "none: msg", "${none:?msg}"),
+        ("${none?}", "none: is not allowed to be unset", "${none?}"),
+        (
+            "${empty:?}",
+            "empty: is not allowed to be empty",
+            "${empty:?}",
+        ),
         (
             "${x#\\y}",
             "invalid pattern (\\y) in substitution: invalid escape '\\y'",
-            0,
+            "${x#\\y}",
         ),
     ];
-    for (word, want, offset) in table {
+    for (word, want, marked) in table {
         let error = Lexer::new('\\').expand(word, &env()).unwrap_err();
         assert_eq!(
-            (error.to_string().as_str(), error.offset),
-            (*want, *offset),
+            (error.to_string().as_str(), &word[error.range.clone()]),
+            (*want, *marked),
             "{word}"
         );
     }

@@ -182,11 +182,11 @@ fn excerpt(file: &SourceFile, diagnostic: &Diagnostic) -> Excerpt {
         text: Arc::from(file.text()),
         span: diagnostic.span.range(),
         severity,
-        code: diagnostic.code.to_owned(),
+        code: diagnostic.code.name().to_owned(),
         message: diagnostic.message.clone(),
         label: diagnostic.label.to_string(),
         notes: diagnostic.notes.clone(),
-        help: diagnostic.help.as_deref().map(str::to_owned),
+        help: Some(diagnostic.help().to_owned()),
     }
 }
 

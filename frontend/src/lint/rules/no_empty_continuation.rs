@@ -22,7 +22,7 @@ for old files only and docker means to refuse them. Comment lines do not count a
 fn check(file: &File<'_>, findings: &mut Findings<'_>) {
     let blanks = file.dockerfile.warnings.iter();
     let mut blanks = blanks
-        .filter(|warning| warning.code == "empty-continuation")
+        .filter(|warning| warning.code == crate::error::Code::EmptyContinuation)
         .peekable();
     if blanks.peek().is_none() {
         return;

@@ -204,8 +204,8 @@ fn copies_that_cannot_work_are_errors() {
         (
             "COPY \"a b\" /x",
             &[
-                "expansion@\"a: failed to process \"\\\"a\": unexpected end of statement while looking for matching double-quote",
-                "expansion@\": failed to process \"b\\\"\": unexpected end of statement while looking for matching double-quote",
+                "unclosed-quote@\"a: failed to process \"\\\"a\": unexpected end of statement while looking for matching double-quote",
+                "unclosed-quote@\": failed to process \"b\\\"\": unexpected end of statement while looking for matching double-quote",
             ],
         ),
         (
@@ -253,7 +253,7 @@ fn copies_that_cannot_work_are_errors() {
         (
             "COPY --chmod=999 \"a b",
             &[
-                "expansion@\"a: failed to process \"\\\"a\": unexpected end of statement while looking for matching double-quote",
+                "unclosed-quote@\"a: failed to process \"\\\"a\": unexpected end of statement while looking for matching double-quote",
             ],
         ),
     ];

@@ -79,7 +79,7 @@ fn broken_triggers_are_reported_at_from() {
         config.config.on_build = vec!["ENV a=${b".into()];
     });
     assert!(
-        late.errors()[0].starts_with("expansion@FROM a AS x: "),
+        late.errors()[0].starts_with("missing-brace@FROM a AS x: "),
         "{:?}",
         late.errors()
     );

@@ -116,9 +116,9 @@ fn each_failing_word_is_reported() {
     assert_eq!(
         errors_below_base("ENV a=${x:?one} b=${y:?two}\nLABEL c=${d^^}"),
         [
-            "expansion@${x:?one}: failed to process \"${x:?one}\": x: one",
-            "expansion@${y:?two}: failed to process \"${y:?two}\": y: two",
-            "expansion@${d^^}: failed to process \"${d^^}\": unsupported modifier (^) in substitution",
+            "required-variable@${x:?one}: failed to process \"${x:?one}\": x: one (set x, with --build-arg x=… if it is an ARG)",
+            "required-variable@${y:?two}: failed to process \"${y:?two}\": y: two (set y, with --build-arg y=… if it is an ARG)",
+            "unsupported-modifier@${d^^}: failed to process \"${d^^}\": unsupported modifier (^) in substitution",
         ]
     );
 }
