@@ -118,6 +118,39 @@ pub struct FileConfig {
     pub build: BuildSection,
     /// `[registry]`.
     pub registry: RegistrySection,
+    /// `[cache]`.
+    pub cache: CacheSection,
+}
+
+/// `[cache]` of the configuration file. Sizes are bytes or, as `10%`, a part of the file system.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct CacheSection {
+    /// `gc`.
+    pub gc: bool,
+    /// `keep-duration`.
+    pub keep_duration: Option<String>,
+    /// `reserved-space`.
+    pub reserved_space: Option<String>,
+    /// `max-used-space`.
+    pub max_used_space: Option<String>,
+    /// `min-free-space`.
+    pub min_free_space: Option<String>,
+    /// `hard-limit`.
+    pub hard_limit: Option<String>,
+}
+
+impl Default for CacheSection {
+    fn default() -> Self {
+        Self {
+            gc: true,
+            keep_duration: None,
+            reserved_space: None,
+            max_used_space: None,
+            min_free_space: None,
+            hard_limit: None,
+        }
+    }
 }
 
 /// `[build]` of the configuration file.
@@ -315,6 +348,14 @@ mod tests {
                 ca_file: Some("/etc/ssl/certs/internal.pem".into()),
                 retries: Some(3),
             },
+            cache: CacheSection {
+                gc: true,
+                keep_duration: Some("48h".to_owned()),
+                reserved_space: Some("10g".to_owned()),
+                max_used_space: Some("60%".to_owned()),
+                min_free_space: Some("20%".to_owned()),
+                hard_limit: Some("200g".to_owned()),
+            },
         };
         assert_eq!(config, expected);
     }
@@ -322,7 +363,7 @@ mod tests {
     /// A misspelt key is answered with all that are known; each of them is documented.
     #[test]
     fn every_key_there_is_stands_in_the_documented_file() {
-        for section in ["", "[build]", "[registry]"] {
+        for section in ["", "[build]", "[registry]", "[cache]"] {
             let text = format!("{section}\nunknown = 1\n");
             let error = toml::from_str::<FileConfig>(&text).expect_err("no such key");
             let mut quoted = error.message().split('`').skip(1).step_by(2);

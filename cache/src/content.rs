@@ -4,7 +4,7 @@
 //! rename within the store. Nothing is synced, so a blob of an earlier boot is
 //! hashed once more at its first use, and removed if the crash took its bytes.
 //! The blob's mtime says under which boot it was last known to be whole: it is
-//! no time but a number made from the boot's id.
+//! no time but a number made from the boot's id. Its atime says when it was used.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cooper_oci::{Digest, Hasher};
-use rustix::fs::{Timespec, Timestamps};
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW};
 
 use crate::error::{IoContext, StoreError};
+use crate::lease::Mark;
 use crate::store::Shared;
 
 /// The blobs of a store.
@@ -64,6 +65,9 @@ impl Blobs {
             }
             file.rewind().during("read", &path)?;
             self.shared.boot_mark.put_on(&file).during("mark", &path)?;
+        }
+        if !self.shared.mark_used(&path, Mark::Accessed)? {
+            return Err(missing());
         }
         Ok(file)
     }
@@ -183,7 +187,10 @@ impl BootMark {
             tv_nsec: self.nanos.into(),
         };
         let times = Timestamps {
-            last_access: time,
+            last_access: Timespec {
+                tv_sec: 0,
+                tv_nsec: UTIME_NOW,
+            },
             last_modification: time,
         };
         rustix::fs::futimens(file, &times).map_err(io::Error::from)

@@ -137,6 +137,16 @@ pub enum StoreError {
         /// What it says.
         message: String,
     },
+    /// The store takes more than it may, and nothing more can be collected.
+    #[error(
+        "the store takes {used} bytes, more than the limit of {limit}, and all of it is needed"
+    )]
+    Full {
+        /// Bytes that it takes.
+        used: u64,
+        /// Bytes that it may take.
+        limit: u64,
+    },
     /// Another process holds a lock that cannot be waited for.
     #[error("the store is in use: a build or a container is running ({} is locked)", path.display())]
     Busy {

@@ -45,7 +45,9 @@ impl Store {
     ///
     /// Repair needs the store for itself: it fails with [`StoreError::Busy`] while leases are held.
     pub fn fsck(&self, repair: bool) -> Result<FsckReport, StoreError> {
-        let path = self.shared().layout.dir("lock");
+        let layout = &self.shared().layout;
+        let _no_collector = FileLock::wait(&layout.dir("collector"), Mode::Exclusive)?;
+        let path = layout.dir("lock");
         // A collector is done soon; a build may hold its lease for hours.
         let _lock = if repair {
             let lock = FileLock::attempt(&path, Mode::Exclusive)?;
@@ -173,9 +175,15 @@ impl Check<'_> {
             if !self.has_layer(&id) {
                 self.checked();
                 self.found(&path, format!("{id} is gone"))?;
-            } else if path.extension().is_some_and(|kind| kind == "diff_id") {
+            } else if let Some(kind @ ("diff_id" | "bytes")) =
+                path.extension().and_then(|kind| kind.to_str())
+            {
                 self.checked();
-                if let Err(reason) = parse::<DiffId>(&path) {
+                let parsed = match kind {
+                    "bytes" => parse::<u64>(&path).map(drop),
+                    _ => parse::<DiffId>(&path).map(drop),
+                };
+                if let Err(reason) = parsed {
                     self.found(&path, reason)?;
                 }
             } else {

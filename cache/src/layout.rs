@@ -3,7 +3,13 @@
 //! ```text
 //! ROOT/
 //!   format                     one line: "cooper-store 1 trusted" or "… user"
-//!   lock                       leases: shared flock; gc: exclusive flock
+//!   lock                       leases: shared flock; gc, if no build runs: exclusive flock
+//!   leases/NAME                a lease: flocked by its owner, its mtime says since when
+//!   collector                  exclusive flock of the one collector or checker
+//!   counted                    free bytes and time (JSON) when the store was counted last
+//!   holds/NAME                 layers (JSON) that a container needs
+//!   uses                       keys of records, one for each use since the last collection
+//!   gate                       shared flock to mark something as used, exclusive to take it
 //!   blobs/sha256/HEX           verified bytes
 //!   layers/blake3/HEX/         a built layer
 //!   layers/sha256/HEX/         a pulled layer
@@ -13,12 +19,13 @@
 //!   pending/sha256/HEX         descriptor (JSON) of the blob of a layer not unpacked
 //!   aliases/sha256/HEX         diff id of a built layer → its layer id
 //!   memos/ALGO-HEX.diff_id     digest of a built layer's tar, once it was made (JSON)
+//!   memos/ALGO-HEX.bytes       what a layer's directory takes on disk, once it was counted
 //!   memos/ALGO-HEX.gzip-6      descriptor of a packed blob (JSON), by compression and level
 //!   records/HH/HEX             solver records, by key
 //!   images/sha256/HEX          image records (JSON), by config digest
 //!   refs/HEX                   {reference, image} (JSON), by hash of the reference
 //!   contexts/HEX               stat indices of build contexts
-//!   mounts/                    RUN cache mounts
+//!   mounts/NAME/               a RUN cache mount; NAME.used, NAME.lock: flocked by its users
 //!   locks/HEX                  claims: flock
 //!   meta/, meta.lock           details (sled), under an exclusive flock
 //!   tmp/OWNER/, tmp/OWNER.lock unfinished work; the lock file is flocked by its owner

@@ -33,31 +33,37 @@ mod context;
 mod error;
 mod fsck;
 mod gc;
+mod holds;
 mod images;
 mod layer;
 mod layout;
+mod lease;
 mod lock;
 mod meta;
+mod mounts;
 mod path;
 mod records;
 mod store;
 #[cfg(test)]
 mod testing;
 mod tree;
+mod uses;
 
 pub use checksum::{ContentHash, NotADigest, TreeDigest};
 pub use content::{BlobWriter, Blobs};
 pub use context::{ContextFilter, ContextScan, ContextTree, Verdict};
 pub use error::{ArchiveError, ResolveError, StoreError};
 pub use fsck::{FsckReport, Problem};
-pub use gc::{DiskUsage, GcOptions, GcReport};
+pub use gc::{DiskUsage, Evict, GcOptions, GcReport, Policy, UsageEntry, UsageKind};
 pub use images::{ImageLayer, ImageRecord, Images, Lookup};
 pub use layer::{
     CopyItem, DecodeError, Entry, EntryKind, Layer, LayerId, LayerIndex, Layers, Limits, Source,
     Staging, Timestamp, Unpack, Unpacked, Xattr, detect_archive, unpack_archive,
 };
-pub use lock::{ClaimGuard, Lease};
+pub use lease::Lease;
+pub use lock::ClaimGuard;
 pub use meta::{Batch, Meta, Pair, Table, Use};
+pub use mounts::MountHold;
 pub use path::RelPath;
 pub use records::Records;
 pub use store::{Store, StoreOptions};

@@ -2,11 +2,13 @@
 //!
 //! All locks are `flock`s: the kernel drops them with their owner, however it
 //! ends, so that there is no stale lock to break. Order, outermost first:
-//! lease (`lock`), claim (`locks/…`), details (`meta.lock`). No code waits for
-//! a lock while holding one further right.
+//! collector (`collector`), lease (`lock`, `leases/…`), claim (`locks/…`),
+//! gate (`gate`), details (`meta.lock`). No code waits for a lock while holding
+//! one further right.
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -30,13 +32,24 @@ pub(crate) struct FileLock {
 impl FileLock {
     /// Waits until the lock at `path` is had.
     pub(crate) fn wait(path: &Path, mode: Mode) -> Result<Self, StoreError> {
-        let file = open(path)?;
+        let lock = Self { file: open(path)? };
+        lock.relock(path, mode)?;
+        Ok(lock)
+    }
+
+    /// Waits for a lock that was released.
+    fn relock(&self, path: &Path, mode: Mode) -> Result<(), StoreError> {
         let operation = match mode {
             Mode::Shared => FlockOperation::LockShared,
             Mode::Exclusive => FlockOperation::LockExclusive,
         };
-        rustix::io::retry_on_intr(|| flock(&file, operation)).during("lock", path)?;
-        Ok(Self { file })
+        rustix::io::retry_on_intr(|| flock(&self.file, operation)).during("lock", path)
+    }
+
+    /// Gives the lock up, but keeps the file open for the next time.
+    fn release(&self) {
+        // Unlocking an open file cannot fail.
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 
     /// Takes the lock at `path` if nobody is in the way.
@@ -106,17 +119,47 @@ impl Drop for ClaimGuard {
     }
 }
 
-/// Shields everything a running build uses from garbage collection, while it lives.
+/// A lock that many threads of this process share, and that another process takes alone.
+///
+/// A shared `flock` belongs to the open file, not to a thread: the first thread in takes it,
+/// the last one out releases it. Nobody stays inside longer than a few system calls.
 #[derive(Debug)]
-pub struct Lease {
-    _lock: FileLock,
+pub(crate) struct Gate {
+    path: PathBuf,
+    inside: Mutex<(usize, Option<FileLock>)>,
 }
 
-impl Lease {
-    pub(crate) fn hold(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self {
-            _lock: FileLock::wait(path, Mode::Shared)?,
-        })
+impl Gate {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            inside: Mutex::default(),
+        }
+    }
+
+    /// Runs `section` while no process is alone inside.
+    pub(crate) fn pass<T>(&self, section: impl FnOnce() -> T) -> Result<T, StoreError> {
+        {
+            let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+            match &inside.1 {
+                None => inside.1 = Some(FileLock::wait(&self.path, Mode::Shared)?),
+                Some(lock) if inside.0 == 0 => lock.relock(&self.path, Mode::Shared)?,
+                Some(_) => {}
+            }
+            inside.0 += 1;
+        }
+        let result = section();
+        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        inside.0 -= 1;
+        if let (0, Some(lock)) = (inside.0, &inside.1) {
+            lock.release();
+        }
+        Ok(result)
+    }
+
+    /// Waits until nobody is inside and keeps everybody out until the lock is dropped.
+    pub(crate) fn close(&self) -> Result<FileLock, StoreError> {
+        FileLock::wait(&self.path, Mode::Exclusive)
     }
 }
 

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{IoContext, StoreError};
 use crate::layer::{LayerId, Layers};
+use crate::lease::Mark;
 use crate::store::Shared;
 
 #[derive(Serialize, Deserialize)]
@@ -48,7 +49,12 @@ impl Records {
             return Ok(None);
         };
         let layers = Layers::new(self.shared.clone());
-        Ok(needs.iter().all(|id| layers.has(id)).then_some(value))
+        let whole = needs.iter().all(|id| layers.has(id))
+            && self.shared.mark_used(&self.path(key), Mark::Modified)?;
+        if whole {
+            self.shared.count_use(key);
+        }
+        Ok(whole.then_some(value))
     }
 
     /// Returns the layers that the record under `key` needs; nothing if there is no sound record.

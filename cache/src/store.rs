@@ -11,7 +11,8 @@ use crate::error::{IoContext, StoreError};
 use crate::images::Images;
 use crate::layer::Layers;
 use crate::layout::{Layout, refused};
-use crate::lock::{ClaimGuard, FileLock, Lease, Mode};
+use crate::lease::Lease;
+use crate::lock::{ClaimGuard, FileLock, Gate, Mode};
 use crate::meta::Meta;
 use crate::records::Records;
 
@@ -36,6 +37,9 @@ pub(crate) struct Shared {
     pub(crate) options: StoreOptions,
     pub(crate) boot_id: String,
     pub(crate) boot_mark: BootMark,
+    pub(crate) gate: Gate,
+    /// Bytes that the store may take; the greatest number is no limit.
+    pub(crate) limit: AtomicU64,
     tmp: PathBuf,
     counter: AtomicU64,
     // Held as long as this process may have work in `tmp`.
@@ -56,6 +60,8 @@ impl Store {
         sweep_tmp(&tmp_root)?;
         let boot_id = boot_id();
         let shared = Shared {
+            gate: Gate::new(layout.dir("gate")),
+            limit: AtomicU64::new(u64::MAX),
             layout,
             options,
             boot_mark: BootMark::of(&boot_id),
@@ -108,11 +114,6 @@ impl Store {
         Meta::new(self.shared.clone())
     }
 
-    /// Returns the directory that holds RUN cache mounts.
-    pub fn mounts_dir(&self) -> PathBuf {
-        self.shared.layout.dir("mounts")
-    }
-
     /// Returns this process' directory for unfinished work, on the store's file system.
     ///
     /// It is removed when the last clone of this store goes, or after a crash
@@ -145,9 +146,9 @@ impl Store {
             .join(blake3::Hash::from(*key).to_hex().as_str())
     }
 
-    /// Shields everything in the store from garbage collection until dropped.
+    /// Shields from garbage collection what is made, found or used in the store until dropped.
     pub fn lease(&self) -> Result<Lease, StoreError> {
-        Lease::hold(&self.shared.layout.dir("lock"))
+        Lease::hold(&self.shared)
     }
 }
 
@@ -156,6 +157,13 @@ impl Shared {
     pub(crate) fn tmp_path(&self) -> PathBuf {
         self.tmp
             .join(self.counter.fetch_add(1, Ordering::Relaxed).to_string())
+    }
+
+    /// Returns a name that nothing else in the store has.
+    pub(crate) fn unique_name(&self) -> String {
+        let owner = self.tmp.file_name().unwrap_or_default();
+        let serial = self.counter.fetch_add(1, Ordering::Relaxed);
+        format!("{}-{serial}", owner.to_string_lossy())
     }
 
     /// Writes a small file so that it appears at `path` whole or not at all.

@@ -127,6 +127,11 @@ impl OpError {
             }
             Self::Start { source, .. } => start_hint(source).into_iter().collect(),
             Self::File(error) => error.hint().into_iter().collect(),
+            Self::Store(StoreError::Full { .. }) => vec![
+                "raise hard-limit in [cache] of the configuration, or make room: cooper rmi, \
+                 cooper prune"
+                    .to_owned(),
+            ],
             Self::UnknownContext { name } if name == MAIN_CONTEXT => vec![
                 "pass the directory that the step reads: cooper build -f - DIRECTORY".to_owned(),
             ],

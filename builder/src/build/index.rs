@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use cooper_cache::{ClaimGuard, LayerId, Store};
 use cooper_solver::{CacheKey, Claim, KeyIndex, Origin, Record};
 
+use super::detail::StepDetail;
 use super::output::{Output, Root};
 use super::remote::RemoteLayers;
 
@@ -69,8 +70,8 @@ impl KeyIndex<Output> for StoreIndex<'_> {
             let _ = records.put(key.as_bytes(), &bytes, &needs);
         }
         if let Origin::Executed { duration, .. } = &record.origin {
-            let detail = Detail {
-                name: record.name,
+            let detail = StepDetail {
+                name: record.name.to_owned(),
                 op: record.op.to_string(),
                 inputs: record
                     .inputs
@@ -78,6 +79,7 @@ impl KeyIndex<Output> for StoreIndex<'_> {
                     .map(|input| input.content.to_string())
                     .collect(),
                 millis: duration.as_millis() as u64,
+                layers: root.layers.len(),
             };
             if let Ok(detail) = serde_json::to_vec(&detail) {
                 let mut details = self.details.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,13 +96,4 @@ impl KeyIndex<Output> for StoreIndex<'_> {
             Err(_) => Some(Box::new(StoreClaim(None))),
         }
     }
-}
-
-/// What is kept of an executed step besides its result.
-#[derive(serde::Serialize)]
-struct Detail<'a> {
-    name: &'a str,
-    op: String,
-    inputs: Vec<String>,
-    millis: u64,
 }

@@ -11,6 +11,7 @@
 mod check;
 mod context;
 mod definition;
+mod detail;
 mod engine;
 mod error;
 mod index;
@@ -42,6 +43,7 @@ use crate::progress::Progress;
 use crate::registry::Client;
 
 pub use check::{Checked, Inspection, check, describe, list_targets};
+pub use detail::StepDetail;
 pub use error::{BuildError, OpError, exit_words};
 pub use resolve::ResolveImageError;
 

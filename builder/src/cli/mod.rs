@@ -10,7 +10,10 @@
 //! runner's worker is this executable once more, started when the first step needs it.
 
 pub mod build;
+mod collect;
 pub mod doctor;
+pub mod du;
+pub mod fsck;
 pub mod history;
 mod human;
 pub mod images;
@@ -18,17 +21,18 @@ pub mod info;
 pub mod inspect;
 pub mod interrupt;
 pub mod output;
+pub mod prune;
 pub mod ps;
 pub mod remote;
 pub mod run;
 pub mod session;
 pub mod source;
-pub mod store;
 mod table;
 pub mod tag;
 pub mod template;
 pub mod transfer;
 mod usage;
+pub mod usage_filter;
 pub mod value;
 
 use std::ffi::OsString;
@@ -97,12 +101,12 @@ enum Command {
     Tag(tag::TagArgs),
     /// Remove images
     Rmi(tag::RmiArgs),
-    /// Show what the store takes on disk
-    Du(store::DuArgs),
+    /// Show what the build cache takes on disk
+    Du(du::DuArgs),
     /// Remove what no image and no build needs
-    Prune(store::PruneArgs),
+    Prune(prune::PruneArgs),
     /// Check the store for damage
-    Fsck(store::FsckArgs),
+    Fsck(fsck::FsckArgs),
     /// Show where everything is
     Info(info::InfoArgs),
     /// Check whether this machine can build and run

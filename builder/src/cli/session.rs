@@ -4,7 +4,7 @@ use cooper_cache::{ImageRecord, Lease, Lookup, Store, StoreOptions};
 use cooper_oci::{ImageConfig, Reference};
 use cooper_runner::rootless;
 
-use super::Settings;
+use super::{Settings, collect};
 use crate::report::{Report, did_you_mean};
 
 /// An open store, and whether this process is root only in a user namespace.
@@ -39,6 +39,9 @@ impl Session {
                 .context(format!("cannot open the store {}", settings.root.display()))
                 .hint("another directory can be given with --root DIR or COOPER_ROOT")
         })?;
+        if let Some(limit) = collect::hard_limit(&store, &settings.file.cache)? {
+            store.set_limit(limit);
+        }
         Ok(Self { store, rootless })
     }
 

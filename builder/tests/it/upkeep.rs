@@ -46,17 +46,104 @@ fn pruning_keeps_images_and_what_they_need() {
 }
 
 #[test]
-fn nothing_is_pruned_under_a_running_build() {
+fn beside_a_running_build_everything_else_is_pruned() {
     let Some(cooper) = Cooper::new() else { return };
+    let old = Context::new("FROM busybox\nRUN head -c 5000000 /dev/zero >/old\n");
+    cooper.build(&old, NONE).ok();
+    let before = cooper
+        .run(&["du", "--format", "{{.Size}} {{.Description}}"])
+        .ok();
+    assert!(
+        before.out().contains("5.02MB [2/2] RUN head"),
+        "{}",
+        before.out()
+    );
+    std::thread::sleep(std::time::Duration::from_millis(50));
     let slow = Context::new("FROM busybox\nRUN echo x >/x; echo begun; sleep 2\nRUN cat /x\n");
     let mut build = cooper.start_build(&slow, &["-t=slow"]);
     build.wait_until_says("begun");
-    cooper.run(&["prune", "--all"]);
+    cooper.run(&["prune", "--all"]).ok();
+    let after = cooper.run(&["du", "--format", "{{.Description}}"]).ok();
+    assert!(!after.out().contains("head -c"), "{}", after.out());
     build.finish().ok();
     cooper
         .run(&["run", "--rm", "slow", "cat", "/x"])
         .ok()
         .prints("x\n");
+}
+
+/// Builds a step that leaves so many bytes.
+fn fill(cooper: &Cooper, name: &str, bytes: usize) -> Context {
+    let context = Context::new(&format!(
+        "FROM busybox\nRUN echo {name}; head -c {bytes} /dev/zero >/{name}\n"
+    ));
+    cooper.build(&context, &[NO_IMAGE]).ok();
+    context
+}
+
+/// The cache alone keeps what such a build makes.
+const NO_IMAGE: &str = "--output=type=cacheonly";
+
+#[test]
+fn pruning_to_a_size_takes_what_was_used_longest_ago() {
+    let Some(cooper) = Cooper::new() else { return };
+    let first = fill(&cooper, "first", 6_000_000);
+    let second = fill(&cooper, "second", 6_000_000);
+    // Used again, the first is worth more than the second.
+    cooper.build(&first, &[NO_IMAGE]).ok();
+    let said = cooper
+        .run(&["prune", "--max-used-space=12m", "--dry-run"])
+        .ok();
+    let taken: Vec<_> = said.out().lines().map(str::to_owned).collect();
+    let built = taken
+        .iter()
+        .filter(|line| line.starts_with("layer blake3:"));
+    assert_eq!(built.count(), 1, "{taken:?}");
+    cooper.run(&["prune", "--max-used-space=12m"]).ok();
+    assert_eq!(cooper.steps(&first, &[NO_IMAGE]).ok().executed().len(), 0);
+    assert_eq!(cooper.steps(&second, &[NO_IMAGE]).ok().executed().len(), 1);
+    cooper.run(&["prune", "--filter=until=1h"]).ok();
+    assert_eq!(cooper.steps(&second, &[NO_IMAGE]).ok().executed().len(), 0);
+    cooper.run(&["prune", "--filter=type=exec.cachemount"]).ok();
+    assert_eq!(cooper.steps(&second, &[NO_IMAGE]).ok().executed().len(), 0);
+    cooper.run(&["prune", "--filter=type=regular"]).ok();
+    assert_eq!(cooper.steps(&second, &[NO_IMAGE]).ok().executed().len(), 1);
+}
+
+#[test]
+fn builds_collect_what_the_configuration_says() {
+    let Some(cooper) = Cooper::new() else { return };
+    let config = cooper.scratch("config.toml");
+    std::fs::write(
+        &config,
+        "[cache]\nmax-used-space = \"12m\"\nreserved-space = \"0\"\nmin-free-space = \"0\"\n",
+    )
+    .expect("write");
+    let config = format!("--config={}", config.display());
+    fill(&cooper, "first", 6_000_000);
+    let next = Context::new("FROM busybox\nRUN head -c 6000000 /dev/zero >/next\n");
+    cooper.build(&next, &[config.as_str(), NO_IMAGE]).ok();
+    let left = cooper.run(&["du", "--format", "{{.Description}}"]).ok();
+    assert!(
+        left.out().contains("/next") && !left.out().contains("/first"),
+        "{}",
+        left.out()
+    );
+}
+
+#[test]
+fn a_step_does_not_start_beyond_the_hard_limit() {
+    let Some(cooper) = Cooper::new() else { return };
+    let config = cooper.scratch("config.toml");
+    std::fs::write(&config, "[cache]\nhard-limit = \"6m\"\n").expect("write");
+    let config = format!("--config={}", config.display());
+    let context =
+        Context::new("FROM busybox\nRUN head -c 9000000 /dev/zero >/big\nRUN echo never >/never\n");
+    cooper
+        .build(&context, &[config.as_str()])
+        .exits(1)
+        .says("more than the limit of")
+        .says("hard-limit");
 }
 
 #[test]

@@ -39,6 +39,7 @@ use rayon::prelude::*;
 use crate::content::Blobs;
 use crate::error::{IoContext, StoreError};
 use crate::images::read_json;
+use crate::lease::Mark;
 use crate::path::RelPath;
 use crate::store::Shared;
 use crate::tree::MergedTree;
@@ -189,7 +190,9 @@ impl Layers {
     /// Returns an unpacked layer; nothing if it is not, or was damaged by a crash.
     pub fn get(&self, id: &LayerId) -> Result<Option<Layer>, StoreError> {
         let dir = self.shared.layout.layer(id);
-        if verify::is_sound(&self.shared, id, &dir)? {
+        if verify::is_sound(&self.shared, id, &dir)?
+            && self.shared.mark_used(&dir.join("stamp"), Mark::Modified)?
+        {
             return Ok(Some(Layer::new(id.clone(), dir)));
         }
         match id {
@@ -227,8 +230,13 @@ impl Layers {
 
     /// Returns the registered blob of a layer, if the blob is in the store.
     pub fn pending_blob(&self, diff_id: &DiffId) -> Option<Descriptor> {
-        let blob: Descriptor = read_json(&self.shared.layout.pending(diff_id)).ok()??;
+        let blob = self.noted_blob(diff_id)?;
         self.blobs().has(&blob.digest).then_some(blob)
+    }
+
+    /// Returns the registered blob of a layer, be it in the store or not.
+    pub(crate) fn noted_blob(&self, diff_id: &DiffId) -> Option<Descriptor> {
+        read_json(&self.shared.layout.pending(diff_id)).ok()?
     }
 
     /// Returns the layer, unpacking its registered blob if need be.
@@ -314,7 +322,7 @@ impl Layers {
     }
 
     /// Returns where something that was computed about a layer is remembered.
-    fn memo(&self, id: &LayerId, what: &str) -> PathBuf {
+    pub(crate) fn memo(&self, id: &LayerId, what: &str) -> PathBuf {
         let (algorithm, hex) = id.parts();
         self.shared
             .layout

@@ -69,6 +69,7 @@ impl Op for BoundOp {
     }
 
     fn exec(&self, inputs: &[Output], cx: &ExecContext<'_>) -> Result<Output, OpError> {
+        self.engine.store().ensure_room()?;
         match &self.op {
             BuildOp::Source(source) => source::exec(&self.engine, source, cx),
             BuildOp::Exec(op) => exec::exec(&self.engine, op, inputs, cx).map(Output::Root),

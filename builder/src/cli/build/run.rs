@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use cooper_frontend::{Diagnostic, SourceFile, Span, lint};
 
-use super::super::Settings;
 use super::super::interrupt::Interrupt;
 use super::super::session::Session;
+use super::super::{Settings, collect};
 use crate::build::{self, BuildError, Built, Checked, OpError, ResolveImageError};
 use crate::options::{BuildOptions, Method, ProgressMode};
 use crate::progress::{Display, DisplayOptions, Summary};
@@ -31,6 +31,7 @@ pub fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Repo
     let interrupt = Interrupt::listen()
         .map_err(|error| Report::from_error(&error).context("cannot listen for signals"))?;
     let cancel = interrupt.token().clone();
+    let store = session.store.clone();
     let session = build::Session {
         store: session.store,
         client,
@@ -55,7 +56,10 @@ pub fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Repo
         report::print_error(&warnings(&checked, color));
     }
     match outcome.result {
-        Ok(built) => finished(&built, options),
+        Ok(built) => {
+            collect::after_build(&store, &settings.file.cache)?;
+            finished(&built, options)
+        }
         Err(_) if cancel.is_cancelled() => Err(Report::silent(Exit::Interrupted)),
         Err(error) => Err(failed(&error, summary)),
     }

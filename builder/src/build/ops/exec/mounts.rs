@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use cooper_cache::{RelPath, Staging, StoreError};
+use cooper_cache::{MountHold, RelPath, Staging, StoreError};
 use cooper_frontend::ir::{CacheSharing, ExecOp, MountKind as Asked, MountOp};
 use cooper_runner::{Mount, MountKind};
 use cooper_solver::{ExecContext, StableHasher, Stream};
@@ -32,6 +32,8 @@ pub(super) struct Mounts {
     scratch: Vec<Staging>,
     /// Locks on caches.
     locks: Vec<File>,
+    /// What keeps caches from being collected.
+    holds: Vec<MountHold>,
 }
 
 /// Prepares all mounts of `op`.
@@ -187,6 +189,8 @@ impl Mounts {
         let name = cache_name(engine, id, (*uid, *gid), seed)?;
         let (dir, lock) = take(&engine.mounts_dir(), &name, *sharing, cx)?;
         self.locks.extend(lock);
+        let own = dir.file_name().unwrap_or_default().to_string_lossy();
+        self.holds.push(engine.store().hold_mount(&own)?);
         if !dir.exists() {
             create(engine, &dir, *mode, (*uid, *gid), seed)?;
         }

@@ -1,0 +1,752 @@
+//! Garbage collection and disk usage.
+//!
+//! Roots are the images, the holds and the solver's records. What they need, directly or
+//! through aliases, memos and pending blobs, stays; everything else goes, and by a
+//! [`Policy`] the least valuable records too, with what only they keep.
+//!
+//! One collector works at a time (`collector`, an exclusive lock). If no build runs it takes
+//! the store's lock for itself. Else it works beside the builds and takes nothing that any of
+//! them made, found or used ([`Shield`]): what is found is marked as used through the store's
+//! gate, and the collector decides and takes with the gate closed, a few names at a time. Names
+//! go first, referrers before what they refer to, and the bytes later, when nothing is locked.
+//! A crash on the way leaves garbage, never a dangling hit.
+
+mod auto;
+mod needs;
+mod policy;
+mod usage;
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cooper_oci::{Descriptor, DiffId, Digest};
+
+use crate::error::{IoContext, StoreError};
+use crate::images::{ImageRecord, read_json};
+use crate::layer::LayerId;
+use crate::lease::{Mark, Moment, Shield, used_at};
+use crate::lock::{ClaimGuard, FileLock, Mode};
+use crate::mounts::{remove_aside, take_mount, used_file};
+use crate::store::{Store, sweep_tmp};
+
+use needs::Needs;
+use policy::{Candidate, Space};
+
+pub use policy::Policy;
+pub use usage::{DiskUsage, UsageEntry, UsageKind};
+
+/// How many names a collector takes before it lets running builds pass.
+const BATCH: usize = 64;
+
+/// What a collection may take besides what nothing needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GcOptions {
+    /// Only say what would be removed.
+    pub dry_run: bool,
+    /// Solver records and cache mounts, with the layers that only they keep.
+    pub cache: Evict,
+    /// Images without a name.
+    pub dangling_images: bool,
+}
+
+/// Which part of the build cache a collection may take.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Evict {
+    /// None of it.
+    #[default]
+    Nothing,
+    /// As much as the policy says.
+    By(Policy),
+    /// As much as the policy says of what only these layers and cache mounts, by id, are about.
+    Only(Policy, HashSet<String>),
+}
+
+/// What a collection took.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GcReport {
+    /// Layers.
+    pub layers: Vec<LayerId>,
+    /// Blobs.
+    pub blobs: Vec<Digest>,
+    /// Cache mounts.
+    pub mounts: Vec<String>,
+    /// Number of solver records.
+    pub records: u64,
+    /// Images.
+    pub images: Vec<Digest>,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Things that would have gone, were they not in use by running builds.
+    pub in_use: u64,
+}
+
+/// Something to take, in the order of taking.
+#[derive(Debug, Clone)]
+enum Victim {
+    Image(Digest),
+    Record([u8; 32]),
+    Layer(LayerId),
+    Blob(Digest),
+    Mount(String),
+}
+
+impl Store {
+    /// Removes what no image, no hold and no record needs, and what `options` give up besides.
+    ///
+    /// What running builds use stays.
+    pub fn gc(&self, options: &GcOptions) -> Result<GcReport, StoreError> {
+        let layout = &self.shared().layout;
+        let _alone = FileLock::wait(&layout.dir("collector"), Mode::Exclusive)?;
+        let quiet = FileLock::attempt(&layout.dir("lock"), Mode::Exclusive)?;
+        let shield = match &quiet {
+            Some(_) => Shield::None,
+            None => self.shield_of_running()?,
+        };
+        let mut report = GcReport::default();
+        let victims = self.victims(options, shield, &mut report)?;
+        if options.dry_run {
+            for victim in victims {
+                report.bytes += self.bytes_of(&victim);
+                report.note(victim);
+            }
+            return Ok(report);
+        }
+        let aside = self.take(victims, shield, quiet.is_some(), &mut report)?;
+        self.collect_notes()?;
+        if quiet.is_some() {
+            self.collect_leftovers()?;
+        }
+        drop(quiet);
+        remove_aside(&aside);
+        sweep_tmp(&layout.dir("tmp"))?;
+        Ok(report)
+    }
+
+    /// Returns what is shielded although a build that begins just now may not show yet.
+    fn shield_of_running(&self) -> Result<Shield, StoreError> {
+        Ok(match self.shield()? {
+            Shield::None => Shield::Since(Moment::now().a_tick_ago()),
+            known => known,
+        })
+    }
+
+    /// Decides what goes: images, then records and cache mounts, then what nothing needs any more.
+    fn victims(
+        &self,
+        options: &GcOptions,
+        shield: Shield,
+        report: &mut GcReport,
+    ) -> Result<Vec<Victim>, StoreError> {
+        let (kept, dangling) = self.split_images(options.dangling_images)?;
+        let needs = Needs::gather(self, &kept)?;
+        let mut plan = Plan::new(self, &needs);
+        for (at, record) in needs.records.iter().enumerate() {
+            if !record.whole {
+                plan.take_record(at);
+            }
+        }
+        let mounts = match &options.cache {
+            Evict::Nothing => Vec::new(),
+            Evict::By(policy) => self.evict(&mut plan, *policy, None, shield)?,
+            Evict::Only(policy, ids) => self.evict(&mut plan, *policy, Some(ids), shield)?,
+        };
+        let mut victims: Vec<_> = dangling.into_iter().map(Victim::Image).collect();
+        victims.extend(
+            plan.taken
+                .iter()
+                .map(|at| Victim::Record(needs.records[*at].key)),
+        );
+        let (layers, blobs) = plan.unneeded()?;
+        victims.extend(layers.into_iter().map(Victim::Layer));
+        victims.extend(blobs.into_iter().map(Victim::Blob));
+        victims.extend(mounts.into_iter().map(Victim::Mount));
+        let before = victims.len();
+        victims.retain(|victim| !shield.covers(self.used(victim)));
+        report.in_use += (before - victims.len()) as u64;
+        Ok(victims)
+    }
+
+    /// Returns the images that stay, and the ids of those that go.
+    fn split_images(&self, dangling: bool) -> Result<(Vec<ImageRecord>, Vec<Digest>), StoreError> {
+        let (mut kept, mut gone) = (Vec::new(), Vec::new());
+        for (image, names) in self.images().list()? {
+            if dangling && names.is_empty() {
+                gone.push(image.id);
+            } else {
+                kept.push(image);
+            }
+        }
+        Ok((kept, gone))
+    }
+
+    /// Chooses records and cache mounts by `policy`; returns the mounts.
+    fn evict(
+        &self,
+        plan: &mut Plan<'_>,
+        policy: Policy,
+        only: Option<&HashSet<String>>,
+        shield: Shield,
+    ) -> Result<Vec<String>, StoreError> {
+        let now = Moment::now();
+        let counts = self.take_uses(u64::try_from(now.seconds()).unwrap_or(0))?;
+        let mounts_dir = self.mounts_dir();
+        let mut items = Vec::new();
+        let mut candidates = Vec::new();
+        for (at, record) in plan.needs.records.iter().enumerate() {
+            let about = |ids: &HashSet<String>| {
+                record.layers.iter().any(|id| ids.contains(&id.to_string()))
+            };
+            if !record.whole || shield.covers(Some(record.used)) || !only.is_none_or(about) {
+                continue;
+            }
+            items.push(Item::Record(at));
+            candidates.push(Candidate {
+                idle: record.used.elapsed(now),
+                uses: counts
+                    .get(record.key.as_slice())
+                    .map_or(0, |uses| uses.count),
+            });
+        }
+        for name in self.mount_names()? {
+            if only.is_some_and(|ids| !ids.contains(&name)) {
+                continue;
+            }
+            let used = used_at(&used_file(&mounts_dir, &name), Mark::Modified);
+            items.push(Item::Mount(name));
+            candidates.push(Candidate {
+                idle: used.map_or(std::time::Duration::MAX, |used| used.elapsed(now)),
+                uses: 0,
+            });
+        }
+        let mut mounts = Vec::new();
+        policy.choose(self.space()?, &candidates, |at| match &items[at] {
+            Item::Record(record) => plan.take_record(*record),
+            Item::Mount(name) => {
+                mounts.push(name.clone());
+                usage::blocks(&mounts_dir.join(name), &mut HashSet::new())
+            }
+        });
+        Ok(mounts)
+    }
+
+    /// Returns what the store takes, and what its file system has left.
+    fn space(&self) -> Result<Space, StoreError> {
+        let layers = self.layers().list()?;
+        let blobs = self.blobs().list()?;
+        let layers: u64 = layers.iter().map(|id| self.layer_bytes(id)).sum();
+        let blobs: u64 = blobs.iter().map(|digest| self.blob_bytes(digest)).sum();
+        let mounts = usage::blocks(&self.mounts_dir(), &mut HashSet::new());
+        Ok(Space {
+            used: layers + blobs + mounts,
+            free: self.free_space()?,
+        })
+    }
+
+    /// Returns the bytes that are free on the store's file system for who uses it.
+    pub fn free_space(&self) -> Result<u64, StoreError> {
+        let found = rustix::fs::statvfs(self.root()).during("look at the space of", self.root())?;
+        Ok(found.f_bavail * found.f_frsize)
+    }
+
+    /// Returns when a victim was used last, if that is marked on it.
+    fn used(&self, victim: &Victim) -> Option<Moment> {
+        match victim {
+            // An image without a name that a running build just made is about to get one.
+            Victim::Image(id) => used_at(&self.shared().layout.image(id), Mark::Modified),
+            Victim::Record(key) => used_at(&self.records().path(key), Mark::Modified),
+            Victim::Layer(id) => {
+                let stamp = self.shared().layout.layer(id).join("stamp");
+                used_at(&stamp, Mark::Modified)
+            }
+            Victim::Blob(digest) => used_at(&self.blobs().path(digest), Mark::Accessed),
+            // A mount has a lock of its own.
+            Victim::Mount(_) => None,
+        }
+    }
+
+    fn bytes_of(&self, victim: &Victim) -> u64 {
+        match victim {
+            Victim::Image(_) | Victim::Record(_) => 0,
+            Victim::Layer(id) => self.layer_bytes(id),
+            Victim::Blob(digest) => self.blob_bytes(digest),
+            Victim::Mount(name) => {
+                usage::blocks(&self.mounts_dir().join(name), &mut HashSet::new())
+            }
+        }
+    }
+
+    /// Takes the victims' names away; returns the paths where their bytes are now.
+    fn take(
+        &self,
+        victims: Vec<Victim>,
+        shield: Shield,
+        quiet: bool,
+        report: &mut GcReport,
+    ) -> Result<Vec<PathBuf>, StoreError> {
+        let mut aside = Vec::new();
+        let mut forgotten = Vec::new();
+        let mut queue = victims.into_iter().peekable();
+        while queue.peek().is_some() {
+            let batch: Vec<_> = queue
+                .by_ref()
+                .take(BATCH)
+                .map(|victim| (self.bytes_of(&victim), victim))
+                .collect();
+            let _closed = self.shared().gate.close()?;
+            // Asked anew: builds go and come, and clocks can be set.
+            let now = if quiet {
+                Shield::None
+            } else {
+                self.shield_of_running()?
+            };
+            for (bytes, victim) in batch {
+                let used = self.used(&victim);
+                if shield.covers(used) || now.covers(used) {
+                    report.in_use += 1;
+                    continue;
+                }
+                if let Victim::Record(key) = &victim {
+                    forgotten.push(*key);
+                }
+                if self.take_one(&victim, &mut aside)? {
+                    report.bytes += bytes;
+                    report.note(victim);
+                } else {
+                    report.in_use += 1;
+                }
+            }
+        }
+        self.forget(&forgotten)?;
+        Ok(aside)
+    }
+
+    fn take_one(&self, victim: &Victim, aside: &mut Vec<PathBuf>) -> Result<bool, StoreError> {
+        let shared = self.shared();
+        match victim {
+            Victim::Image(id) => self.images().remove(id)?,
+            Victim::Record(key) => self.records().remove(key)?,
+            Victim::Blob(digest) => self.blobs().remove(digest)?,
+            Victim::Layer(id) => {
+                let dir = shared.layout.layer(id);
+                let away = shared.tmp_path();
+                fs::rename(&dir, &away).during("remove", &dir)?;
+                aside.push(away);
+            }
+            Victim::Mount(name) => match take_mount(shared, name)? {
+                Some(away) => aside.push(away),
+                None => return Ok(false),
+            },
+        }
+        Ok(true)
+    }
+
+    /// Returns the memo files, each with the layer that it is about.
+    pub(crate) fn memos(&self) -> Result<Vec<(PathBuf, LayerId)>, StoreError> {
+        let about = |path: PathBuf| {
+            let (name, _) = path.file_name()?.to_str()?.split_once('.')?;
+            let id = name.replacen('-', ":", 1).parse().ok()?;
+            Some((path, id))
+        };
+        Ok(list(&self.shared().layout.dir("memos"))?
+            .into_iter()
+            .filter_map(about)
+            .collect())
+    }
+
+    /// Removes notes about what is gone: aliases, memos, pending blobs.
+    fn collect_notes(&self) -> Result<(), StoreError> {
+        let _closed = self.shared().gate.close()?;
+        let layers = self.layers();
+        for (path, diff_id) in self.by_diff_id("aliases")? {
+            let built = layers.alias(&diff_id);
+            if !built.is_some_and(|id| self.shared().layout.layer(&id).exists()) {
+                remove(&path)?;
+            }
+        }
+        for (path, diff_id) in self.by_diff_id("pending")? {
+            if !self.has_noted_blob(&diff_id) {
+                remove(&path)?;
+            }
+        }
+        for (path, id) in self.memos()? {
+            if !self.is_there(&id)
+                || read_json::<Descriptor>(&path)?
+                    .is_some_and(|blob| !self.blobs().path(&blob.digest).exists())
+            {
+                remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what is of no use when nothing runs: abandoned indices and claims.
+    fn collect_leftovers(&self) -> Result<(), StoreError> {
+        for path in list(&self.shared().layout.dir("contexts"))? {
+            if path.extension().is_some() {
+                remove(&path)?;
+            }
+        }
+        for path in list(&self.shared().layout.dir("locks"))? {
+            drop(ClaimGuard::attempt(path)?);
+        }
+        Ok(())
+    }
+
+    /// Whether a layer is there under one of its names, without marking it as used.
+    fn is_there(&self, id: &LayerId) -> bool {
+        let dir = |id: &LayerId| self.shared().layout.layer(id).exists();
+        let otherwise = match id {
+            LayerId::Pulled(diff_id) => {
+                self.has_noted_blob(diff_id)
+                    || self
+                        .layers()
+                        .alias(diff_id)
+                        .is_some_and(|built| dir(&built))
+            }
+            LayerId::Built(_) => false,
+        };
+        dir(id) || otherwise
+    }
+
+    fn has_noted_blob(&self, diff_id: &DiffId) -> bool {
+        let noted = self.layers().noted_blob(diff_id);
+        noted.is_some_and(|blob| self.blobs().path(&blob.digest).exists())
+    }
+
+    /// Returns the files of `aliases` or `pending` with the diff ids they are named by.
+    pub(crate) fn by_diff_id(&self, kind: &str) -> Result<Vec<(PathBuf, DiffId)>, StoreError> {
+        let mut found = Vec::new();
+        for dir in list(&self.shared().layout.dir(kind))? {
+            for path in list(&dir)? {
+                let part = |path: &Path| {
+                    path.file_name()
+                        .map(|name| name.to_string_lossy().into_owned())
+                };
+                if let (Some(algorithm), Some(hex)) = (part(&dir), part(&path))
+                    && let Ok(digest) = format!("{algorithm}:{hex}").parse()
+                {
+                    found.push((path, DiffId(digest)));
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+enum Item {
+    Record(usize),
+    Mount(String),
+}
+
+/// A growing choice of records, and what it makes superfluous.
+struct Plan<'a> {
+    store: &'a Store,
+    needs: &'a Needs,
+    taken: Vec<usize>,
+    /// How many of the records that stay need a layer.
+    counts: HashMap<&'a LayerId, usize>,
+}
+
+impl<'a> Plan<'a> {
+    fn new(store: &'a Store, needs: &'a Needs) -> Self {
+        let mut counts = HashMap::new();
+        for id in needs.records.iter().flat_map(|record| &record.layers) {
+            *counts.entry(id).or_default() += 1;
+        }
+        Self {
+            store,
+            needs,
+            taken: Vec::new(),
+            counts,
+        }
+    }
+
+    /// Takes the record at `at`; returns the bytes of what nothing needs any more.
+    fn take_record(&mut self, at: usize) -> u64 {
+        let needs = self.needs;
+        self.taken.push(at);
+        let mut freed = 0;
+        for id in &needs.records[at].layers {
+            let count = self.counts.get_mut(id).expect("counted at the start");
+            *count -= 1;
+            if *count == 0 && !needs.rooted.contains(id) {
+                freed += self.store.layer_bytes(id) + needs.blob_bytes(self.store, id);
+            }
+        }
+        freed
+    }
+
+    /// Returns the layers and blobs that neither a root nor a remaining record needs.
+    fn unneeded(&self) -> Result<(Vec<LayerId>, Vec<Digest>), StoreError> {
+        let live = |id: &LayerId| {
+            self.needs.rooted.contains(id) || self.counts.get(id).is_some_and(|count| *count > 0)
+        };
+        let mut blobs: HashSet<&Digest> = self.needs.rooted_blobs.iter().collect();
+        for (id, packed) in &self.needs.packed {
+            if live(id) {
+                blobs.extend(packed);
+            }
+        }
+        let layers = self.store.layers().list()?;
+        let dead_blobs = self.store.blobs().list()?;
+        Ok((
+            layers.into_iter().filter(|id| !live(id)).collect(),
+            dead_blobs
+                .into_iter()
+                .filter(|digest| !blobs.contains(digest))
+                .collect(),
+        ))
+    }
+}
+
+impl GcReport {
+    fn note(&mut self, victim: Victim) {
+        match victim {
+            Victim::Image(id) => self.images.push(id),
+            Victim::Record(_) => self.records += 1,
+            Victim::Layer(id) => self.layers.push(id),
+            Victim::Blob(digest) => self.blobs.push(digest),
+            Victim::Mount(name) => self.mounts.push(name),
+        }
+    }
+}
+
+/// Returns the paths in `dir`, sorted.
+pub(crate) fn list(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let items = fs::read_dir(dir).during("list", dir)?;
+    let paths: Result<Vec<PathBuf>, _> = items.map(|item| item.map(|item| item.path())).collect();
+    let mut paths = paths.during("list", dir)?;
+    paths.sort();
+    Ok(paths)
+}
+
+pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::io("remove", path, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::images::ImageLayer;
+    use crate::testing::{layer, store};
+
+    fn all() -> GcOptions {
+        GcOptions {
+            dry_run: false,
+            cache: Evict::By(Policy::default()),
+            dangling_images: true,
+        }
+    }
+
+    /// Stores an image of one layer, whose configuration is its name.
+    fn image(store: &Store, name: &str, of: &LayerId) -> ImageRecord {
+        let image = ImageRecord {
+            id: store.blobs().put(name.as_bytes()).expect("put"),
+            layers: vec![ImageLayer {
+                diff_id: store.layers().diff_id(of).expect("diff id"),
+                layer: of.clone(),
+                blobs: Vec::new(),
+            }],
+            manifest: None,
+            created: None,
+            size: 5,
+        };
+        store.images().put(&image).expect("put");
+        image
+    }
+
+    fn record(store: &Store, key: u8, needs: &LayerId) {
+        let needs = std::slice::from_ref(needs);
+        store.records().put(&[key; 32], b"v", needs).expect("put");
+    }
+
+    #[test]
+    fn images_records_and_holds_keep_what_they_need_and_the_rest_goes() {
+        let (_dir, store) = store();
+        let of_image = layer(&store, "image");
+        let of_record = layer(&store, "record");
+        let of_hold = layer(&store, "hold");
+        let orphan = layer(&store, "orphan");
+        let pack = |id| {
+            let gzip = cooper_oci::Compression::Gzip;
+            store.layers().pack(id, gzip, None).expect("pack")
+        };
+        let (packed, lost) = (pack(&of_image), pack(&orphan));
+        image(&store, "config", &of_image);
+        record(&store, 1, &of_record);
+        store
+            .hold("container", std::slice::from_ref(&of_hold))
+            .expect("hold");
+
+        let dry = GcOptions {
+            dry_run: true,
+            ..GcOptions::default()
+        };
+        let plan = store.gc(&dry).expect("gc");
+        assert!(store.layers().has(&orphan));
+        let done = store.gc(&GcOptions::default()).expect("gc");
+        assert_eq!(plan, done);
+        assert_eq!(
+            (done.layers, done.blobs, done.records),
+            (vec![orphan.clone()], vec![lost.digest], 0)
+        );
+        assert!(done.bytes > 0 && !store.layers().has(&orphan));
+        assert!(store.layers().has(&of_record) && store.blobs().has(&packed.digest));
+
+        let done = store.gc(&all()).expect("gc");
+        assert_eq!(
+            (
+                done.layers.len(),
+                done.blobs.len(),
+                done.records,
+                done.images.len()
+            ),
+            (2, 2, 1, 1)
+        );
+        assert!(store.layers().has(&of_hold));
+        store.release("container").expect("release");
+        assert_eq!(store.gc(&all()).expect("gc").layers, [of_hold]);
+        assert_eq!(store.memos().expect("memos"), []);
+        assert_eq!(store.gc(&all()).expect("gc"), GcReport::default());
+    }
+
+    /// Makes everything in the store look unused for an hour.
+    fn age(store: &Store) {
+        let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+        let times = fs::FileTimes::new()
+            .set_modified(hour_ago)
+            .set_accessed(hour_ago);
+        for dir in ["records", "layers", "images"] {
+            for item in walkdir::WalkDir::new(store.root().join(dir)) {
+                let item = item.expect("walk");
+                if item.file_type().is_file() {
+                    let file = fs::File::open(item.path()).expect("open");
+                    file.set_times(times).expect("age");
+                }
+            }
+        }
+        for digest in store.blobs().list().expect("list") {
+            let file = fs::File::open(store.blobs().path(&digest)).expect("open");
+            file.set_times(fs::FileTimes::new().set_accessed(hour_ago))
+                .expect("age");
+        }
+    }
+
+    #[test]
+    fn beside_a_running_build_only_what_it_does_not_use_goes() {
+        let (_dir, store) = store();
+        let [unused, used, hit, in_image] =
+            ["unused", "used", "hit", "image"].map(|name| layer(&store, name));
+        record(&store, 1, &unused);
+        record(&store, 2, &hit);
+        image(&store, "config", &in_image);
+        age(&store);
+
+        let lease = store.lease().expect("lease");
+        assert!(store.layers().has(&used));
+        assert_eq!(
+            store.records().get(&[2; 32]).expect("get").as_deref(),
+            Some(&b"v"[..])
+        );
+        let made = layer(&store, "made");
+        let done = store.gc(&all()).expect("gc");
+        assert_eq!(done.layers, {
+            let mut gone = [unused.clone(), in_image.clone()];
+            gone.sort();
+            gone
+        });
+        assert_eq!((done.records, done.images.len()), (1, 1));
+        assert_eq!(done.in_use, 2, "{done:?}");
+        for kept in [&used, &hit, &made] {
+            assert!(store.layers().has(kept));
+        }
+        drop(lease);
+        assert_eq!(store.gc(&all()).expect("gc").layers.len(), 3);
+    }
+
+    #[test]
+    fn a_policy_takes_the_longest_unused_records_and_their_layers() {
+        let (_dir, store) = store();
+        let [old, fresh] = ["old", "fresh"].map(|name| layer(&store, &name.repeat(20_000)));
+        record(&store, 1, &old);
+        age(&store);
+        record(&store, 2, &fresh);
+        let evict = |policy| GcOptions {
+            cache: Evict::By(policy),
+            ..GcOptions::default()
+        };
+        let used = store.space().expect("space").used;
+        let roomy = evict(Policy {
+            max_used_space: Some(used),
+            ..Policy::default()
+        });
+        assert_eq!(store.gc(&roomy).expect("gc"), GcReport::default());
+        let tight = evict(Policy {
+            max_used_space: Some(used - 1),
+            ..Policy::default()
+        });
+        assert_eq!(store.gc(&tight).expect("gc").layers, [old]);
+        let young = evict(Policy {
+            keep_duration: Some(Duration::from_secs(60)),
+            ..Policy::default()
+        });
+        assert_eq!(store.gc(&young).expect("gc").layers, []);
+        let only = GcOptions {
+            cache: Evict::Only(Policy::default(), HashSet::from([fresh.to_string()])),
+            ..GcOptions::default()
+        };
+        assert_eq!(store.gc(&only).expect("gc").layers, [fresh]);
+    }
+
+    #[test]
+    fn a_cache_mount_goes_unless_a_step_uses_it() {
+        let (_dir, store) = store();
+        let mount = store.mounts_dir().join("pip");
+        fs::create_dir(&mount).expect("mkdir");
+        fs::write(mount.join("wheel"), vec![1; 10_000]).expect("write");
+        let hold = store.hold_mount("pip").expect("hold");
+        assert_eq!(store.gc(&all()).expect("gc").mounts, Vec::<String>::new());
+        assert_eq!(store.usage_entries().expect("usage")[0].id, "pip");
+        drop(hold);
+        assert_eq!(
+            store.gc(&GcOptions::default()).expect("gc").mounts,
+            Vec::<String>::new()
+        );
+        let done = store.gc(&all()).expect("gc");
+        assert_eq!(done.mounts, ["pip"]);
+        assert!(done.bytes >= 10_000 && list(&store.mounts_dir()).expect("list").is_empty());
+    }
+
+    #[test]
+    fn usage_counts_blocks_once_and_tells_who_needs_what() {
+        let (_dir, store) = store();
+        let [one, two] = ["one", "two"].map(|name| layer(&store, name));
+        store.blobs().put(&vec![7; 100_000]).expect("put");
+        let usage = store.disk_usage().expect("usage");
+        assert!(usage.blobs >= 100_000 && usage.blobs < 130_000, "{usage:?}");
+        assert!(usage.layers >= 4096, "{usage:?}");
+        record(&store, 1, &one);
+        record(&store, 2, &one);
+        store.records().get(&[1; 32]).expect("get").expect("there");
+        image(&store, "config", &two);
+        let entries = store.usage_entries().expect("usage");
+        let entry = |id: &LayerId| {
+            let found = entries.iter().find(|entry| entry.id == id.to_string());
+            found.expect("listed").clone()
+        };
+        let (one, two) = (entry(&one), entry(&two));
+        assert_eq!(
+            (one.in_use, one.shared, one.uses, one.records.len()),
+            (false, true, 1, 2)
+        );
+        assert_eq!((two.in_use, two.shared, two.uses), (true, false, 0));
+    }
+}
