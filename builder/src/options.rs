@@ -28,8 +28,8 @@ pub struct BuildOptions {
     pub tags: Vec<Reference>,
     /// Stage to build; the last one when absent.
     pub target: Option<String>,
-    /// Platform of the image that is built.
-    pub platform: Platform,
+    /// Platforms that are asked for, each once; the machine's own when empty.
+    pub platforms: Vec<Platform>,
     /// Values for `ARG`s, the environment's proxy settings among them.
     pub build_args: BTreeMap<String, String>,
     /// Labels put on the image after those of the Dockerfile.
@@ -50,7 +50,7 @@ pub struct BuildOptions {
     pub squash: Squash,
     /// Limits for `RUN` steps; they are no part of any cache key.
     pub limits: StepLimits,
-    /// Where the result goes; never empty.
+    /// Where the result goes. A target without outputs is only a base for other targets.
     pub outputs: Vec<Output>,
     /// File that receives the image ID.
     pub iidfile: Option<PathBuf>,
@@ -68,6 +68,51 @@ pub struct BuildOptions {
     pub quiet: bool,
     /// How registries are reached.
     pub registry: RegistryOptions,
+}
+
+impl BuildOptions {
+    /// Returns what `cooper build CONTEXT` asks for: the image, in the store.
+    pub fn of(context: PathBuf) -> Self {
+        let image = ImageOutput {
+            store: true,
+            ..ImageOutput::default()
+        };
+        Self {
+            context: Some(context),
+            dockerfile: DockerfileSource::Lookup,
+            tags: Vec::new(),
+            target: None,
+            platforms: Vec::new(),
+            build_args: BTreeMap::new(),
+            labels: Vec::new(),
+            no_cache: NoCache::default(),
+            pull: Pull::default(),
+            network: BuildNetwork::default(),
+            add_hosts: Vec::new(),
+            build_contexts: Vec::new(),
+            secrets: Vec::new(),
+            limits: StepLimits::default(),
+            outputs: vec![Output::Image(image)],
+            squash: Squash::default(),
+            iidfile: None,
+            metadata_file: None,
+            source_date_epoch: None,
+            jobs: NonZeroUsize::MIN,
+            call: Call::default(),
+            progress: ProgressMode::default(),
+            quiet: false,
+            registry: RegistryOptions::default(),
+        }
+    }
+
+    /// Returns the platforms to build for; never none.
+    pub fn platforms(&self) -> Vec<Platform> {
+        if self.platforms.is_empty() {
+            vec![Platform::host()]
+        } else {
+            self.platforms.clone()
+        }
+    }
 }
 
 /// What is done with the Dockerfile, and how the answer is given.
@@ -177,6 +222,8 @@ pub enum NamedContext {
     },
     /// An image as `FROM` would name it.
     Image(Reference),
+    /// What another target of the same build comes to, by that target's name.
+    Target(String),
 }
 
 /// One `--secret`.

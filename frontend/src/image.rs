@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use cooper_oci::{ImageConfig, Platform, Reference};
+use cooper_solver::VertexId;
 use serde::{Deserialize, Serialize};
 
+use crate::lower::HistoryItem;
 use crate::source::Span;
 
 /// What tells two image requests apart.
@@ -48,11 +50,32 @@ pub struct ImageRequest {
 pub struct ResolvedImage {
     /// Its configuration.
     pub config: ImageConfig,
-    /// The names of its layers in the store, base first, one for each diff id
-    /// of the configuration.
-    pub layers: Vec<String>,
+    /// Its layers.
+    pub layers: ImageLayers,
     /// The reference with the digest found, if it came by one.
     pub reference: Option<Reference>,
+}
+
+/// Where an image's layers are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageLayers {
+    /// In the store, by name, base first, one for each diff id of the
+    /// configuration.
+    Stored(Vec<String>),
+    /// In the graph that is being made: the image is what another target of
+    /// the same build comes to.
+    Target {
+        /// The vertex with its layers; `None` without layers.
+        vertex: Option<VertexId>,
+        /// The history that the other target adds to that of its base.
+        history: Vec<HistoryItem>,
+    },
+}
+
+impl From<Vec<String>> for ImageLayers {
+    fn from(names: Vec<String>) -> Self {
+        Self::Stored(names)
+    }
 }
 
 /// Answers so far.

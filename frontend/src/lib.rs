@@ -28,7 +28,7 @@ pub mod syntax;
 pub mod word;
 
 pub use error::{Code, Diagnostic, Diagnostics, Severity};
-pub use lower::{HistoryItem, Lowered, Step};
+pub use lower::{HistoryItem, Lowered, LoweredTarget, Step};
 pub use plan::Plan;
 pub use source::{LineColumn, SourceFile, Span, Spanned};
 pub use stage::{Dockerfile, Stage, parse};

@@ -54,7 +54,7 @@ fn answer(request: ImageRequest) -> (cooper_frontend::image::ImageKey, ResolvedI
     let config = ImageConfig::new(&request.platform);
     let image = ResolvedImage {
         config,
-        layers: vec!["layer".to_owned()],
+        layers: vec!["layer".to_owned()].into(),
         reference: None,
     };
     (request.key, image)

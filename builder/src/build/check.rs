@@ -7,9 +7,11 @@ use cooper_frontend::plan::Plan;
 use cooper_frontend::{Diagnostic, SourceFile, lint, parse};
 use cooper_solver::CancelToken;
 
-use super::error::BuildError;
+use super::engine::Workshop;
+use super::error::{BuildError, MAIN_CONTEXT};
 use super::remote::RemoteLayers;
-use super::{Session, build_settings, definition, resolve_images};
+use super::target::{Answers, Asker};
+use super::{Session, definition, settings};
 use crate::options::BuildOptions;
 use crate::progress::Progress;
 
@@ -39,6 +41,21 @@ impl Checked {
             warnings: lint::check(&inputs, &config),
             notes,
         })
+    }
+
+    /// Adds what was found here to what was found before, each violation of a file once.
+    pub(super) fn add_to(self, all: &mut Vec<Self>) {
+        let same = |known: &&mut Self| {
+            known.file.name() == self.file.name() && known.file.text() == self.file.text()
+        };
+        let Some(known) = all.iter_mut().find(same) else {
+            return all.push(self);
+        };
+        for warning in self.warnings {
+            if !known.warnings.contains(&warning) {
+                known.warnings.push(warning);
+            }
+        }
     }
 
     /// Returns the rules whose violation stops the build, each once.
@@ -102,17 +119,27 @@ fn try_check(
         diagnostics,
     };
     let contexts = definition::contexts(options, path.as_deref(), &session.store)?;
-    let ignore = contexts
-        .get("context")
-        .map(super::context::LocalContext::ignore);
+    let ignore = contexts.get(MAIN_CONTEXT).map(|context| context.ignore());
     let remote = RemoteLayers::new(session.client.clone(), progress.clone(), cancel.clone());
-    let resolved = resolve_images(&session.store, &remote, &plan, options, progress, &file);
-    let (images, missing) = match resolved {
-        Ok(images) => (images, None),
-        Err(error) => (ResolvedImages::new(), Some(error)),
+    let shared = Workshop::new(session.store.clone(), remote, Vec::new(), cancel.clone());
+    let mut images = ResolvedImages::new();
+    let answers = Answers {
+        shared: &shared,
+        progress,
+        done: &[],
     };
+    let missing = answers.resolve(&mut [Asker {
+        plan: &plan,
+        images: &mut images,
+        options,
+        source: &file,
+        label: "",
+    }]);
+    if missing.is_err() {
+        images = ResolvedImages::new();
+    }
     *checked = Some(Checked::run(&file, &plan, &images, ignore).map_err(wrong)?);
-    missing.map_or(Ok(()), Err)?;
+    missing?;
     plan.lower(&images).map_err(wrong).map(drop)
 }
 
@@ -139,7 +166,9 @@ type Planned = (SourceFile, Option<std::path::PathBuf>, Plan);
 fn plan(options: &BuildOptions) -> Result<Planned, BuildError> {
     let definition = definition::read(options)?;
     let file = definition.source;
-    let plan = parse(&file).and_then(|dockerfile| Plan::new(&dockerfile, &build_settings(options)));
+    let plan = parse(&file).and_then(|dockerfile| {
+        Plan::new(&dockerfile, &settings::of(options, &options.platforms()[0]))
+    });
     match plan {
         Ok(plan) => Ok((file, definition.path, plan)),
         Err(diagnostics) => Err(BuildError::Dockerfile { file, diagnostics }),

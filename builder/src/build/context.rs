@@ -11,6 +11,7 @@ use thiserror::Error;
 pub(crate) struct LocalContext {
     dir: PathBuf,
     ignore: DockerIgnore,
+    ignore_text: String,
     ignore_file: PathBuf,
     stat_index: PathBuf,
 }
@@ -78,12 +79,26 @@ impl LocalContext {
                 });
             }
         }
+        let ignore_text = read_ignore(ignore_file)?;
+        let ignore = DockerIgnore::parse(&ignore_text).map_err(|error| ContextError::Ignore {
+            path: ignore_file.to_owned(),
+            reason: error.to_string(),
+        })?;
         Ok(Self {
             dir: dir.to_owned(),
-            ignore: read_ignore(ignore_file)?,
+            ignore,
+            ignore_text,
             ignore_file: ignore_file.to_owned(),
             stat_index,
         })
+    }
+
+    /// Returns what tells this context from others: directories that are the same and are
+    /// read by the same rules are one.
+    pub(crate) fn identity(&self) -> String {
+        let dir = self.dir.canonicalize();
+        let dir = dir.as_ref().unwrap_or(&self.dir);
+        format!("{}\0{}", dir.display(), self.ignore_text)
     }
 
     /// Returns what the ignore file leaves out.
@@ -131,7 +146,7 @@ fn roots(paths: &[String]) -> Vec<RelPath> {
     }
 }
 
-fn read_ignore(path: &Path) -> Result<DockerIgnore, ContextError> {
+fn read_ignore(path: &Path) -> Result<String, ContextError> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error)
@@ -149,10 +164,7 @@ fn read_ignore(path: &Path) -> Result<DockerIgnore, ContextError> {
             });
         }
     };
-    DockerIgnore::parse(&String::from_utf8_lossy(&bytes)).map_err(|error| ContextError::Ignore {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 struct Filter<'a>(&'a DockerIgnore);

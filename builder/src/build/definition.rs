@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cooper_cache::Store;
 use cooper_frontend::SourceFile;
@@ -159,7 +160,7 @@ pub(crate) fn contexts(
     options: &BuildOptions,
     dockerfile: Option<&Path>,
     store: &Store,
-) -> Result<BTreeMap<String, LocalContext>, ContextError> {
+) -> Result<BTreeMap<String, Arc<LocalContext>>, ContextError> {
     let mut contexts = BTreeMap::new();
     if let Some(dir) = &options.context {
         let own = dockerfile.map(ignore_beside).filter(|path| path.is_file());
@@ -174,8 +175,8 @@ pub(crate) fn contexts(
     Ok(contexts)
 }
 
-fn open(dir: &Path, ignore: &Path, store: &Store) -> Result<LocalContext, ContextError> {
-    LocalContext::open(dir, ignore, store.context_index(dir))
+fn open(dir: &Path, ignore: &Path, store: &Store) -> Result<Arc<LocalContext>, ContextError> {
+    LocalContext::open(dir, ignore, store.context_index(dir)).map(Arc::new)
 }
 
 fn ignore_beside(dockerfile: &Path) -> PathBuf {

@@ -1,8 +1,10 @@
-//! What all steps of a build share: the store, the process runner, contexts, secrets.
+//! What steps work with: what all of a build share ([`Workshop`]: the store, the process
+//! runner, the layers still to be fetched) and what is one target's own ([`Engine`]: its
+//! contexts and secrets).
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cooper_cache::{
     Entry, LayerId, Layers, MergedTree, RelPath, Staging, Store, StoreError, Timestamp,
@@ -21,14 +23,19 @@ use super::secrets::Secrets;
 /// Prepared children of the runner: one shortens a chain of steps; more only compete with them.
 const WARM: usize = 1;
 
-/// The shared state of one build. Everything in it is either immutable or guards itself.
+/// What the steps of one target work with. Everything in it is immutable or guards itself.
 pub(crate) struct Engine {
+    shared: Arc<Workshop>,
+    contexts: BTreeMap<String, Arc<LocalContext>>,
+    secrets: Secrets,
+    epoch: Option<i64>,
+}
+
+/// What the targets of one build share. Everything in it is immutable or guards itself.
+pub(crate) struct Workshop {
     store: Store,
     layers: Layers,
-    contexts: BTreeMap<String, LocalContext>,
-    secrets: Secrets,
     remote: RemoteLayers,
-    epoch: Option<i64>,
     resolv_conf: Vec<u8>,
     cancel: CancelToken,
     runner: OnceLock<Runner>,
@@ -38,29 +45,31 @@ pub(crate) struct Engine {
     root_dirs: Mutex<HashMap<LayerId, Option<Entry>>>,
 }
 
-/// What an [`Engine`] is made of.
-pub(crate) struct EngineParts {
-    pub(crate) store: Store,
-    pub(crate) contexts: BTreeMap<String, LocalContext>,
+/// What is one target's own.
+#[derive(Default)]
+pub(crate) struct TargetParts {
+    /// Local directories by the name that steps call them.
+    pub(crate) contexts: BTreeMap<String, Arc<LocalContext>>,
+    /// What its steps may mount as secrets.
     pub(crate) secrets: Secrets,
-    pub(crate) remote: RemoteLayers,
+    /// The time of what its steps create, in seconds since 1970; now when absent.
     pub(crate) epoch: Option<i64>,
-    pub(crate) resolv_conf: Vec<u8>,
-    pub(crate) cancel: CancelToken,
 }
 
-impl Engine {
-    /// Returns an engine that has not started any process yet.
-    pub(crate) fn new(parts: EngineParts) -> Self {
+impl Workshop {
+    /// Returns a workshop that has not started any process yet.
+    pub(crate) fn new(
+        store: Store,
+        remote: RemoteLayers,
+        resolv_conf: Vec<u8>,
+        cancel: CancelToken,
+    ) -> Self {
         Self {
-            layers: parts.store.layers(),
-            store: parts.store,
-            contexts: parts.contexts,
-            secrets: parts.secrets,
-            remote: parts.remote,
-            epoch: parts.epoch,
-            resolv_conf: parts.resolv_conf,
-            cancel: parts.cancel,
+            layers: store.layers(),
+            store,
+            remote,
+            resolv_conf,
+            cancel,
             runner: OnceLock::new(),
             starting: Mutex::new(()),
             trees: Mutex::new(HashMap::new()),
@@ -73,9 +82,31 @@ impl Engine {
         &self.store
     }
 
+    /// Returns the layers that can be fetched when they are needed.
+    pub(crate) fn remote(&self) -> &RemoteLayers {
+        &self.remote
+    }
+}
+
+impl Engine {
+    /// Returns the engine of a target.
+    pub(crate) fn new(shared: Arc<Workshop>, parts: TargetParts) -> Self {
+        Self {
+            shared,
+            contexts: parts.contexts,
+            secrets: parts.secrets,
+            epoch: parts.epoch,
+        }
+    }
+
+    /// Returns the store.
+    pub(crate) fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
     /// Returns the store's layers.
     pub(crate) fn layers(&self) -> &Layers {
-        &self.layers
+        &self.shared.layers
     }
 
     /// Returns the secrets that the build was given.
@@ -85,36 +116,36 @@ impl Engine {
 
     /// Returns the client for downloads.
     pub(crate) fn http(&self) -> &crate::http::HttpClient {
-        self.remote.client().http()
+        self.shared.remote.client().http()
     }
 
     /// Returns the build's cancellation, for work that is not given a step's own.
     pub(crate) fn cancel(&self) -> &CancelToken {
-        &self.cancel
+        &self.shared.cancel
     }
 
     /// Returns the layers that can be fetched when they are needed.
     pub(crate) fn remote(&self) -> &RemoteLayers {
-        &self.remote
+        &self.shared.remote
     }
 
     /// Returns the resolver configuration that steps see.
     pub(crate) fn resolv_conf(&self) -> &[u8] {
-        &self.resolv_conf
+        &self.shared.resolv_conf
     }
 
     /// Whether overlays keep their marks in `user.overlay.*`.
     pub(crate) fn userxattr(&self) -> bool {
-        self.store.options().userxattr
+        self.shared.store.options().userxattr
     }
 
     /// Returns where RUN cache mounts live.
     pub(crate) fn mounts_dir(&self) -> PathBuf {
-        self.store.mounts_dir()
+        self.shared.store.mounts_dir()
     }
 
     /// Returns a local context by name.
-    pub(crate) fn context(&self, name: &str) -> Result<&LocalContext, OpError> {
+    pub(crate) fn context(&self, name: &str) -> Result<&Arc<LocalContext>, OpError> {
         self.contexts
             .get(name)
             .ok_or_else(|| OpError::UnknownContext {
@@ -132,17 +163,21 @@ impl Engine {
 
     /// Returns the process runner, started when the first step needs it.
     pub(crate) fn runner(&self) -> Result<&Runner, OpError> {
-        if let Some(runner) = self.runner.get() {
+        let shared = &*self.shared;
+        if let Some(runner) = shared.runner.get() {
             return Ok(runner);
         }
-        let _starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(runner) = self.runner.get() {
+        let _starting = shared
+            .starting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(runner) = shared.runner.get() {
             return Ok(runner);
         }
-        let mut options = RunnerOptions::new(self.store.tmp().join("runner"));
+        let mut options = RunnerOptions::new(shared.store.tmp().join("runner"));
         options.warm = WARM;
         let runner = Runner::start(options)?;
-        Ok(self.runner.get_or_init(|| runner))
+        Ok(shared.runner.get_or_init(|| runner))
     }
 
     /// Makes sure that the directories of all layers exist, fetching and unpacking in parallel.
@@ -159,8 +194,8 @@ impl Engine {
     }
 
     fn ensure_one(&self, layer: &LayerId) -> Result<(), FetchError> {
-        self.remote.ensure_blob(&self.store, layer)?;
-        self.layers.ensure_dir(layer)?;
+        self.remote().ensure_blob(self.store(), layer)?;
+        self.layers().ensure_dir(layer)?;
         Ok(())
     }
 
@@ -175,7 +210,7 @@ impl Engine {
         let mut dirs = Vec::with_capacity(ids.len());
         for id in ids.iter().rev() {
             if seen.insert(id) {
-                dirs.push(self.layers.ensure_dir(id)?.fs());
+                dirs.push(self.layers().ensure_dir(id)?.fs());
             }
         }
         Ok(dirs)
@@ -188,7 +223,7 @@ impl Engine {
             return Ok(tree.clone());
         }
         self.ensure(&ids)?;
-        let tree = self.layers.tree(&ids)?;
+        let tree = self.layers().tree(&ids)?;
         self.lock_trees().insert(ids, tree.clone());
         Ok(tree)
     }
@@ -200,7 +235,7 @@ impl Engine {
             let entry = if let Some(entry) = known {
                 entry
             } else {
-                let index = self.layers.ensure_dir(&layer.id)?.index()?;
+                let index = self.layers().ensure_dir(&layer.id)?.index()?;
                 let entry = index.get(&RelPath::root()).cloned();
                 self.lock_root_dirs()
                     .insert(layer.id.clone(), entry.clone());
@@ -214,13 +249,17 @@ impl Engine {
     }
 
     fn lock_root_dirs(&self) -> std::sync::MutexGuard<'_, HashMap<LayerId, Option<Entry>>> {
-        self.root_dirs
+        self.shared
+            .root_dirs
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_trees(&self) -> std::sync::MutexGuard<'_, HashMap<Vec<LayerId>, MergedTree>> {
-        self.trees.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .trees
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the files of an output; those of a context need not be hashed.
@@ -269,7 +308,7 @@ impl Engine {
     }
 
     fn hash(&self, context: &ScannedContext, paths: &[RelPath]) -> Result<MergedTree, OpError> {
-        let wanted = || !self.cancel.is_cancelled();
+        let wanted = || !self.cancel().is_cancelled();
         context.files.ensure_hashed_while(paths, &wanted)?;
         Ok(context.files.tree())
     }

@@ -291,6 +291,14 @@ pub enum BuildError {
         /// What.
         source: OpError,
     },
+    /// One of several targets, or platforms of a target, cannot be built.
+    #[error("{label} cannot be built")]
+    Target {
+        /// Its name, platform, or both.
+        label: String,
+        /// Why.
+        source: Box<BuildError>,
+    },
     /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
@@ -303,4 +311,19 @@ pub enum BuildError {
     /// The image could not be pushed.
     #[error(transparent)]
     Push(#[from] PushError),
+}
+
+impl BuildError {
+    /// Returns this error as that of one of several targets; an empty label says that there is
+    /// only one.
+    pub(super) fn within(self, label: &str) -> Self {
+        match self {
+            Self::Interrupted | Self::Target { .. } => self,
+            error if label.is_empty() => error,
+            error => Self::Target {
+                label: label.to_owned(),
+                source: Box::new(error),
+            },
+        }
+    }
 }

@@ -1,12 +1,53 @@
-//! From options to a finished build.
+//! From options to finished builds.
 //!
 //! ```text
-//! options → Definition → Plan ⇄ resolved images → graph → solve → Image → outputs
+//! for each target and platform:
+//!   options → Definition → Plan ⇄ resolved images ─┐
+//! all of them:                                     ├→ one graph → solve
+//! for each target:                                 │
+//!   Image (one a platform) → outputs  ←────────────┘
 //! ```
 //!
-//! Impure steps are the reading of the definition, image resolution, the solve and the
+//! Impure steps are the reading of the definitions, image resolution, the solve and the
 //! outputs; between them are the front end's functions. [`build`] prints nothing: it
 //! reports to a [`Progress`] and returns what was made, or a [`BuildError`].
+//!
+//! # Several targets
+//!
+//! A build is a list of [`Target`]s. Each has options of its own (Dockerfile, contexts,
+//! arguments, secrets, outputs); store, process runner and display are shared. They become
+//! one graph and are solved together, so that a stage that two targets have in common runs
+//! once: vertices that are the same are one from the start, and such that turn out to be the
+//! same (by the content of what they read) are run once by the solver. Contexts are shared
+//! where they are the same directory read by the same ignore rules.
+//!
+//! A target can start from what another one comes to: its options have a
+//! [`NamedContext::Target`](crate::options::NamedContext::Target) with the other one's name.
+//! A target without outputs is only there for that: nothing of it runs that no other target
+//! needs.
+//!
+//! ```no_run
+//! # use cooper_builder::build::{self, Request, Session, Target};
+//! # use cooper_builder::options::{BuildOptions, NamedContext};
+//! # use cooper_builder::progress::Progress;
+//! # fn example(session: Session, base: &BuildOptions, mut app: BuildOptions,
+//! #     progress: &Progress, cancel: &cooper_solver::CancelToken) {
+//! app.build_contexts.push(("base".into(), NamedContext::Target("base".into())));
+//! let targets = [
+//!     Target { name: "base", options: base },
+//!     Target { name: "app", options: &app },
+//! ];
+//! let outcome = build::build(session, &Request {
+//!     targets: &targets,
+//!     progress,
+//!     cancel,
+//!     environment: &|name| std::env::var(name).ok().map(String::into_bytes),
+//! });
+//! for (target, built) in targets.iter().zip(outcome.result.unwrap()) {
+//!     println!("{}: {:?}", target.name, built.id);
+//! }
+//! # }
+//! ```
 
 mod check;
 mod context;
@@ -22,23 +63,20 @@ mod remote;
 mod resolve;
 mod scene;
 mod secrets;
+mod settings;
+mod solve;
 mod squash;
+mod target;
 
 use std::sync::Arc;
 
-use cooper_cache::{Batch, Store, Table};
-use cooper_frontend::image::ResolvedImages;
-use cooper_frontend::ir::{BuildOp, NetworkMode, SourceOp, Ulimit};
-use cooper_frontend::lower::Lowered;
-use cooper_frontend::plan::Plan;
-use cooper_frontend::settings::{self, BuildSettings};
-use cooper_frontend::{SourceFile, parse};
-use cooper_oci::{Descriptor, Digest, Platform};
-use cooper_solver::{CancelToken, SolveError, SolveOptions, VertexId, solve};
-use rayon::prelude::*;
+use cooper_cache::Store;
+use cooper_frontend::lower::GraphBuilder;
+use cooper_oci::{Descriptor, Digest};
+use cooper_solver::CancelToken;
 
-use crate::image::Image;
-use crate::options::{BuildNetwork, BuildOptions, NamedContext, NoCache};
+use crate::image::{DatedLayer, Image, Parts, Squashed};
+use crate::options::BuildOptions;
 use crate::progress::Progress;
 use crate::registry::Client;
 
@@ -47,16 +85,10 @@ pub use detail::StepDetail;
 pub use error::{BuildError, OpError, exit_words};
 pub use resolve::ResolveImageError;
 
-use engine::{Engine, EngineParts};
-use index::StoreIndex;
-use ops::BoundOp;
+use engine::Workshop;
 use output::Root;
 use remote::RemoteLayers;
-use resolve::Resolver;
-use secrets::Secrets;
-
-/// Host name of RUN steps, which users of BuildKit may have come to rely on.
-const HOSTNAME: &str = "buildkitsandbox";
+use target::{Answers, TargetBuild, Variant, rounds};
 
 /// What a build needs besides its options.
 pub struct Session {
@@ -82,17 +114,26 @@ pub struct Built {
 /// How a build went.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What was made, or why nothing was.
-    pub result: Result<Built, BuildError>,
-    /// What the build checks found; none if the build did not come to them.
-    pub checked: Option<Checked>,
+    /// What was made, by target, or why something was not.
+    pub result: Result<Vec<Built>, BuildError>,
+    /// What the build checks found, by Dockerfile; empty if the build did not come to them.
+    pub checked: Vec<Checked>,
+}
+
+/// One of the things that are built.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// What it is called; a lone target may have the empty name.
+    pub name: &'a str,
+    /// What is asked for.
+    pub options: &'a BuildOptions,
 }
 
 /// What a build is told besides its [`Session`].
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
-    /// What to build.
-    pub options: &'a BuildOptions,
+    /// What to build; names are unique.
+    pub targets: &'a [Target<'a>],
     /// Who is told how it goes.
     pub progress: &'a Progress,
     /// Stops it.
@@ -101,9 +142,26 @@ pub struct Request<'a> {
     pub environment: &'a dyn Fn(&str) -> Option<Vec<u8>>,
 }
 
+impl Request<'_> {
+    /// Returns what is put before the names of a target's steps.
+    fn label<'t>(&self, target: &Target<'t>) -> &'t str {
+        if self.targets.len() > 1 {
+            target.name
+        } else {
+            ""
+        }
+    }
+
+    /// Returns how many steps may run at once: as many as any target allows.
+    fn jobs(&self) -> usize {
+        let jobs = self.targets.iter().map(|target| target.options.jobs.get());
+        jobs.max().unwrap_or(1)
+    }
+}
+
 /// Builds what is asked for.
 pub fn build(session: Session, request: &Request<'_>) -> Outcome {
-    let mut checked = None;
+    let mut checked = Vec::new();
     let result = run(session, request, &mut checked);
     Outcome { result, checked }
 }
@@ -111,261 +169,80 @@ pub fn build(session: Session, request: &Request<'_>) -> Outcome {
 fn run(
     session: Session,
     request: &Request<'_>,
-    checked: &mut Option<Checked>,
-) -> Result<Built, BuildError> {
-    let Request {
-        options,
-        progress,
-        cancel,
-        environment,
-    } = *request;
+    checked: &mut Vec<Checked>,
+) -> Result<Vec<Built>, BuildError> {
+    let (progress, cancel) = (request.progress, request.cancel);
     let _lease = session.store.lease()?;
-    let step = progress.step(format!(
-        "[internal] load build definition from {}",
-        definition::name(options)
-    ));
-    let definition = step.end_with(definition::read(options))?;
-    let source = definition.source;
-    let wrong = |diagnostics| BuildError::Dockerfile {
-        file: source.clone(),
-        diagnostics,
-    };
-    let dockerfile = parse(&source).map_err(wrong)?;
-    let plan = Plan::new(&dockerfile, &build_settings(options)).map_err(wrong)?;
-    let secrets = Secrets::read(&options.secrets, environment)?;
-    progress.redact(secrets.values());
-    let contexts = definition::contexts(options, definition.path.as_deref(), &session.store)?;
-    let remote = RemoteLayers::new(session.client.clone(), progress.clone(), cancel.clone());
-    let resolved = resolve_images(&session.store, &remote, &plan, options, progress, &source)?;
-    let lowered = plan.lower(&resolved).map_err(wrong)?;
-    let ignore = contexts.get("context").map(context::LocalContext::ignore);
-    let found = checked.insert(Checked::run(&source, &plan, &resolved, ignore).map_err(wrong)?);
-    found.verdict()?;
-    for warning in &lowered.warnings {
-        progress.warn(&warning.message);
+    let remote = RemoteLayers::new(session.client, progress.clone(), cancel.clone());
+    let shared = Workshop::new(session.store, remote, session.resolv_conf, cancel.clone());
+    let shared = Arc::new(shared);
+    let mut graph = GraphBuilder::default();
+    let targets = prepare(request, &shared, &mut graph, checked)?;
+    let roots = solve::solve_graph(&shared, graph, &targets, request)?;
+    shared.remote().keep_images(shared.store())?;
+    let mut built = Vec::with_capacity(targets.len());
+    for (target, roots) in targets.iter().zip(roots) {
+        let label = request.label(target.target);
+        built.push(finish(target, &roots, label, progress).map_err(|error| error.within(label))?);
     }
-    let engine = Arc::new(Engine::new(EngineParts {
-        store: session.store,
-        contexts,
-        secrets,
-        remote,
-        epoch: options.source_date_epoch,
-        resolv_conf: session.resolv_conf,
-        cancel: cancel.clone(),
-    }));
-    let root = solve_graph(&engine, &lowered, options, progress, cancel, &source)?;
-    engine.remote().keep_images(engine.store())?;
-    let squashed = squash::squash(&engine, &root, options.squash, progress)?;
-    let image = assemble(&engine, lowered, &root, squashed, options)?;
-    outputs::write(&engine, &image, &root, options, progress)
+    Ok(built)
 }
 
-fn build_settings(options: &BuildOptions) -> BuildSettings {
-    let host = Platform::host();
-    let mut settings = BuildSettings::new(options.platform.clone());
-    settings.platform_explicit = options.platform != host;
-    settings.build_platform = host;
-    settings.target.clone_from(&options.target);
-    settings.build_args.clone_from(&options.build_args);
-    settings.labels.clone_from(&options.labels);
-    settings.named_contexts = options
-        .build_contexts
-        .iter()
-        .map(|(name, context)| {
-            let kind = match context {
-                NamedContext::Dir(_) => settings::NamedContext::Local,
-                NamedContext::OciLayout { .. } | NamedContext::Image(_) => {
-                    settings::NamedContext::Image
-                }
-            };
-            (name.clone(), kind)
-        })
-        .collect();
-    settings.no_cache = match &options.no_cache {
-        NoCache::Off => settings::NoCache::None,
-        NoCache::All => settings::NoCache::All,
-        NoCache::Stages(names) => {
-            settings::NoCache::Stages(names.iter().map(|name| name.to_lowercase()).collect())
+/// Brings all targets into the graph, those that others start from first.
+fn prepare<'a>(
+    request: &Request<'a>,
+    shared: &Arc<Workshop>,
+    graph: &mut GraphBuilder,
+    checked: &mut Vec<Checked>,
+) -> Result<Vec<TargetBuild<'a>>, BuildError> {
+    let mut done: Vec<Option<TargetBuild<'a>>> = Vec::new();
+    done.resize_with(request.targets.len(), || None);
+    for round in rounds(request.targets)? {
+        let mut fresh = Vec::with_capacity(round.len());
+        for &at in &round {
+            let target = &request.targets[at];
+            let read = TargetBuild::read(target, request, shared);
+            fresh.push(read.map_err(|error| error.within(request.label(target)))?);
         }
-    };
-    settings.network = match options.network {
-        BuildNetwork::Host => NetworkMode::Default,
-        BuildNetwork::None => NetworkMode::None,
-    };
-    settings.add_hosts = options
-        .add_hosts
-        .iter()
-        .map(|host| (host.name.clone(), host.address.to_string()))
-        .collect();
-    settings.shm_size = options.limits.shm_size;
-    settings.ulimits = options.limits.ulimits.iter().map(ulimit).collect();
-    settings.hostname = Some(HOSTNAME.to_owned());
-    settings
-}
-
-fn ulimit(limit: &crate::options::Ulimit) -> Ulimit {
-    let value = |limit: Option<u64>| {
-        limit
-            .and_then(|value| i64::try_from(value).ok())
-            .unwrap_or(-1)
-    };
-    Ulimit {
-        name: limit.name.clone(),
-        soft: value(limit.soft),
-        hard: value(limit.hard),
-    }
-}
-
-/// Answers the plan's questions until it has no more; ONBUILD triggers can raise new ones.
-fn resolve_images(
-    store: &Store,
-    remote: &RemoteLayers,
-    plan: &Plan,
-    options: &BuildOptions,
-    progress: &Progress,
-    source: &SourceFile,
-) -> Result<ResolvedImages, BuildError> {
-    let canceled = || remote.canceled();
-    let resolver = Resolver {
-        store,
-        remote,
-        contexts: &options.build_contexts,
-        pull: options.pull,
-        canceled: &canceled,
-    };
-    let mut resolved = ResolvedImages::new();
-    loop {
-        let requests = plan.requests(&resolved);
-        if requests.is_empty() {
-            return Ok(resolved);
+        let answers = Answers {
+            shared,
+            progress: request.progress,
+            done: &done,
+        };
+        let mut askers: Vec<_> = fresh.iter_mut().flat_map(TargetBuild::askers).collect();
+        answers.resolve(&mut askers)?;
+        for (at, mut target) in round.into_iter().zip(fresh) {
+            target.lower(graph, request.progress, checked)?;
+            done[at] = Some(target);
         }
-        let answers: Vec<_> = requests
-            .par_iter()
-            .map(|request| {
-                let name = match &request.reference {
-                    Some(reference) => reference.with_default_tag().to_string(),
-                    None => request.name.clone(),
-                };
-                let step = progress.step(format!("[internal] load metadata for {name}"));
-                let answer = step.end_with(resolver.resolve(request)).map_err(|cause| {
-                    BuildError::Image {
-                        file: source.clone(),
-                        span: request.span,
-                        suggestion: request.suggestion.clone(),
-                        source: Box::new(cause),
-                    }
-                })?;
-                Ok((request.key.clone(), answer))
-            })
-            .collect::<Result<_, BuildError>>()?;
-        resolved.extend(answers);
     }
+    Ok(done.into_iter().flatten().collect())
 }
 
-fn solve_graph(
-    engine: &Arc<Engine>,
-    lowered: &Lowered,
-    options: &BuildOptions,
+/// Makes a target's image and writes its outputs.
+fn finish(
+    target: &TargetBuild<'_>,
+    roots: &[Root],
+    label: &str,
     progress: &Progress,
-    cancel: &CancelToken,
-    source: &SourceFile,
-) -> Result<Root, BuildError> {
-    let Some(target) = lowered.target else {
-        return Ok(Root::default());
-    };
-    let graph = lowered
-        .graph
-        .map(|_, vertex| BoundOp::new(vertex.op.clone(), Arc::clone(engine)));
-    let names = graph
-        .reachable(&[target])
-        .into_iter()
-        .filter_map(|id| Some((id, step_name(lowered, id)?)));
-    let vertices = progress.vertices(names);
-    let events = |event| vertices.show(event);
-    let index = StoreIndex::new(engine.store(), engine.remote());
-    let mut how = SolveOptions::new(options.jobs.get(), cancel);
-    how.events = &events;
-    let solved = solve(&graph, &[target], &index, &how);
-    keep_details(engine.store(), &index);
-    let outputs = solved.map_err(|error| failure(error, lowered, source))?;
-    match outputs.first() {
-        Some(output) => Ok(output
-            .root()
-            .map_err(|source| BuildError::Internal { source })?
-            .clone()),
-        None => Ok(Root::default()),
+) -> Result<Built, BuildError> {
+    let options = target.target.options;
+    if options.outputs.is_empty() {
+        return Ok(Built::default());
     }
-}
-
-/// Returns what a vertex is called in front of people; none for those that say nothing to them.
-fn step_name(lowered: &Lowered, id: VertexId) -> Option<String> {
-    if let Some(step) = lowered.steps.get(&id) {
-        return Some(step.display.clone());
-    }
-    let vertex = lowered.graph.vertex(id);
-    match &vertex.op {
-        BuildOp::Source(_) => Some(vertex.name.clone()),
-        _ => None,
-    }
-}
-
-/// Writes what is known of the executed steps, for later questions. Losing it loses no result.
-fn keep_details(store: &Store, index: &StoreIndex<'_>) {
-    let mut batch = Batch::default();
-    for (key, detail) in index.take_details() {
-        batch.put(Table::Components, key.as_bytes().to_vec(), detail);
-    }
-    if !batch.is_empty() {
-        let _ = store.meta().apply(&batch);
-    }
-}
-
-fn failure(error: SolveError<OpError>, lowered: &Lowered, source: &SourceFile) -> BuildError {
-    match error {
-        SolveError::Op {
-            vertex,
-            source: cause,
-            ..
-        } => BuildError::Step {
-            step: lowered
-                .steps
-                .get(&blamed(vertex, &cause, lowered))
-                .map(|step| Box::new(step.clone())),
-            name: lowered.graph.vertex(vertex).name.clone(),
-            file: source.clone(),
-            source: Box::new(cause),
-        },
-        SolveError::Canceled => BuildError::Interrupted,
-        other => BuildError::Solver {
-            message: other.to_string(),
-        },
-    }
-}
-
-/// Returns the step to blame: for a bad layer of a base image its FROM, not who needed it first.
-fn blamed(vertex: VertexId, cause: &OpError, lowered: &Lowered) -> VertexId {
-    let OpError::BaseLayer { layer, .. } = cause else {
-        return vertex;
-    };
-    let layer = layer.to_string();
-    let brings_it = |op: &BuildOp| match op {
-        BuildOp::Source(SourceOp::Image(image)) => image.layers.contains(&layer),
-        _ => false,
-    };
-    let from = lowered
-        .steps
-        .keys()
-        .find(|id| brings_it(&lowered.graph.vertex(**id).op));
-    from.copied().unwrap_or(vertex)
+    let (variant, root) = (&target.variants[0], &roots[0]);
+    let squashed = squash::squash(&target.engine, root, options.squash, progress)?;
+    let image = assemble(target, variant, root, squashed)?;
+    outputs::write(&target.engine, &image, root, options, label, progress)
 }
 
 fn assemble(
-    engine: &Engine,
-    lowered: Lowered,
+    target: &TargetBuild<'_>,
+    variant: &Variant,
     root: &Root,
-    squashed: Option<crate::image::Squashed>,
-    options: &BuildOptions,
+    squashed: Option<Squashed>,
 ) -> Result<Image, BuildError> {
+    let lowered = variant.lowered();
     let base_created = lowered
         .image
         .history
@@ -375,18 +252,21 @@ fn assemble(
     let dated: Vec<_> = root
         .layers
         .iter()
-        .map(|layer| crate::image::DatedLayer {
+        .map(|layer| DatedLayer {
             id: layer.id.clone(),
             created: layer.created,
         })
         .collect();
-    let parts = crate::image::Parts {
-        config: lowered.image,
+    let parts = Parts {
+        config: lowered.image.clone(),
         base_created,
         history: &lowered.history,
         root: &dated,
         squashed,
-        epoch: options.source_date_epoch,
+        epoch: target.target.options.source_date_epoch,
     };
-    Ok(Image::assemble(parts, engine.layers())?)
+    Ok(Image::assemble(parts, target.engine.layers())?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use cooper_cache::{ContextTree, LayerId, Timestamp};
 use cooper_solver::{ContentDigest, StableHasher};
 use serde::{Deserialize, Serialize};
 
+use super::context::LocalContext;
 use super::error::OpError;
 
 /// The result of a vertex; cheap to clone.
@@ -19,8 +20,8 @@ pub(crate) enum Output {
 
 /// What a scan found in a local directory.
 pub(crate) struct ScannedContext {
-    /// The context's name.
-    pub(crate) name: String,
+    /// The directory.
+    pub(crate) context: Arc<LocalContext>,
     /// Its files.
     pub(crate) files: ContextTree,
 }

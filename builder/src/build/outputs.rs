@@ -22,6 +22,7 @@ pub(super) fn write(
     image: &Image,
     root: &Root,
     options: &BuildOptions,
+    label: &str,
     progress: &Progress,
 ) -> Result<Built, BuildError> {
     let mut built = Built {
@@ -29,7 +30,7 @@ pub(super) fn write(
         ..Built::default()
     };
     for output in &options.outputs {
-        let step = progress.step(heading(output));
+        let step = progress.step(heading(output, label));
         let result = one(engine, image, root, options, output, &step);
         let result = step.end_with(result)?;
         built.manifest = result.or(built.manifest);
@@ -47,15 +48,20 @@ pub(super) fn write(
     Ok(built)
 }
 
-fn heading(output: &Output) -> String {
-    match output {
-        Output::Image(to) if to.push.is_some() && !to.store => "pushing image".to_owned(),
-        Output::Image(_) => "exporting to image".to_owned(),
-        Output::Oci(_) => "exporting to oci image format".to_owned(),
-        Output::Docker(_) => "exporting to docker image format".to_owned(),
-        Output::Local { .. } => "exporting to client directory".to_owned(),
-        Output::Tar { .. } => "exporting to client tarball".to_owned(),
-        Output::CacheOnly => "keeping the result in the cache".to_owned(),
+fn heading(output: &Output, label: &str) -> String {
+    let what = match output {
+        Output::Image(to) if to.push.is_some() && !to.store => "pushing image",
+        Output::Image(_) => "exporting to image",
+        Output::Oci(_) => "exporting to oci image format",
+        Output::Docker(_) => "exporting to docker image format",
+        Output::Local { .. } => "exporting to client directory",
+        Output::Tar { .. } => "exporting to client tarball",
+        Output::CacheOnly => "keeping the result in the cache",
+    };
+    if label.is_empty() {
+        what.to_owned()
+    } else {
+        format!("[{label}] {what}")
     }
 }
 

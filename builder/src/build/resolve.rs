@@ -163,9 +163,11 @@ impl Resolver<'_> {
                     .or_else(|| tag.clone());
                 layout.resolve(wanted.as_deref())
             }
-            Some(NamedContext::Dir(_)) | None => Err(ResolveImageError::NotAnImage {
-                name: name.to_owned(),
-            }),
+            Some(NamedContext::Dir(_) | NamedContext::Target(_)) | None => {
+                Err(ResolveImageError::NotAnImage {
+                    name: name.to_owned(),
+                })
+            }
         }
     }
 
@@ -259,7 +261,7 @@ impl Resolver<'_> {
                 .layers(&origin, &resolved.config, &resolved.manifest)?;
         let answer = ResolvedImage {
             config: resolved.config.clone(),
-            layers,
+            layers: layers.into(),
             reference: Some(resolved.reference.clone()),
         };
         self.remote.found(resolved);
@@ -312,14 +314,14 @@ impl Notes<'_> {
 }
 
 fn stored_image(config: ImageConfig, record: &ImageRecord, reference: Reference) -> ResolvedImage {
-    let layers = record
+    let layers: Vec<String> = record
         .layers
         .iter()
         .map(|layer| layer.layer.to_string())
         .collect();
     ResolvedImage {
         config,
-        layers,
+        layers: layers.into(),
         reference: Some(reference),
     }
 }
@@ -369,7 +371,7 @@ impl LayoutImage<'_> {
         let layers = self.notes.layers(&origin, &config, &manifest)?;
         Ok(ResolvedImage {
             config,
-            layers,
+            layers: layers.into(),
             reference: None,
         })
     }

@@ -185,7 +185,7 @@ impl BuildArgs {
             dockerfile,
             tags: each("--tag", &self.tag, output::image_name)?,
             target: self.target.clone(),
-            platform: self.platform()?,
+            platforms: self.platforms()?,
             build_args,
             labels: self.labels(&file.build.labels)?,
             no_cache: self.no_cache(),
@@ -285,17 +285,18 @@ impl BuildArgs {
         Ok((args, epoch))
     }
 
-    fn platform(&self) -> Result<Platform, Report> {
+    fn platforms(&self) -> Result<Vec<Platform>, Report> {
         let Some(text) = &self.platform else {
-            return Ok(Platform::host());
+            return Ok(Vec::new());
         };
         if text.contains(',') {
             let error = ValueError::new("one platform can be built at a time");
             return Err(error.report("--platform", text));
         }
-        text.parse().map_err(|error: cooper_oci::PlatformError| {
+        let platform = text.parse().map_err(|error: cooper_oci::PlatformError| {
             ValueError::new(error.to_string()).report("--platform", text)
-        })
+        })?;
+        Ok(vec![platform])
     }
 
     fn labels(

@@ -199,7 +199,7 @@ fn answer(request: ImageRequest, triggers: &[String]) -> (ImageKey, ResolvedImag
     config.config.env = vec!["BASE=1".to_owned()];
     let image = ResolvedImage {
         config,
-        layers: vec!["layer".to_owned()],
+        layers: vec!["layer".to_owned()].into(),
         reference: None,
     };
     (request.key, image)

@@ -53,7 +53,7 @@ impl Case {
                 (self.image)(&mut config);
                 let image = ResolvedImage {
                     config,
-                    layers: Vec::new(),
+                    layers: Vec::new().into(),
                     reference: None,
                 };
                 (request.key, image)

@@ -1,11 +1,14 @@
 //! The graph under construction: equal vertices are one, and every local
 //! context is one vertex that knows all paths read from it.
+//!
+//! Several targets can be lowered into one graph, one after the other. What
+//! they have in common is then there once, in the hands of the first of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use cooper_solver::{CacheKey, Graph, Vertex, VertexId};
 
-use crate::image::{ImageRequest, ResolvedImage};
+use crate::image::{ImageLayers, ImageRequest, ResolvedImage};
 use crate::ir::{
     BuildOp, CopyAction, CopySource, FileAction, FileOp, ImageSource, ImageSourceUnkeyed,
     LocalSource, SourceOp, Unpack,
@@ -16,12 +19,37 @@ use super::Step;
 /// What makes two vertices one.
 type Identity = (CacheKey, Vec<VertexId>, bool);
 
+/// A build graph that targets are lowered into.
 #[derive(Default)]
-pub(super) struct GraphBuilder {
+pub struct GraphBuilder {
     graph: Graph<BuildOp>,
     known: HashMap<Identity, VertexId>,
-    locals: BTreeMap<String, Local>,
+    locals: HashMap<LocalId, Local>,
     steps: BTreeMap<VertexId, Step>,
+    /// The target that is being lowered.
+    target: Target,
+    /// How many targets have been begun.
+    targets: usize,
+}
+
+/// What the graph knows of the target that is being lowered into it.
+#[derive(Clone, Debug, Default)]
+pub struct Target {
+    /// What tells its steps from those of other targets in front of people;
+    /// empty if there is no other target.
+    pub label: String,
+    /// Identities of local contexts by name. Contexts of one identity are one,
+    /// whichever targets read them; one without belongs to this target alone.
+    pub contexts: BTreeMap<String, String>,
+}
+
+/// What makes two local contexts one.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum LocalId {
+    /// The caller says so.
+    Shared(String),
+    /// It belongs to one target.
+    Own(usize, String),
 }
 
 struct Local {
@@ -31,6 +59,27 @@ struct Local {
 }
 
 impl GraphBuilder {
+    /// Begins a target: what is added from here on is its own.
+    pub(super) fn begin(&mut self, target: Target) {
+        self.targets += 1;
+        self.target = target;
+    }
+
+    /// Returns the number of vertices so far.
+    pub(super) fn len(&self) -> usize {
+        self.graph.len()
+    }
+
+    /// Returns `text`, which ends up in brackets, with the target's label in front.
+    pub(super) fn labelled(&self, text: &str) -> String {
+        let label = &self.target.label;
+        match (label.is_empty(), text.is_empty()) {
+            (true, _) => text.to_owned(),
+            (false, true) => label.clone(),
+            (false, false) => format!("{label} {text}"),
+        }
+    }
+
     /// Adds a vertex, or finds the one that is the same.
     pub(super) fn add(
         &mut self,
@@ -58,25 +107,29 @@ impl GraphBuilder {
 
     /// Returns the vertex of a local context, of which a path is read.
     pub(super) fn local(&mut self, name: &str, path: &str) -> VertexId {
-        if !self.locals.contains_key(name) {
+        let id = match self.target.contexts.get(name) {
+            Some(identity) => LocalId::Shared(identity.clone()),
+            None => LocalId::Own(self.targets, name.to_owned()),
+        };
+        let label = if name == "context" {
+            format!("[{}] load build context", self.labelled("internal"))
+        } else {
+            let context = format!("context {name}");
+            format!("[{}] load from client", self.labelled(&context))
+        };
+        let graph = &mut self.graph;
+        let local = self.locals.entry(id).or_insert_with(|| {
             let source = LocalSource {
                 name: name.to_owned(),
                 paths: Vec::new(),
             };
+            // Not by its op's key: equal names of two targets are two contexts.
             let op = BuildOp::Source(SourceOp::Local(source));
-            let label = if name == "context" {
-                "[internal] load build context".to_owned()
-            } else {
-                format!("[context {name}] load from client")
-            };
-            let vertex = self.add(op, &[], &label, false);
-            let local = Local {
-                vertex,
+            Local {
+                vertex: graph.add(Vertex::new(label, op), &[]),
                 paths: BTreeSet::new(),
-            };
-            self.locals.insert(name.to_owned(), local);
-        }
-        let local = self.locals.get_mut(name).expect("inserted above");
+            }
+        });
         local.paths.insert(path.trim_start_matches('/').to_owned());
         local.vertex
     }
@@ -87,9 +140,11 @@ impl GraphBuilder {
         request: &ImageRequest,
         image: &ResolvedImage,
     ) -> Option<VertexId> {
-        if image.layers.is_empty() {
-            return None;
-        }
+        let layers = match &image.layers {
+            ImageLayers::Target { vertex, .. } => return *vertex,
+            ImageLayers::Stored(layers) if layers.is_empty() => return None,
+            ImageLayers::Stored(layers) => layers.clone(),
+        };
         let unkeyed = ImageSourceUnkeyed {
             key: request.key.clone(),
             reference: image
@@ -98,10 +153,7 @@ impl GraphBuilder {
                 .or_else(|| request.reference.clone()),
             platform: request.platform.clone(),
         };
-        let source = ImageSource {
-            layers: image.layers.clone(),
-            unkeyed,
-        };
+        let source = ImageSource { layers, unkeyed };
         let op = BuildOp::Source(SourceOp::Image(Box::new(source)));
         let label = format!("FROM {}", image_label(request, image));
         Some(self.add(op, &[], &label, false))
@@ -135,12 +187,13 @@ impl GraphBuilder {
             base: false,
             actions,
         });
-        self.add(op, &[local], &format!("[context {name}] to layer"), false)
+        let label = self.labelled(&format!("context {name}"));
+        self.add(op, &[local], &format!("[{label}] to layer"), false)
     }
 
     /// Returns the graph, local sources with the paths that are read.
-    pub(super) fn finish(mut self) -> (Graph<BuildOp>, BTreeMap<VertexId, Step>) {
-        for (_, local) in self.locals {
+    pub fn finish(mut self) -> (Graph<BuildOp>, BTreeMap<VertexId, Step>) {
+        for local in self.locals.into_values() {
             if let BuildOp::Source(SourceOp::Local(source)) =
                 &mut self.graph.vertex_mut(local.vertex).op
             {

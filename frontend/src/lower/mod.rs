@@ -3,6 +3,11 @@
 //! Lowering is pure: a [`Plan`] and the images it asked for
 //! become a graph of [`BuildOp`]s, the configuration of the target's image,
 //! and its history. Every reachable stage is lowered once, in file order.
+//!
+//! Targets of one build go into one graph ([`GraphBuilder`]), one after the
+//! other ([`Plan::lower_into`]): what is the same in two of them becomes one
+//! vertex, and a later one can start from what an earlier one comes to
+//! ([`ImageLayers::Target`](crate::image::ImageLayers::Target)).
 
 mod chmod;
 mod copy;
@@ -15,6 +20,7 @@ mod run;
 mod stage;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use cooper_oci::ImageConfig;
 use cooper_solver::{Graph, VertexId};
@@ -25,15 +31,36 @@ use crate::ir::BuildOp;
 use crate::plan::{Plan, Reach};
 use crate::source::Span;
 
-use graph::GraphBuilder;
+pub use graph::{GraphBuilder, Target};
 pub(crate) use stage::DEFAULT_PATH;
 use stage::StageState;
 
-/// A build ready to be solved.
+/// A build of one target, ready to be solved.
 #[derive(Clone, Debug)]
 pub struct Lowered {
     /// Everything that may have to run.
     pub graph: Graph<BuildOp>,
+    /// What to call each vertex in front of people. Vertices that stand for no
+    /// instruction (contexts, downloads) are missing.
+    pub steps: BTreeMap<VertexId, Step>,
+    /// The target.
+    pub result: LoweredTarget,
+}
+
+impl std::ops::Deref for Lowered {
+    type Target = LoweredTarget;
+
+    fn deref(&self) -> &LoweredTarget {
+        &self.result
+    }
+}
+
+/// One target of a build, in a graph.
+#[derive(Clone, Debug)]
+pub struct LoweredTarget {
+    /// The positions of the vertices that this target brought into the graph;
+    /// others that it needs were there.
+    pub added: Range<usize>,
     /// The vertex whose layers are the image's; `None` for an image without
     /// layers.
     pub target: Option<VertexId>,
@@ -43,9 +70,6 @@ pub struct Lowered {
     pub image: ImageConfig,
     /// History to be added to the base image's.
     pub history: Vec<HistoryItem>,
-    /// What to call each vertex in front of people. Vertices that stand for no
-    /// instruction (contexts, downloads) are missing.
-    pub steps: BTreeMap<VertexId, Step>,
     /// Things worth saying that do not stop the build.
     pub warnings: Vec<Diagnostic>,
 }
@@ -80,8 +104,25 @@ pub struct Step {
     pub span: Span,
 }
 
-/// Lowers all reachable stages.
+/// Lowers all reachable stages into a graph of their own.
 pub(crate) fn lower(plan: &Plan, images: &ResolvedImages) -> Result<Lowered, Diagnostics> {
+    let mut graph = GraphBuilder::default();
+    let result = lower_into(&mut graph, Target::default(), plan, images)?;
+    let (graph, steps) = graph.finish();
+    Ok(Lowered {
+        graph,
+        steps,
+        result,
+    })
+}
+
+/// Lowers all reachable stages into `graph`.
+pub(crate) fn lower_into(
+    graph: &mut GraphBuilder,
+    target: Target,
+    plan: &Plan,
+    images: &ResolvedImages,
+) -> Result<LoweredTarget, Diagnostics> {
     let reach = Reach::find(plan, images);
     let mut errors = reach.errors;
     errors.extend(reach.missing.iter().map(|request| {
@@ -91,10 +132,12 @@ pub(crate) fn lower(plan: &Plan, images: &ResolvedImages) -> Result<Lowered, Dia
     if !errors.is_empty() {
         return Err(errors);
     }
+    graph.begin(target);
+    let before = graph.len();
     let mut lowering = Lowering {
         plan,
         images,
-        graph: GraphBuilder::default(),
+        graph,
         done: Vec::new(),
         warnings: Vec::new(),
         errors,
@@ -105,14 +148,14 @@ pub(crate) fn lower(plan: &Plan, images: &ResolvedImages) -> Result<Lowered, Dia
             .map(|commands| lowering.stage(index, commands));
         lowering.done.push(state);
     }
-    lowering.finish()
+    lowering.finish(before)
 }
 
 /// Lowering under way.
 struct Lowering<'a> {
     plan: &'a Plan,
     images: &'a ResolvedImages,
-    graph: GraphBuilder,
+    graph: &'a mut GraphBuilder,
     /// The finished stages; `None` for those that are not needed.
     done: Vec<Option<StageState>>,
     warnings: Diagnostics,
@@ -120,7 +163,7 @@ struct Lowering<'a> {
 }
 
 impl Lowering<'_> {
-    fn finish(mut self) -> Result<Lowered, Diagnostics> {
+    fn finish(mut self, before: usize) -> Result<LoweredTarget, Diagnostics> {
         if !self.errors.is_empty() {
             return Err(self.errors);
         }
@@ -143,13 +186,11 @@ impl Lowering<'_> {
         }
         let normal = image.platform().normalized();
         image.set_platform(&normal);
-        let (graph, steps) = self.graph.finish();
-        Ok(Lowered {
-            graph,
+        Ok(LoweredTarget {
+            added: before..self.graph.len(),
             target: state.layers,
             image,
             history: state.history,
-            steps,
             warnings: self.warnings,
         })
     }

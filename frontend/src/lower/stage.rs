@@ -7,7 +7,7 @@ use cooper_solver::VertexId;
 
 use crate::dockerignore::clean;
 use crate::error::{Code, Diagnostic, Diagnostics};
-use crate::image::ImageRequest;
+use crate::image::{ImageLayers, ImageRequest};
 use crate::instruction::Kind;
 use crate::ir::BuildOp;
 use crate::plan::{Base, Command, From, Plan, relocate, word_error};
@@ -108,10 +108,15 @@ impl Lowering<'_> {
         };
         let mut config = image.config.clone();
         config.created = None;
+        let history = match &image.layers {
+            ImageLayers::Target { history, .. } => history.clone(),
+            ImageLayers::Stored(_) => Vec::new(),
+        };
         let layers = self.graph.image(request, image);
         StageState {
             layers,
             image: config,
+            history,
             ..StageState::empty(platform)
         }
     }
@@ -279,10 +284,15 @@ impl StageLowering<'_, '_> {
         self.step += 1;
         let plan = self.lowering.plan;
         let stage = plan.stage_label(self.index);
-        let shown = if plan.dockerfile.stages.len() == 1 {
-            String::new()
+        let several = plan.dockerfile.stages.len() > 1;
+        let shown = self
+            .lowering
+            .graph
+            .labelled(if several { &stage } else { "" });
+        let shown = if shown.is_empty() {
+            shown
         } else {
-            format!("{stage} ")
+            format!("{shown} ")
         };
         let (index, total) = (self.step, self.total);
         let width = total.to_string().len();
@@ -312,7 +322,7 @@ impl StageLowering<'_, '_> {
 
     /// Adds the vertex of a step on top of the stage's layers.
     pub(super) fn push_layer(&mut self, op: BuildOp, inputs: &[VertexId], step: Step) -> VertexId {
-        let graph = &mut self.lowering.graph;
+        let graph = &mut *self.lowering.graph;
         let vertex = graph.add(op, inputs, &step.display, self.ignore_cache);
         graph.describe(vertex, step);
         self.state.layers = Some(vertex);

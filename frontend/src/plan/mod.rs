@@ -17,7 +17,7 @@ use cooper_oci::{Platform, Reference};
 use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::image::{ImageKey, ImageName, ImageRequest, ResolvedImages};
 use crate::instruction::{Instruction, Kind};
-use crate::lower::{self, Lowered};
+use crate::lower::{self, GraphBuilder, Lowered, LoweredTarget, Target};
 use crate::settings::{BuildSettings, NamedContext};
 use crate::source::{Span, Spanned};
 use crate::stage::Dockerfile;
@@ -131,6 +131,17 @@ impl Plan {
     /// Makes the build graph and the image configuration.
     pub fn lower(&self, images: &ResolvedImages) -> Result<Lowered, Diagnostics> {
         lower::lower(self, images)
+    }
+
+    /// Puts this target into a graph that may hold others, and makes its image
+    /// configuration. After an error the graph is of no use.
+    pub fn lower_into(
+        &self,
+        graph: &mut GraphBuilder,
+        target: Target,
+        images: &ResolvedImages,
+    ) -> Result<LoweredTarget, Diagnostics> {
+        lower::lower_into(graph, target, self, images)
     }
 
     /// Returns the name of the target stage, if it has one.

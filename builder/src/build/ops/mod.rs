@@ -168,7 +168,7 @@ fn absence(engine: &Engine, input: &Output, path: &RelPath) -> Option<String> {
             Some(advice(&tree, path, None, Place::Image))
         }
         Output::Context(scanned) => {
-            let context = engine.context(&scanned.name).ok()?;
+            let context = &scanned.context;
             let ignored = context.ignored(path);
             let tree = context.scan(&[]).ok()?.tree();
             Some(advice(&tree, path, ignored.as_ref(), Place::Context))

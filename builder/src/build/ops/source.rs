@@ -41,6 +41,6 @@ fn image_root(image: &ImageSource) -> Result<Root, OpError> {
 fn context(engine: &Engine, local: &LocalSource) -> Result<Output, OpError> {
     let context = engine.context(&local.name)?;
     let files = context.scan(&local.paths)?;
-    let name = local.name.clone();
-    Ok(Output::Context(Arc::new(ScannedContext { name, files })))
+    let context = Arc::clone(context);
+    Ok(Output::Context(Arc::new(ScannedContext { context, files })))
 }

@@ -43,8 +43,9 @@ pub fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Repo
             .path(name)
             .map(|value| value.into_os_string().into_vec())
     };
+    let target = build::Target { name: "", options };
     let request = build::Request {
-        options,
+        targets: &[target],
         progress: &display.progress(),
         cancel: &cancel,
         environment: &variable,
@@ -52,13 +53,16 @@ pub fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Repo
     let outcome = build::build(session, &request);
     let summary = display.finish();
     drop(interrupt);
-    if let Some(checked) = outcome.checked.filter(|_| !options.quiet) {
-        report::print_error(&warnings(&checked, color));
+    if !options.quiet {
+        for checked in &outcome.checked {
+            report::print_error(&warnings(checked, color));
+        }
     }
     match outcome.result {
         Ok(built) => {
             collect::after_build(&store, &settings.file.cache)?;
-            finished(&built, options)
+            let first = built.first();
+            first.map_or(Ok(ExitCode::SUCCESS), |built| finished(built, options))
         }
         Err(_) if cancel.is_cancelled() => Err(Report::silent(Exit::Interrupted)),
         Err(error) => Err(failed(&error, summary)),
@@ -157,6 +161,11 @@ pub(super) fn failed(error: &BuildError, summary: Summary) -> Report {
         BuildError::Checks { .. } => Report::from_error(error).hint(
             "`# check=error=true` in the Dockerfile or BUILDKIT_DOCKERFILE_CHECK makes them errors",
         ),
+        BuildError::Target { source, .. } => match **source {
+            // The names of steps say whose they are.
+            BuildError::Step { step: Some(_), .. } => failed(source, summary),
+            _ => failed(source, summary).context(error.to_string()),
+        },
         BuildError::Interrupted => Report::silent(Exit::Interrupted),
         BuildError::Solver { .. } => Report::from_error(error).exit(Exit::Internal),
         _ => Report::from_error(error),

@@ -38,7 +38,7 @@ fn without_options_the_defaults_hold() {
     assert_eq!(options.pull, Pull::Missing);
     assert_eq!(options.network, BuildNetwork::Host);
     assert_eq!(options.no_cache, NoCache::Off);
-    assert_eq!(options.platform, Platform::host());
+    assert_eq!(options.platforms, []);
     let stored = ImageOutput {
         store: true,
         ..ImageOutput::default()
@@ -98,7 +98,7 @@ fn a_whole_command_line_is_understood() {
         (Pull::Always, BuildNetwork::None)
     );
     assert_eq!(options.limits.shm_size, Some(1 << 20));
-    assert_eq!(options.platform.to_string(), "linux/arm64");
+    assert_eq!(options.platforms, ["linux/arm64".parse().expect("valid")]);
     assert_eq!(
         (options.jobs.get(), options.progress),
         (3, ProgressMode::Quiet)

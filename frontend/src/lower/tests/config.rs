@@ -2,7 +2,7 @@ use super::*;
 
 /// The configuration object after a fragment below `FROM base`, as JSON.
 fn config(fragment: &str) -> String {
-    let mut config = below_base(fragment).image.config;
+    let mut config = below_base(fragment).result.image.config;
     config.env.clear();
     serde_json::to_string(&config).unwrap()
 }
@@ -84,7 +84,7 @@ fn instructions_edit_the_configuration() {
 fn entrypoint_drops_a_command_of_the_base_only() {
     let inherited = |text: &str| {
         let case = Case::new(text).image(|_, config| config.config.cmd = Some(vec!["old".into()]));
-        let config = case.lower().image.config;
+        let config = case.lower().result.image.config;
         (
             config.cmd.unwrap_or_default().join(" "),
             config.entrypoint.unwrap_or_default().join(" "),

@@ -6,6 +6,7 @@ mod copy;
 mod expose;
 mod run;
 mod stages;
+mod targets;
 mod triggers;
 mod variables;
 
@@ -59,6 +60,15 @@ impl Case {
 
     /// Lowers, or shows the errors as `code@text: message`.
     pub(super) fn try_lower(&self) -> Result<Lowered, Vec<String>> {
+        self.lower_with(&ResolvedImages::new(), Plan::lower)
+    }
+
+    /// Lowers by `lower`, with `known` images and made up ones.
+    pub(super) fn lower_with<T>(
+        &self,
+        known: &ResolvedImages,
+        lower: impl FnOnce(&Plan, &ResolvedImages) -> Result<T, crate::Diagnostics>,
+    ) -> Result<T, Vec<String>> {
         let source = SourceFile::new("Dockerfile", self.text.as_str());
         let show = |errors: Vec<crate::Diagnostic>| {
             let shown = errors
@@ -68,7 +78,7 @@ impl Case {
         };
         let dockerfile = parse(&source).map_err(show)?;
         let plan = Plan::new(&dockerfile, &self.settings).map_err(show)?;
-        let mut images = ResolvedImages::new();
+        let mut images = known.clone();
         loop {
             let requests = plan.requests(&images);
             if requests.is_empty() {
@@ -85,13 +95,13 @@ impl Case {
                 };
                 let image = ResolvedImage {
                     config,
-                    layers: vec![layer],
+                    layers: vec![layer].into(),
                     reference: None,
                 };
                 assert!(images.insert(request.key, image).is_none(), "asked twice");
             }
         }
-        plan.lower(&images).map_err(show)
+        lower(&plan, &images).map_err(show)
     }
 
     pub(super) fn lower(&self) -> Lowered {

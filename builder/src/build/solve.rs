@@ -1,0 +1,172 @@
+//! The one solve of a build, and whom its failure is to be told of.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cooper_cache::{Batch, Store, Table};
+use cooper_frontend::Step;
+use cooper_frontend::ir::{BuildOp, SourceOp};
+use cooper_frontend::lower::GraphBuilder;
+use cooper_solver::{Graph, SolveError, SolveOptions, VertexId, solve};
+
+use super::Request;
+use super::engine::{Engine, Workshop};
+use super::error::{BuildError, OpError};
+use super::index::StoreIndex;
+use super::ops::BoundOp;
+use super::output::Root;
+use super::target::{TargetBuild, Variant};
+
+/// The graph of all targets, and whose each vertex is.
+struct Joined<'a> {
+    graph: Graph<BuildOp>,
+    steps: BTreeMap<VertexId, Step>,
+    /// The target and variant that brought each vertex in.
+    owners: Vec<(&'a TargetBuild<'a>, &'a Variant)>,
+}
+
+/// Solves for all targets that have outputs; returns the roots of each target's variants.
+pub(super) fn solve_graph(
+    shared: &Workshop,
+    graph: GraphBuilder,
+    targets: &[TargetBuild<'_>],
+    request: &Request<'_>,
+) -> Result<Vec<Vec<Root>>, BuildError> {
+    let joined = Joined::new(graph, targets);
+    let wanted: Vec<VertexId> = targets
+        .iter()
+        .filter(|target| !target.target.options.outputs.is_empty())
+        .flat_map(|target| &target.variants)
+        .filter_map(|variant| variant.lowered().target)
+        .collect();
+    let roots = if wanted.is_empty() {
+        BTreeMap::new()
+    } else {
+        joined.solve(shared, &wanted, request)?
+    };
+    let root = |variant: &Variant| {
+        let vertex = variant.lowered().target;
+        vertex
+            .and_then(|vertex| roots.get(&vertex).cloned())
+            .unwrap_or_default()
+    };
+    let of = |target: &TargetBuild<'_>| target.variants.iter().map(root).collect();
+    Ok(targets.iter().map(of).collect())
+}
+
+impl<'a> Joined<'a> {
+    fn new(graph: GraphBuilder, targets: &'a [TargetBuild<'a>]) -> Self {
+        let (graph, steps) = graph.finish();
+        let mut parts: Vec<_> = targets
+            .iter()
+            .flat_map(|target| target.variants.iter().map(move |variant| (target, variant)))
+            .collect();
+        parts.sort_by_key(|(_, variant)| variant.lowered().added.start);
+        let owners = parts
+            .into_iter()
+            .flat_map(|owner| owner.1.lowered().added.clone().map(move |_| owner))
+            .collect();
+        Self {
+            graph,
+            steps,
+            owners,
+        }
+    }
+
+    fn engine(&self, vertex: VertexId) -> &Arc<Engine> {
+        &self.owners[vertex.index()].0.engine
+    }
+
+    fn solve(
+        &self,
+        shared: &Workshop,
+        wanted: &[VertexId],
+        request: &Request<'_>,
+    ) -> Result<BTreeMap<VertexId, Root>, BuildError> {
+        let graph = self
+            .graph
+            .map(|id, vertex| BoundOp::new(vertex.op.clone(), Arc::clone(self.engine(id))));
+        let names = graph
+            .reachable(wanted)
+            .into_iter()
+            .filter_map(|id| Some((id, self.step_name(id)?)));
+        let vertices = request.progress.vertices(names);
+        let events = |event| vertices.show(event);
+        let index = StoreIndex::new(shared.store(), shared.remote());
+        let mut how = SolveOptions::new(request.jobs(), request.cancel);
+        how.events = &events;
+        let solved = solve(&graph, wanted, &index, &how);
+        keep_details(shared.store(), &index);
+        let outputs = solved.map_err(|error| self.failure(error))?;
+        let mut roots = BTreeMap::new();
+        for (vertex, output) in wanted.iter().zip(outputs) {
+            let root = output
+                .root()
+                .map_err(|source| BuildError::Internal { source })?;
+            roots.insert(*vertex, root.clone());
+        }
+        Ok(roots)
+    }
+
+    /// Returns what a vertex is called in front of people; none for those that say nothing to them.
+    fn step_name(&self, id: VertexId) -> Option<String> {
+        if let Some(step) = self.steps.get(&id) {
+            return Some(step.display.clone());
+        }
+        let vertex = self.graph.vertex(id);
+        match &vertex.op {
+            BuildOp::Source(_) => Some(vertex.name.clone()),
+            _ => None,
+        }
+    }
+
+    fn failure(&self, error: SolveError<OpError>) -> BuildError {
+        match error {
+            SolveError::Op {
+                vertex,
+                source: cause,
+                ..
+            } => {
+                let blamed = self.blamed(vertex, &cause);
+                let (target, variant) = self.owners[blamed.index()];
+                let error = BuildError::Step {
+                    step: self.steps.get(&blamed).map(|step| Box::new(step.clone())),
+                    name: self.graph.vertex(vertex).name.clone(),
+                    file: target.source.clone(),
+                    source: Box::new(cause),
+                };
+                error.within(&variant.label)
+            }
+            SolveError::Canceled => BuildError::Interrupted,
+            other => BuildError::Solver {
+                message: other.to_string(),
+            },
+        }
+    }
+
+    /// Returns the step to blame: for a bad layer of a base image its FROM, not who needed it first.
+    fn blamed(&self, vertex: VertexId, cause: &OpError) -> VertexId {
+        let OpError::BaseLayer { layer, .. } = cause else {
+            return vertex;
+        };
+        let layer = layer.to_string();
+        let brings_it = |op: &BuildOp| match op {
+            BuildOp::Source(SourceOp::Image(image)) => image.layers.contains(&layer),
+            _ => false,
+        };
+        let mut steps = self.steps.keys();
+        let from = steps.find(|id| brings_it(&self.graph.vertex(**id).op));
+        from.copied().unwrap_or(vertex)
+    }
+}
+
+/// Writes what is known of the executed steps, for later questions. Losing it loses no result.
+fn keep_details(store: &Store, index: &StoreIndex<'_>) {
+    let mut batch = Batch::default();
+    for (key, detail) in index.take_details() {
+        batch.put(Table::Components, key.as_bytes().to_vec(), detail);
+    }
+    if !batch.is_empty() {
+        let _ = store.meta().apply(&batch);
+    }
+}

@@ -1,0 +1,394 @@
+//! The targets of a build on their way into one graph.
+//!
+//! A target is a Dockerfile with options; it comes in as many *variants* as platforms are
+//! asked for. Each variant has its own plan and its own images, and all of them end in one
+//! graph, where what is the same in two of them is there once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cooper_frontend::image::{ImageLayers, ImageName, ImageRequest, ResolvedImage, ResolvedImages};
+use cooper_frontend::lower::{self, GraphBuilder};
+use cooper_frontend::plan::Plan;
+use cooper_frontend::{Diagnostic, LoweredTarget, SourceFile, parse};
+use cooper_oci::Platform;
+use rayon::prelude::*;
+
+use super::check::Checked;
+use super::context::LocalContext;
+use super::engine::{Engine, TargetParts, Workshop};
+use super::error::{BuildError, MAIN_CONTEXT};
+use super::resolve::{ResolveImageError, Resolver};
+use super::secrets::Secrets;
+use super::{Request, Target, definition, settings};
+use crate::options::{BuildOptions, NamedContext};
+use crate::progress::Progress;
+
+/// A target whose definition has been read.
+pub(super) struct TargetBuild<'a> {
+    /// What was asked for.
+    pub(super) target: &'a Target<'a>,
+    /// The Dockerfile.
+    pub(super) source: SourceFile,
+    /// What its steps work with.
+    pub(super) engine: Arc<Engine>,
+    /// One for each platform, in the order asked for.
+    pub(super) variants: Vec<Variant>,
+    contexts: BTreeMap<String, Arc<LocalContext>>,
+}
+
+/// A target for one platform.
+pub(super) struct Variant {
+    pub(super) platform: Platform,
+    /// What tells it from the other variants of the build; empty if there is none.
+    pub(super) label: String,
+    plan: Plan,
+    images: ResolvedImages,
+    lowered: Option<LoweredTarget>,
+}
+
+impl Variant {
+    /// Returns what it became in the graph; targets are lowered before anything asks.
+    pub(super) fn lowered(&self) -> &LoweredTarget {
+        self.lowered
+            .as_ref()
+            .expect("all targets are lowered first")
+    }
+}
+
+impl<'a> TargetBuild<'a> {
+    /// Reads the Dockerfile, opens the contexts and makes the plans.
+    pub(super) fn read(
+        target: &'a Target<'a>,
+        request: &Request<'_>,
+        shared: &Arc<Workshop>,
+    ) -> Result<Self, BuildError> {
+        let options = target.options;
+        let label = request.label(target);
+        let step = request.progress.step(format!(
+            "[{}] load build definition from {}",
+            words(label, "internal"),
+            definition::name(options)
+        ));
+        let definition = step.end_with(definition::read(options))?;
+        let source = definition.source;
+        let wrong = |diagnostics| wrong(&source, diagnostics);
+        let dockerfile = parse(&source).map_err(wrong)?;
+        let platforms = options.platforms();
+        let mut variants = Vec::with_capacity(platforms.len());
+        for platform in &platforms {
+            let several = platforms.len() > 1;
+            let settings = settings::of(options, platform);
+            variants.push(Variant {
+                plan: Plan::new(&dockerfile, &settings).map_err(wrong)?,
+                label: if several {
+                    words(label, &platform.to_string())
+                } else {
+                    label.to_owned()
+                },
+                platform: platform.clone(),
+                images: ResolvedImages::new(),
+                lowered: None,
+            });
+        }
+        let secrets = Secrets::read(&options.secrets, request.environment)?;
+        request.progress.redact(secrets.values());
+        let contexts = definition::contexts(options, definition.path.as_deref(), shared.store())?;
+        let parts = TargetParts {
+            contexts: contexts.clone(),
+            secrets,
+            epoch: options.source_date_epoch,
+        };
+        Ok(Self {
+            target,
+            source,
+            engine: Arc::new(Engine::new(Arc::clone(shared), parts)),
+            variants,
+            contexts,
+        })
+    }
+
+    /// Returns what waits for images, a variant each.
+    pub(super) fn askers(&mut self) -> impl Iterator<Item = Asker<'_>> {
+        let (options, source) = (self.target.options, &self.source);
+        self.variants.iter_mut().map(move |variant| Asker {
+            plan: &variant.plan,
+            images: &mut variant.images,
+            options,
+            source,
+            label: &variant.label,
+        })
+    }
+
+    /// Puts all variants into the graph and runs the build checks.
+    pub(super) fn lower(
+        &mut self,
+        graph: &mut GraphBuilder,
+        progress: &Progress,
+        checked: &mut Vec<Checked>,
+    ) -> Result<(), BuildError> {
+        let identities: BTreeMap<_, _> = self
+            .contexts
+            .iter()
+            .map(|(name, context)| (name.clone(), context.identity()))
+            .collect();
+        let ignore = self
+            .contexts
+            .get(MAIN_CONTEXT)
+            .map(|context| context.ignore());
+        for variant in &mut self.variants {
+            let (source, images) = (&self.source, &variant.images);
+            let wrong = |diagnostics| wrong(source, diagnostics);
+            let place = lower::Target {
+                label: variant.label.clone(),
+                contexts: identities.clone(),
+            };
+            let lowered = variant
+                .plan
+                .lower_into(graph, place, images)
+                .map_err(wrong)?;
+            let found = Checked::run(source, &variant.plan, images, ignore).map_err(wrong)?;
+            let verdict = found.verdict();
+            found.add_to(checked);
+            verdict?;
+            for warning in &lowered.warnings {
+                progress.warn(&warning.message);
+            }
+            variant.lowered = Some(lowered);
+        }
+        Ok(())
+    }
+
+    /// Returns the image that this target comes to, for another one to start from.
+    fn image_for(&self, platform: &Platform) -> Option<ResolvedImage> {
+        let ranked = self.variants.iter().filter_map(|variant| {
+            let lowered = variant.lowered.as_ref()?;
+            Some((platform.rank(&variant.platform)?, lowered))
+        });
+        let (_, lowered) = ranked.min_by_key(|(rank, _)| *rank)?;
+        Some(ResolvedImage {
+            config: lowered.image.clone(),
+            layers: ImageLayers::Target {
+                vertex: lowered.target,
+                history: lowered.history.clone(),
+            },
+            reference: None,
+        })
+    }
+}
+
+/// Returns the two with a space between them, unless the first is empty.
+pub(super) fn words(label: &str, text: &str) -> String {
+    if label.is_empty() {
+        text.to_owned()
+    } else {
+        format!("{label} {text}")
+    }
+}
+
+fn wrong(source: &SourceFile, diagnostics: Vec<Diagnostic>) -> BuildError {
+    BuildError::Dockerfile {
+        file: source.clone(),
+        diagnostics,
+    }
+}
+
+/// Returns the targets in rounds, by position: those of a round need only earlier ones.
+pub(super) fn rounds(targets: &[Target<'_>]) -> Result<Vec<Vec<usize>>, BuildError> {
+    let mut needs: Vec<Vec<usize>> = Vec::with_capacity(targets.len());
+    for target in targets {
+        let bases = target.options.build_contexts.iter();
+        let bases = bases.filter_map(|(name, context)| match context {
+            NamedContext::Target(base) => Some((name, base)),
+            _ => None,
+        });
+        needs.push(
+            bases
+                .map(|(name, base)| {
+                    position(targets, base).ok_or_else(|| no_target(target, name, base))
+                })
+                .collect::<Result<_, _>>()?,
+        );
+    }
+    let mut round_of: Vec<Option<usize>> = vec![None; targets.len()];
+    let mut rounds: Vec<Vec<usize>> = Vec::new();
+    while round_of.contains(&None) {
+        let ready: Vec<usize> = (0..targets.len())
+            .filter(|&at| round_of[at].is_none())
+            .filter(|&at| needs[at].iter().all(|&need| round_of[need].is_some()))
+            .collect();
+        if ready.is_empty() {
+            let left = targets.iter().zip(&round_of);
+            let left = left.filter(|(_, round)| round.is_none());
+            let names: Vec<_> = left.map(|(target, _)| target.name).collect();
+            return Err(BuildError::Definition {
+                message: format!("the targets {} need each other", names.join(", ")),
+                hint: Some("take one of their `target:` contexts out".to_owned()),
+                source: None,
+            });
+        }
+        for &at in &ready {
+            round_of[at] = Some(rounds.len());
+        }
+        rounds.push(ready);
+    }
+    Ok(rounds)
+}
+
+fn position(targets: &[Target<'_>], name: &str) -> Option<usize> {
+    targets.iter().position(|target| target.name == name)
+}
+
+fn no_target(target: &Target<'_>, context: &str, base: &str) -> BuildError {
+    BuildError::Definition {
+        message: format!(
+            "the context {context} of {} is the target {base}, which is not part of this build",
+            if target.name.is_empty() {
+                "this build"
+            } else {
+                target.name
+            }
+        ),
+        hint: None,
+        source: None,
+    }
+}
+
+/// A plan that waits for images.
+pub(super) struct Asker<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) images: &'a mut ResolvedImages,
+    pub(super) options: &'a BuildOptions,
+    pub(super) source: &'a SourceFile,
+    pub(super) label: &'a str,
+}
+
+/// What is asked by one or more plans.
+struct Question {
+    request: ImageRequest,
+    /// Who asks, by position; the first one is told of in an error.
+    askers: Vec<usize>,
+}
+
+/// Answers questions about images.
+pub(super) struct Answers<'a, 'b> {
+    pub(super) shared: &'a Workshop,
+    pub(super) progress: &'a Progress,
+    /// Targets that others can start from.
+    pub(super) done: &'a [Option<TargetBuild<'b>>],
+}
+
+impl Answers<'_, '_> {
+    /// Answers the plans' questions until they have no more; ONBUILD triggers can raise new
+    /// ones. What several plans ask is looked up once.
+    pub(super) fn resolve(&self, askers: &mut [Asker<'_>]) -> Result<(), BuildError> {
+        loop {
+            let questions = questions(askers);
+            if questions.is_empty() {
+                return Ok(());
+            }
+            let asking: &[Asker<'_>] = askers;
+            let answers: Vec<ResolvedImage> = questions
+                .par_iter()
+                .map(|question| self.answer(question, &asking[question.askers[0]]))
+                .collect::<Result<_, BuildError>>()?;
+            for (question, answer) in questions.into_iter().zip(answers) {
+                for at in question.askers {
+                    let key = question.request.key.clone();
+                    askers[at].images.insert(key, answer.clone());
+                }
+            }
+        }
+    }
+
+    fn answer(&self, question: &Question, asker: &Asker<'_>) -> Result<ResolvedImage, BuildError> {
+        let request = &question.request;
+        let failed = |cause| {
+            let error = BuildError::Image {
+                file: asker.source.clone(),
+                span: request.span,
+                suggestion: request.suggestion.clone(),
+                source: Box::new(cause),
+            };
+            error.within(asker.label)
+        };
+        if let Some(base) = target_of(request, asker.options) {
+            return self.of_target(base, request).map_err(failed);
+        }
+        let name = match &request.reference {
+            Some(reference) => reference.with_default_tag().to_string(),
+            None => request.name.clone(),
+        };
+        let step = self
+            .progress
+            .step(format!("[internal] load metadata for {name}"));
+        let remote = self.shared.remote();
+        let resolver = Resolver {
+            store: self.shared.store(),
+            remote,
+            contexts: &asker.options.build_contexts,
+            pull: asker.options.pull,
+            canceled: &|| remote.canceled(),
+        };
+        step.end_with(resolver.resolve(request)).map_err(failed)
+    }
+
+    fn of_target(
+        &self,
+        base: &str,
+        request: &ImageRequest,
+    ) -> Result<ResolvedImage, ResolveImageError> {
+        let done = self.done.iter().flatten();
+        let target = done
+            .into_iter()
+            .find(|done| done.target.name == base)
+            .ok_or_else(|| ResolveImageError::NotAnImage {
+                name: request.name.clone(),
+            })?;
+        target.image_for(&request.platform).ok_or_else(|| {
+            let found = target
+                .variants
+                .iter()
+                .map(|variant| variant.platform.to_string());
+            ResolveImageError::Platform {
+                name: format!("target {base}"),
+                found: found.collect::<Vec<_>>().join(", "),
+                wanted: request.platform.to_string(),
+            }
+        })
+    }
+}
+
+/// Returns the target that a request for a named context means.
+fn target_of<'o>(request: &ImageRequest, options: &'o BuildOptions) -> Option<&'o str> {
+    let ImageName::Context(name) = &request.key.name else {
+        return None;
+    };
+    let given = options.build_contexts.iter().rev();
+    match given.into_iter().find(|(known, _)| known == name)? {
+        (_, NamedContext::Target(base)) => Some(base),
+        _ => None,
+    }
+}
+
+/// Collects what is asked, each image once: a context means something else to each asker.
+fn questions(askers: &[Asker<'_>]) -> Vec<Question> {
+    let mut questions: Vec<Question> = Vec::new();
+    for (at, asker) in askers.iter().enumerate() {
+        for request in asker.plan.requests(asker.images) {
+            let shared = matches!(request.key.name, ImageName::Reference(_));
+            let same = questions.iter_mut().find(|known| {
+                let pull = askers[known.askers[0]].options.pull;
+                shared && known.request.key == request.key && pull == asker.options.pull
+            });
+            match same {
+                Some(known) => known.askers.push(at),
+                None => questions.push(Question {
+                    request,
+                    askers: vec![at],
+                }),
+            }
+        }
+    }
+    questions
+}
