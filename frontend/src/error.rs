@@ -88,8 +88,6 @@ codes! {
     HealthcheckNoneArguments = "healthcheck-none-arguments" => "write HEALTHCHECK NONE alone, or HEALTHCHECK CMD with the command",
     /// A heredoc where COPY or ADD wants a destination.
     HeredocDestination = "heredoc-destination" => "put the destination after the heredocs, such as COPY <<EOF /etc/file",
-    /// `--security=insecure` that the build does not allow.
-    InsecureNotAllowed = "insecure-not-allowed" => "allow it with --allow security.insecure",
     /// An option of `check` that does not exist.
     InvalidCheckOption = "invalid-check-option" => "options are skip=RULE,RULE, error=true and experimental=RULE, joined with `;`",
     /// `--checksum` that is none, or of something that has none.
@@ -150,6 +148,8 @@ codes! {
     MissingFrom = "missing-from" => "a Dockerfile starts with FROM; only ARG may stand before it",
     /// `${v/pattern` without the second slash.
     MissingSlash = "missing-slash" => "write ${name/pattern/replacement}; the replacement may be empty",
+    /// A privilege that the command line does not allow.
+    NotAllowed = "not-allowed" => "allow it with --allow if you trust this Dockerfile",
     /// `${v?}` of a variable that is not set.
     RequiredVariable = "required-variable" => "set the variable, with --build-arg if it is an ARG",
     /// SHELL in shell form.
@@ -168,6 +168,8 @@ codes! {
     UnknownHealthcheck = "unknown-healthcheck" => "write HEALTHCHECK CMD followed by the command, or HEALTHCHECK NONE",
     /// A word that is no instruction.
     UnknownInstruction = "unknown-instruction" => "an instruction begins each line; end the line before with `\\` if this one continues it",
+    /// A stage of `--no-cache-filter` that is not there (warning).
+    UnknownStage = "unknown-stage" => "name a stage of the file: FROM image AS name",
     /// A target that is no stage.
     UnknownTarget = "unknown-target" => "name a stage of the file: FROM image AS name",
     /// An image that the caller has not looked up.

@@ -148,6 +148,8 @@ pub struct ExecOp {
     pub scripts: Vec<Script>,
     /// The platform of the root filesystem.
     pub platform: Platform,
+    /// What the command line changes of the surroundings.
+    pub sandbox: Sandbox,
     /// What does not decide the result.
     pub unkeyed: ExecUnkeyed,
 }
@@ -155,10 +157,57 @@ pub struct ExecOp {
 /// A `RUN --device` request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceRequest {
-    /// CDI name.
+    /// CDI name (`vendor.com/class=name`, or `vendor.com/class` for its first device).
     pub name: String,
     /// Whether the step fails without it.
     pub required: bool,
+}
+
+/// What the command line changes of a process' surroundings, the same for every step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sandbox {
+    /// Capabilities beyond the usual, as `CAP_NAME`, sorted.
+    pub cap_add: Vec<String>,
+    /// Capabilities taken away; a name in both lists is taken away.
+    pub cap_drop: Vec<String>,
+    /// Files and directories of the host.
+    pub volumes: Vec<Volume>,
+    /// Devices of the host.
+    pub devices: Vec<HostDevice>,
+    /// Devices by their CDI names, which every process needs.
+    pub cdi_devices: Vec<String>,
+}
+
+/// A file or directory of the host that a process sees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// Absolute path on the host. What is there is not keyed.
+    pub source: String,
+    /// Absolute path in the process' root.
+    pub target: String,
+    /// What happens to writes.
+    pub access: VolumeAccess,
+}
+
+/// What happens to writes below a [`Volume`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum VolumeAccess {
+    /// They reach the host.
+    #[default]
+    ReadWrite,
+    /// They are refused.
+    ReadOnly,
+    /// They are thrown away.
+    Discarded,
+}
+
+/// A device node of the host that a process sees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostDevice {
+    /// Absolute path on the host.
+    pub source: String,
+    /// Absolute path in the process' root.
+    pub target: String,
 }
 
 /// A file made for the duration of one [`ExecOp`].
@@ -181,6 +230,29 @@ pub struct ExecUnkeyed {
     pub shm_size: Option<u64>,
     /// Resource limits.
     pub ulimits: Vec<Ulimit>,
+    /// Limits of the control group.
+    pub resources: Resources,
+}
+
+/// Limits of a process and all that it starts together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
+    /// The control group below which those of the processes are made.
+    pub cgroup_parent: Option<String>,
+    /// Bytes of memory.
+    pub memory: Option<u64>,
+    /// Bytes of memory and swap together; -1 is unlimited swap.
+    pub memory_swap: Option<i64>,
+    /// Weight among others, 1024 being usual.
+    pub cpu_shares: Option<u64>,
+    /// Microseconds in which the quota holds.
+    pub cpu_period: Option<u64>,
+    /// Microseconds of processor time in each period; -1 is unlimited.
+    pub cpu_quota: Option<i64>,
+    /// Processors, such as `0-3,5`.
+    pub cpuset_cpus: Option<String>,
+    /// Memory nodes.
+    pub cpuset_mems: Option<String>,
 }
 
 /// A resource limit.

@@ -3,6 +3,7 @@
 
 use crate::error::{Code, Diagnostic};
 use crate::ir::CacheSharing;
+use crate::quantity;
 use crate::source::{Span, Spanned};
 use crate::syntax::grammar;
 
@@ -191,7 +192,7 @@ impl Mount {
             }
             "size" => {
                 self.only_for(field, &[MountType::Tmpfs])?;
-                let size = parse_size(value).ok_or_else(|| {
+                let size = quantity::size(value).ok_or_else(|| {
                     invalid(field, format!("invalid value for size: {value}"))
                         .with_help("write a number of bytes, or one with a unit such as 64m or 1g")
                 })?;
@@ -319,59 +320,7 @@ fn number(field: &MountField, value: &str, radix: u32) -> Result<u32, Diagnostic
         .map_err(|_| invalid(field, format!("invalid value {value} for {}", field.key)))
 }
 
-/// Parses a truth value as Go does.
 fn boolean(field: &MountField, value: &str) -> Result<bool, Diagnostic> {
-    match value {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(invalid(
-            field,
-            format!("invalid value for {}: {value}", field.key),
-        )),
-    }
-}
-
-/// Parses a size such as `64m`, `1.5GiB` or `100`, in powers of 1024.
-fn parse_size(text: &str) -> Option<u64> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let unit = unit.trim_start().to_ascii_lowercase();
-    let prefix = unit
-        .strip_suffix("ib")
-        .or_else(|| unit.strip_suffix('b'))
-        .unwrap_or(&unit);
-    let power = match prefix {
-        "" => 0,
-        "k" => 1,
-        "m" => 2,
-        "g" => 3,
-        "t" => 4,
-        "p" => 5,
-        _ => return None,
-    };
-    let number: f64 = number.parse().ok()?;
-    Some((number * 1024_f64.powi(power)) as u64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_binary_units() {
-        let table: &[(&str, Option<u64>)] = &[
-            ("100", Some(100)),
-            ("64m", Some(64 << 20)),
-            ("64MiB", Some(64 << 20)),
-            ("1.5k", Some(1536)),
-            ("1 gb", Some(1 << 30)),
-            ("x", None),
-            ("1x", None),
-        ];
-        for (text, want) in table {
-            assert_eq!(parse_size(text), *want, "{text}");
-        }
-    }
+    quantity::boolean(value)
+        .ok_or_else(|| invalid(field, format!("invalid value for {}: {value}", field.key)))
 }

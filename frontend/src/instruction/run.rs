@@ -2,6 +2,7 @@
 
 use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::ir::{DeviceRequest, NetworkMode, SecurityMode};
+use crate::quantity;
 use crate::source::Spanned;
 use crate::syntax::{Heredoc, Statement};
 
@@ -18,12 +19,12 @@ pub struct Run {
     pub heredocs: Vec<Heredoc>,
     /// `--mount`, any number.
     pub mounts: Vec<MountSpec>,
-    /// `--network`; the build's if not given.
-    pub network: NetworkMode,
+    /// `--network`, with its place; the build's if not given.
+    pub network: Option<Spanned<NetworkMode>>,
     /// `--security`, with its place.
     pub security: Option<Spanned<SecurityMode>>,
     /// `--device`, any number.
-    pub devices: Vec<DeviceRequest>,
+    pub devices: Vec<Spanned<DeviceRequest>>,
 }
 
 pub(super) fn parse(statement: &Statement) -> Result<Run, Diagnostics> {
@@ -43,7 +44,8 @@ pub(super) fn parse(statement: &Statement) -> Result<Run, Diagnostics> {
     }
     let network = flags
         .text("network")
-        .map_or(Ok(NetworkMode::Default), |value| network(&value));
+        .map(|value| network(&value))
+        .transpose();
     let security = flags
         .text("security")
         .map(|value| security(&value))
@@ -67,17 +69,18 @@ pub(super) fn parse(statement: &Statement) -> Result<Run, Diagnostics> {
     }
 }
 
-fn network(value: &Spanned<String>) -> Result<NetworkMode, Diagnostic> {
-    match value.as_str() {
-        "default" => Ok(NetworkMode::Default),
-        "none" => Ok(NetworkMode::None),
-        "host" => Ok(NetworkMode::Host),
+fn network(value: &Spanned<String>) -> Result<Spanned<NetworkMode>, Diagnostic> {
+    let mode = match value.as_str() {
+        "default" => NetworkMode::Default,
+        "none" => NetworkMode::None,
+        "host" => NetworkMode::Host,
         other => {
             let message = format!("unsupported network mode {other:?}");
-            Err(Diagnostic::error(Code::InvalidNetwork, value.span, message)
-                .with_suggestion(other, ["default", "none", "host"]))
+            return Err(Diagnostic::error(Code::InvalidNetwork, value.span, message)
+                .with_suggestion(other, ["default", "none", "host"]));
         }
-    }
+    };
+    Ok(Spanned::new(mode, value.span))
 }
 
 fn security(value: &Spanned<String>) -> Result<Spanned<SecurityMode>, Diagnostic> {
@@ -95,26 +98,28 @@ fn security(value: &Spanned<String>) -> Result<Spanned<SecurityMode>, Diagnostic
     Ok(Spanned::new(mode, value.span))
 }
 
-fn device(value: &Spanned<String>) -> Result<DeviceRequest, Diagnostic> {
+/// Parses `NAME[,required[=BOOL]]` or the same with `name=NAME`.
+fn device(value: &Spanned<String>) -> Result<Spanned<DeviceRequest>, Diagnostic> {
+    let invalid = |message: String| Diagnostic::error(Code::InvalidDevice, value.span, message);
     let mut request = DeviceRequest {
         name: String::new(),
         required: false,
     };
-    for field in value.split(',') {
+    for (index, field) in value.split(',').enumerate() {
         match field.split_once('=') {
             None if field == "required" => request.required = true,
-            Some(("required", flag)) => request.required = flag == "true",
-            Some(("name", name)) => name.clone_into(&mut request.name),
-            _ if request.name.is_empty() => field.clone_into(&mut request.name),
-            _ => {
-                let message = format!("unexpected field '{field}' in --device");
-                return Err(Diagnostic::error(Code::InvalidDevice, value.span, message));
+            Some(("required", flag)) => {
+                request.required = quantity::boolean(flag)
+                    .ok_or_else(|| invalid(format!("invalid value for required: {flag}")))?;
             }
+            Some(("name", name)) if request.name.is_empty() => name.clone_into(&mut request.name),
+            // A CDI name holds an equals sign itself.
+            _ if index == 0 => field.clone_into(&mut request.name),
+            _ => return Err(invalid(format!("unexpected field '{field}' in --device"))),
         }
     }
     if request.name.is_empty() {
-        let message = "--device needs the name of a device";
-        return Err(Diagnostic::error(Code::InvalidDevice, value.span, message));
+        return Err(invalid("--device needs the name of a device".to_owned()));
     }
-    Ok(request)
+    Ok(Spanned::new(request, value.span))
 }

@@ -10,8 +10,8 @@ use cooper_solver::{StableHash, StableHasher};
 
 use super::{
     BuildOp, CacheSharing, CopyAction, CopySource, DeviceRequest, ExecOp, FileAction, FileOp,
-    GitSource, GitTime, HttpSource, InlineAction, MountKind, MountOp, NetworkMode, Script,
-    SecurityMode, SourceOp, Unpack,
+    GitSource, GitTime, HostDevice, HttpSource, InlineAction, MountKind, MountOp, NetworkMode,
+    Sandbox, Script, SecurityMode, SourceOp, Unpack, Volume, VolumeAccess,
 };
 
 impl StableHash for BuildOp {
@@ -102,6 +102,40 @@ impl StableHash for ExecOp {
         hasher.write(&self.devices);
         hasher.write(&self.scripts);
         write_platform(hasher, &self.platform);
+        // Most builds change nothing; their keys are older than the options that would.
+        if self.sandbox != Sandbox::default() {
+            hasher.write_variant("sandbox");
+            hasher.write(&self.sandbox);
+        }
+    }
+}
+
+impl StableHash for Sandbox {
+    fn stable_hash(&self, hasher: &mut StableHasher) {
+        hasher.write(&self.cap_add);
+        hasher.write(&self.cap_drop);
+        hasher.write(&self.volumes);
+        hasher.write(&self.devices);
+        hasher.write(&self.cdi_devices);
+    }
+}
+
+impl StableHash for Volume {
+    fn stable_hash(&self, hasher: &mut StableHasher) {
+        hasher.write(&self.source);
+        hasher.write(&self.target);
+        hasher.write_variant(match self.access {
+            VolumeAccess::ReadWrite => "rw",
+            VolumeAccess::ReadOnly => "ro",
+            VolumeAccess::Discarded => "discarded",
+        });
+    }
+}
+
+impl StableHash for HostDevice {
+    fn stable_hash(&self, hasher: &mut StableHasher) {
+        hasher.write(&self.source);
+        hasher.write(&self.target);
     }
 }
 
@@ -308,6 +342,7 @@ mod tests {
             devices: Vec::new(),
             scripts: Vec::new(),
             platform: Platform::new("linux", "amd64"),
+            sandbox: Sandbox::default(),
             unkeyed: ExecUnkeyed::default(),
         }
     }
@@ -323,9 +358,61 @@ mod tests {
     }
 
     #[test]
+    fn each_part_of_the_sandbox_counts() {
+        let volume = |access| Volume {
+            source: "/h".into(),
+            target: "/t".into(),
+            access,
+        };
+        let device = HostDevice {
+            source: "/dev/fuse".into(),
+            target: "/dev/fuse".into(),
+        };
+        let sandboxes = [
+            Sandbox::default(),
+            Sandbox {
+                cap_add: vec!["CAP_SYS_ADMIN".into()],
+                ..Sandbox::default()
+            },
+            Sandbox {
+                cap_drop: vec!["CAP_SYS_ADMIN".into()],
+                ..Sandbox::default()
+            },
+            Sandbox {
+                volumes: vec![volume(VolumeAccess::ReadWrite)],
+                ..Sandbox::default()
+            },
+            Sandbox {
+                volumes: vec![volume(VolumeAccess::ReadOnly)],
+                ..Sandbox::default()
+            },
+            Sandbox {
+                devices: vec![device],
+                ..Sandbox::default()
+            },
+            Sandbox {
+                cdi_devices: vec!["v.example/gpu".into()],
+                ..Sandbox::default()
+            },
+        ];
+        let keys: std::collections::BTreeSet<_> = sandboxes
+            .iter()
+            .map(|sandbox| {
+                let op = ExecOp {
+                    sandbox: sandbox.clone(),
+                    ..exec()
+                };
+                CacheKey::of("t", &op).to_string()
+            })
+            .collect();
+        assert_eq!(keys.len(), sandboxes.len());
+    }
+
+    #[test]
     fn unkeyed_parts_do_not_count() {
         let mut other = exec();
         other.unkeyed.shm_size = Some(1);
+        other.unkeyed.resources.memory = Some(1);
         assert_eq!(CacheKey::of("t", &exec()), CacheKey::of("t", &other));
         let local = |paths: &[&str]| {
             let paths = paths.iter().map(|&path| path.to_owned()).collect();

@@ -11,6 +11,7 @@
 
 mod chmod;
 mod copy;
+mod entitlements;
 mod format;
 mod graph;
 mod meta;
@@ -172,6 +173,13 @@ impl Lowering<'_> {
         let mut image = state.image;
         let settings = &self.plan.settings;
         image.config.labels.extend(settings.labels.iter().cloned());
+        let unset = |entry: &String| {
+            let name = entry
+                .split_once('=')
+                .map_or(entry.as_str(), |(name, _)| name);
+            settings.unset_env.iter().any(|unset| unset == name)
+        };
+        image.config.env.retain(|entry| !unset(entry));
         if settings.platform_explicit {
             let platform = &settings.platform;
             let same = image.os == platform.os && image.architecture == platform.architecture;
@@ -191,7 +199,7 @@ impl Lowering<'_> {
             target: state.layers,
             image,
             history: state.history,
-            warnings: self.warnings,
+            warnings: self.plan.warnings().chain(self.warnings).collect(),
         })
     }
 }

@@ -61,7 +61,7 @@ impl StageLowering<'_, '_> {
                 message,
             )]);
         }
-        self.check_security(run)?;
+        let devices = self.check_entitlements(run)?;
         let mut inputs = Inputs {
             vertices: self.state.layers.into_iter().collect(),
             base: self.state.layers.is_some(),
@@ -70,9 +70,9 @@ impl StageLowering<'_, '_> {
         let env = self.run_env(&mounts);
         mounts.sort_by(|a, b| a.target.cmp(&b.target));
         let settings = &self.lowering.plan.settings;
-        let network = match run.network {
-            NetworkMode::Default => settings.network,
-            mode => mode,
+        let network = match run.network.as_ref().map(|mode| mode.value) {
+            None | Some(NetworkMode::Default) => settings.network,
+            Some(mode) => mode,
         };
         let exec = ExecOp {
             base: inputs.base,
@@ -87,9 +87,10 @@ impl StageLowering<'_, '_> {
                 .as_ref()
                 .map_or(SecurityMode::Sandbox, |mode| mode.value),
             mounts,
-            devices: run.devices.clone(),
+            devices,
             scripts: command.scripts,
             platform: self.state.platform.clone(),
+            sandbox: settings.sandbox.clone(),
             unkeyed: self.unkeyed(),
         };
         let mut shown = self.shown(original);
@@ -148,20 +149,6 @@ impl StageLowering<'_, '_> {
         }
     }
 
-    fn check_security(&self, run: &Run) -> Result<(), Diagnostics> {
-        let Some(mode) = &run.security else {
-            return Ok(());
-        };
-        if mode.value == SecurityMode::Sandbox || self.lowering.plan.settings.allow_insecure {
-            return Ok(());
-        }
-        let message = "security.insecure is not allowed";
-        Err(vec![
-            Diagnostic::error(Code::InsecureNotAllowed, mode.span, message)
-                .with_help("pass --allow security.insecure if you trust this Dockerfile"),
-        ])
-    }
-
     fn hostname(&self) -> String {
         let settings = &self.lowering.plan.settings;
         let argument = settings.build_args.get("BUILDKIT_SANDBOX_HOSTNAME");
@@ -180,6 +167,7 @@ impl StageLowering<'_, '_> {
             add_hosts: settings.add_hosts.clone(),
             shm_size: settings.shm_size,
             ulimits: settings.ulimits.clone(),
+            resources: settings.resources.clone(),
         }
     }
 

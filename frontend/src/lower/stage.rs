@@ -181,6 +181,12 @@ impl StageLowering<'_, '_> {
         if !config.working_dir.is_empty() {
             config.working_dir = clean(&format!("/{}", config.working_dir));
         }
+        let plan = self.lowering.plan;
+        if !matches!(plan.bases[self.index], Base::Stage(_)) {
+            for (name, value) in &plan.settings.env {
+                self.state.set_env(name.clone(), value.clone());
+            }
+        }
         self.describe_base();
     }
 

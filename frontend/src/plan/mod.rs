@@ -18,7 +18,7 @@ use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::image::{ImageKey, ImageName, ImageRequest, ResolvedImages};
 use crate::instruction::{Instruction, Kind};
 use crate::lower::{self, GraphBuilder, Lowered, LoweredTarget, Target};
-use crate::settings::{BuildSettings, NamedContext};
+use crate::settings::{BuildSettings, NamedContext, NoCache};
 use crate::source::{Span, Spanned};
 use crate::stage::Dockerfile;
 use crate::word::{Environment, Lexer, WordError};
@@ -144,6 +144,25 @@ impl Plan {
         lower::lower_into(graph, target, self, images)
     }
 
+    /// Returns what is worth saying of the settings but stops no build: stages named by
+    /// `--no-cache-filter` that are not there. BuildKit passes over them in silence.
+    pub fn warnings(&self) -> impl Iterator<Item = Diagnostic> + '_ {
+        let named = match &self.settings.no_cache {
+            NoCache::Stages(named) => Some(named.iter()),
+            NoCache::None | NoCache::All => None,
+        };
+        let missing = named
+            .into_iter()
+            .flatten()
+            .filter(|name| self.names.find(name).is_none());
+        missing.map(|name| {
+            let span = self.dockerfile.stages[self.target].span;
+            let message = format!("--no-cache-filter: there is no stage {name}");
+            let warning = Diagnostic::warning(Code::UnknownStage, span, message);
+            warning.with_suggestion(name, self.names.all())
+        })
+    }
+
     /// Returns the name of the target stage, if it has one.
     pub fn target_name(&self) -> Option<&str> {
         self.dockerfile.stages[self.target]
@@ -206,7 +225,10 @@ impl Plan {
             };
             return Ok((Base::Replaced(Box::new(base)), platform));
         }
-        let name = self.expand_global(&stage.base)?;
+        let name = match &self.settings.first_base {
+            Some(instead) if index == 0 => instead.clone(),
+            _ => self.expand_global(&stage.base)?,
+        };
         if name.is_empty() {
             return Err(self.blank_base(&stage.base));
         }

@@ -5,6 +5,7 @@ mod config;
 mod copy;
 mod expose;
 mod run;
+mod settings;
 mod stages;
 mod targets;
 mod triggers;

@@ -92,7 +92,7 @@ fn settings_reach_the_step() {
     let lowered =
         Case::new("FROM base\nUSER u:g\nWORKDIR /w\nRUN --network=none --security=insecure x")
             .with(|settings| {
-                settings.allow_insecure = true;
+                settings.entitlements.insecure = true;
                 settings.add_hosts = vec![("h".into(), "1.2.3.4".into())];
                 settings.shm_size = Some(1);
             })
@@ -319,7 +319,7 @@ fn forbidden_and_empty_runs_are_errors() {
     let table: &[(&str, &str)] = &[
         (
             "RUN --security=insecure x",
-            "insecure-not-allowed@insecure: security.insecure is not allowed (pass --allow security.insecure if you trust this Dockerfile)",
+            "not-allowed@insecure: security.insecure is not allowed (pass --allow security.insecure if you trust this Dockerfile)",
         ),
         ("RUN []", "empty-command@[]: RUN [] has nothing to run"),
     ];
