@@ -14,6 +14,8 @@ use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use cooper_frontend::ir::{Resources, Sandbox};
+use cooper_frontend::settings::Entitlements;
 use cooper_oci::{Compression, Digest, Platform, Reference};
 use serde::{Deserialize, Serialize};
 
@@ -40,8 +42,16 @@ pub struct BuildOptions {
     pub pull: Pull,
     /// Network of `RUN` steps that do not name one.
     pub network: BuildNetwork,
+    /// What `RUN` steps may ask for beyond the usual.
+    pub entitlements: Entitlements,
+    /// What every `RUN` step's surroundings are changed by.
+    pub sandbox: Sandbox,
     /// Lines added to /etc/hosts in `RUN` steps.
     pub add_hosts: Vec<HostEntry>,
+    /// Directories of device specifications (CDI).
+    pub cdi_dirs: Vec<PathBuf>,
+    /// How `RUN` steps find names.
+    pub dns: Dns,
     /// Contexts that take the place of a stage or image name, later ones first in precedence.
     pub build_contexts: Vec<(String, NamedContext)>,
     /// What `RUN --mount=type=secret` may mount.
@@ -87,6 +97,10 @@ impl BuildOptions {
             labels: Vec::new(),
             no_cache: NoCache::default(),
             pull: Pull::default(),
+            entitlements: Entitlements::default(),
+            sandbox: Sandbox::default(),
+            cdi_dirs: Vec::new(),
+            dns: Dns::default(),
             network: BuildNetwork::default(),
             add_hosts: Vec::new(),
             build_contexts: Vec::new(),
@@ -190,11 +204,56 @@ pub enum Pull {
 /// A `RUN` step's network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BuildNetwork {
-    /// The host's network.
+    /// What there is, which is the host's network.
     #[default]
+    Default,
+    /// The host's network, asked for by name.
     Host,
     /// A namespace with nothing but its own loopback device.
     None,
+}
+
+/// What stands in /etc/resolv.conf in `RUN` steps, if not what stands in the host's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dns {
+    /// Whether the image's own file stays (`--dns=none`).
+    pub of_image: bool,
+    /// Name servers in place of the host's.
+    pub servers: Vec<IpAddr>,
+    /// Search domains in place of the host's.
+    pub search: Vec<String>,
+    /// Resolver options in place of the host's.
+    pub options: Vec<String>,
+}
+
+impl Dns {
+    /// Returns the file's content, given the host's; none leaves the image's own.
+    pub fn resolv_conf(&self, host: &str) -> Option<String> {
+        use std::fmt::Write as _;
+        if self.of_image {
+            return None;
+        }
+        let replaced = |line: &str| match line.split_whitespace().next() {
+            Some("nameserver") => !self.servers.is_empty(),
+            Some("search" | "domain") => !self.search.is_empty(),
+            Some("options") => !self.options.is_empty(),
+            _ => false,
+        };
+        let mut text = String::new();
+        for line in host.lines().filter(|line| !replaced(line)) {
+            let _ = writeln!(text, "{line}");
+        }
+        for server in &self.servers {
+            let _ = writeln!(text, "nameserver {server}");
+        }
+        if !self.search.is_empty() {
+            let _ = writeln!(text, "search {}", self.search.join(" "));
+        }
+        if !self.options.is_empty() {
+            let _ = writeln!(text, "options {}", self.options.join(" "));
+        }
+        Some(text)
+    }
 }
 
 /// One `--add-host`.
@@ -249,8 +308,10 @@ pub enum SecretSource {
 pub struct StepLimits {
     /// Size of /dev/shm in bytes; 64 MiB when absent.
     pub shm_size: Option<u64>,
-    /// Resource limits.
+    /// Limits of each process.
     pub ulimits: Vec<Ulimit>,
+    /// Limits of each step's control group.
+    pub resources: Resources,
 }
 
 /// One `--ulimit`.
@@ -384,4 +445,43 @@ pub struct RegistryOptions {
     pub ca_file: Option<PathBuf>,
     /// How often a failed request is tried again.
     pub retries: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_resolvers_file_is_the_hosts_but_for_what_is_given() {
+        let host = "# by hand\nnameserver 9.9.9.9\nsearch a.example\noptions ndots:2\n";
+        let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+        let server = "1.1.1.1".parse().expect("an address");
+        for (dns, want) in [
+            (Dns::default(), Some(host)),
+            (
+                Dns {
+                    servers: vec![server],
+                    ..Dns::default()
+                },
+                Some("# by hand\nsearch a.example\noptions ndots:2\nnameserver 1.1.1.1\n"),
+            ),
+            (
+                Dns {
+                    search: texts(&["b.example", "c.example"]),
+                    options: texts(&["edns0"]),
+                    ..Dns::default()
+                },
+                Some("# by hand\nnameserver 9.9.9.9\nsearch b.example c.example\noptions edns0\n"),
+            ),
+            (
+                Dns {
+                    of_image: true,
+                    ..Dns::default()
+                },
+                None,
+            ),
+        ] {
+            assert_eq!(dns.resolv_conf(host).as_deref(), want, "{dns:?}");
+        }
+    }
 }

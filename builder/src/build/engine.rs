@@ -19,6 +19,7 @@ use super::ops;
 use super::output::{Output, Root, ScannedContext};
 use super::remote::{FetchError, RemoteLayers};
 use super::secrets::Secrets;
+use crate::options::Dns;
 
 /// Prepared children of the runner: one shortens a chain of steps; more only compete with them.
 const WARM: usize = 1;
@@ -29,6 +30,8 @@ pub(crate) struct Engine {
     contexts: BTreeMap<String, Arc<LocalContext>>,
     secrets: Secrets,
     epoch: Option<i64>,
+    dns: Dns,
+    cdi: Vec<PathBuf>,
 }
 
 /// What the targets of one build share. Everything in it is immutable or guards itself.
@@ -54,6 +57,10 @@ pub(crate) struct TargetParts {
     pub(crate) secrets: Secrets,
     /// The time of what its steps create, in seconds since 1970; now when absent.
     pub(crate) epoch: Option<i64>,
+    /// How its steps find names.
+    pub(crate) dns: Dns,
+    /// Directories of device specifications.
+    pub(crate) cdi: Vec<PathBuf>,
 }
 
 impl Workshop {
@@ -96,6 +103,8 @@ impl Engine {
             contexts: parts.contexts,
             secrets: parts.secrets,
             epoch: parts.epoch,
+            dns: parts.dns,
+            cdi: parts.cdi,
         }
     }
 
@@ -129,9 +138,15 @@ impl Engine {
         &self.shared.remote
     }
 
-    /// Returns the resolver configuration that steps see.
-    pub(crate) fn resolv_conf(&self) -> &[u8] {
-        &self.shared.resolv_conf
+    /// Returns the resolver configuration that steps see; none leaves the image's own.
+    pub(crate) fn resolv_conf(&self) -> Option<Vec<u8>> {
+        let host = String::from_utf8_lossy(&self.shared.resolv_conf);
+        self.dns.resolv_conf(&host).map(String::into_bytes)
+    }
+
+    /// Returns the directories of device specifications.
+    pub(crate) fn cdi(&self) -> &[PathBuf] {
+        &self.cdi
     }
 
     /// Whether overlays keep their marks in `user.overlay.*`.

@@ -8,7 +8,9 @@ use cooper_frontend::{Diagnostic, SourceFile, Span};
 use cooper_runner::{Exit, RunError, StartError};
 use thiserror::Error;
 
+use super::cdi::CdiError;
 use super::context::ContextError;
+use super::destination::DestinationError;
 use super::ops::FileError;
 use super::remote::FetchError;
 use super::resolve::ResolveImageError;
@@ -75,6 +77,9 @@ pub enum OpError {
         /// Its id.
         id: String,
     },
+    /// A device that a step asks for cannot be had.
+    #[error(transparent)]
+    Device(#[from] CdiError),
     /// A context of that name was never given.
     #[error("{}", no_context(name))]
     UnknownContext {
@@ -249,6 +254,9 @@ pub enum BuildError {
         /// The system's answer.
         source: Option<io::Error>,
     },
+    /// An output cannot be written where it should be.
+    #[error(transparent)]
+    Destination(#[from] DestinationError),
     /// A context cannot be used.
     #[error(transparent)]
     Context(#[from] ContextError),

@@ -49,9 +49,11 @@
 //! # }
 //! ```
 
+mod cdi;
 mod check;
 mod context;
 mod definition;
+mod destination;
 mod detail;
 mod engine;
 mod error;
@@ -81,6 +83,7 @@ use crate::progress::Progress;
 use crate::registry::Client;
 
 pub use check::{Checked, Inspection, check, describe, list_targets};
+pub use destination::DestinationError;
 pub use detail::StepDetail;
 pub use error::{BuildError, OpError, exit_words};
 pub use resolve::ResolveImageError;
@@ -96,7 +99,7 @@ pub struct Session {
     pub store: Store,
     /// How registries are reached.
     pub client: Client,
-    /// Content of /etc/resolv.conf in RUN steps.
+    /// Content of this machine's /etc/resolv.conf.
     pub resolv_conf: Vec<u8>,
 }
 
@@ -172,6 +175,9 @@ fn run(
     checked: &mut Vec<Checked>,
 ) -> Result<Vec<Built>, BuildError> {
     let (progress, cancel) = (request.progress, request.cancel);
+    for target in request.targets {
+        destination::check(target.options)?;
+    }
     let _lease = session.store.lease()?;
     let remote = RemoteLayers::new(session.client, progress.clone(), cancel.clone());
     let shared = Workshop::new(session.store, remote, session.resolv_conf, cancel.clone());

@@ -38,7 +38,8 @@ pub(super) fn of(options: &BuildOptions, platform: &Platform) -> BuildSettings {
         }
     };
     settings.network = match options.network {
-        BuildNetwork::Host => NetworkMode::Default,
+        BuildNetwork::Default => NetworkMode::Default,
+        BuildNetwork::Host => NetworkMode::Host,
         BuildNetwork::None => NetworkMode::None,
     };
     settings.add_hosts = options
@@ -48,6 +49,9 @@ pub(super) fn of(options: &BuildOptions, platform: &Platform) -> BuildSettings {
         .collect();
     settings.shm_size = options.limits.shm_size;
     settings.ulimits = options.limits.ulimits.iter().map(ulimit).collect();
+    settings.resources.clone_from(&options.limits.resources);
+    settings.entitlements.clone_from(&options.entitlements);
+    settings.sandbox.clone_from(&options.sandbox);
     settings.hostname = Some(HOSTNAME.to_owned());
     settings
 }

@@ -98,6 +98,8 @@ impl<'a> TargetBuild<'a> {
             contexts: contexts.clone(),
             secrets,
             epoch: options.source_date_epoch,
+            dns: options.dns.clone(),
+            cdi: options.cdi_dirs.clone(),
         };
         Ok(Self {
             target,
@@ -152,7 +154,7 @@ impl<'a> TargetBuild<'a> {
             found.add_to(checked);
             verdict?;
             for warning in &lowered.warnings {
-                progress.warn(&warning.message);
+                progress.warn(warning.to_string());
             }
             variant.lowered = Some(lowered);
         }

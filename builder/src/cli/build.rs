@@ -2,6 +2,7 @@
 
 mod call;
 mod run;
+mod steps;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -11,17 +12,17 @@ use std::path::{Path, PathBuf};
 use clap::{ArgAction, Args};
 use cooper_oci::Platform;
 
-use super::value::{self, ValueError, boolean, each, host_entry, mirror, pair, size, ulimit};
+use super::value::{self, ValueError, boolean, each, mirror, pair};
 use super::{Settings, output, source};
 use crate::config;
 use crate::options::{
-    ArchiveDest, BuildNetwork, BuildOptions, Call, DockerfileSource, ImageOutput, NamedContext,
-    NoCache, Output, ProgressMode, Pull, Push, RegistryOptions, SecretSource, Sink, Squash,
-    StepLimits,
+    ArchiveDest, BuildOptions, Call, DockerfileSource, ImageOutput, NamedContext, NoCache, Output,
+    ProgressMode, Pull, Push, RegistryOptions, SecretSource, Sink, Squash,
 };
 use crate::report::Report;
 
 pub use run::run;
+pub use steps::StepArgs;
 
 /// Options of `cooper build`.
 #[derive(Args, Clone, Debug, Default)]
@@ -82,14 +83,6 @@ pub struct BuildArgs {
           default_missing_value = "always", hide_possible_values = true)]
     pub pull: Option<String>,
 
-    /// Network of RUN steps: default, host or none
-    #[arg(long, value_name = "MODE")]
-    pub network: Option<String>,
-
-    /// Add a line to /etc/hosts in RUN steps
-    #[arg(long, value_name = "HOST:IP")]
-    pub add_host: Vec<String>,
-
     /// Let NAME stand for a directory, docker-image://REF, oci-layout://DIR or oci-layout://DIR:TAG
     #[arg(long, value_name = "NAME=CONTEXT")]
     pub build_context: Vec<String>,
@@ -149,13 +142,9 @@ pub struct BuildArgs {
     #[arg(short, long, value_name = "N", value_parser = jobs)]
     pub jobs: Option<NonZeroUsize>,
 
-    /// Size of /dev/shm in RUN steps
-    #[arg(long, value_name = "SIZE")]
-    pub shm_size: Option<String>,
-
-    /// Limit a resource of RUN steps
-    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
-    pub ulimit: Vec<String>,
+    /// What RUN steps may do, see and use up.
+    #[command(flatten)]
+    pub steps: StepArgs,
 
     /// Taken for scripts that set them for docker: there are no containers to keep
     #[arg(long, alias = "force-rm", hide = true, num_args = 0..=1, require_equals = true,
@@ -180,6 +169,7 @@ impl BuildArgs {
         let file = &settings.file;
         let progress =
             config::progress_mode(self.progress.as_deref(), &settings.environment, file)?;
+        let steps = self.steps.resolve(&file.build)?;
         let options = BuildOptions {
             context,
             dockerfile,
@@ -190,12 +180,16 @@ impl BuildArgs {
             labels: self.labels(&file.build.labels)?,
             no_cache: self.no_cache(),
             pull: self.pull()?,
-            network: self.network(file.build.network.as_deref())?,
-            add_hosts: each("--add-host", &self.add_host, host_entry)?,
+            network: steps.network,
+            entitlements: steps.entitlements,
+            sandbox: steps.sandbox,
+            cdi_dirs: steps.cdi_dirs,
+            add_hosts: steps.add_hosts,
+            dns: steps.dns,
             build_contexts: self.build_contexts()?,
             secrets: self.secrets(settings)?,
             squash: self.squash()?,
-            limits: self.limits(file.build.shm_size.as_deref())?,
+            limits: steps.limits,
             outputs: self.outputs()?,
             iidfile: self.iidfile.clone(),
             metadata_file: self.metadata_file.clone(),
@@ -349,17 +343,6 @@ impl BuildArgs {
         }
     }
 
-    fn network(&self, configured: Option<&str>) -> Result<BuildNetwork, Report> {
-        match self.network.as_deref().or(configured) {
-            None | Some("default" | "host") => Ok(BuildNetwork::Host),
-            Some("none") => Ok(BuildNetwork::None),
-            Some(other) => {
-                let error = ValueError::unknown("network", other, &["default", "host", "none"]);
-                Err(error.report("--network", other))
-            }
-        }
-    }
-
     fn build_contexts(&self) -> Result<Vec<(String, NamedContext)>, Report> {
         let contexts = each(
             "--build-context",
@@ -403,16 +386,6 @@ impl BuildArgs {
             }
         }
         Ok(secrets)
-    }
-
-    fn limits(&self, configured: Option<&str>) -> Result<StepLimits, Report> {
-        let shm = self.shm_size.as_deref().or(configured);
-        let shm_size = shm.map(|text| size(text).map_err(|error| error.report("--shm-size", text)));
-        let ulimits = each("--ulimit", &self.ulimit, ulimit)?;
-        Ok(StepLimits {
-            shm_size: shm_size.transpose()?,
-            ulimits,
-        })
     }
 
     fn outputs(&self) -> Result<Vec<Output>, Report> {

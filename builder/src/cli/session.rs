@@ -1,5 +1,7 @@
 //! The store as a command has it open.
 
+use std::os::unix::fs::MetadataExt;
+
 use cooper_cache::{ImageRecord, Lease, Lookup, Store, StoreOptions};
 use cooper_oci::{ImageConfig, Reference};
 use cooper_runner::rootless;
@@ -22,6 +24,9 @@ impl Session {
     /// It must come before the first thread: only a process without threads can enter a user
     /// namespace.
     pub fn open(settings: &Settings) -> Result<Self, Report> {
+        // In a user namespace everyone is root, and strangers' files are nobody's.
+        let user = rustix::process::getuid().as_raw();
+        let owner = std::fs::metadata(&settings.root).map(|meta| meta.uid());
         let entered = rootless::enter().map_err(|error| {
             Report::from_error(&error)
                 .context("cooper cannot work without root on this machine")
@@ -35,9 +40,16 @@ impl Session {
             },
         )
         .map_err(|error| {
-            Report::from_error(&error)
-                .context(format!("cannot open the store {}", settings.root.display()))
-                .hint("another directory can be given with --root DIR or COOPER_ROOT")
+            let report = Report::from_error(&error)
+                .context(format!("cannot open the store {}", settings.root.display()));
+            let report = match owner {
+                Ok(owner) if owner != user && user != 0 => report.hint(format!(
+                    "it belongs to user {owner}, and this is user {user}: each user has a store \
+                     of its own"
+                )),
+                _ => report,
+            };
+            report.hint("another directory can be given with --root DIR or COOPER_ROOT")
         })?;
         if let Some(limit) = collect::hard_limit(&store, &settings.file.cache)? {
             store.set_limit(limit);

@@ -25,11 +25,6 @@ const OPTIONS: &[(&str, &[&str], &str)] = &[
         "leave it out: there is only one builder",
     ),
     (
-        "build",
-        &["--memory", "-m", "--cpu-quota", "--cpuset-cpus"],
-        "run cooper itself in a cgroup with that limit, for example by systemd-run",
-    ),
-    (
         "run",
         &["-d", "--detach"],
         "cooper stays with its container: let the shell put it in the background with &",

@@ -157,10 +157,11 @@ impl View for Tty {
     }
 
     fn finish(&mut self, model: &Model, now: Duration, out: &mut String) {
-        let failed = |step: &Step| matches!(step.state, StepState::Failed(_));
-        let bad = model.appeared().iter().any(|(_, step)| failed(step));
-        let (end, paint) = if bad {
+        let any = |is: fn(&StepState) -> bool| model.appeared().iter().any(|(_, s)| is(&s.state));
+        let (end, paint) = if any(|state| matches!(state, StepState::Failed(_))) {
             (" FAILED", Paint::Bad)
+        } else if any(|state| matches!(state, StepState::Canceled)) {
+            (" CANCELED", Paint::Warning)
         } else {
             (" FINISHED", Paint::None)
         };
@@ -365,6 +366,26 @@ mod tests {
          => CANCELED [docs 1/1] RUN ./render                                       2.0s
         [+] Building 2.0s (1/4) FAILED
         ");
+    }
+
+    #[test]
+    fn an_interrupted_build_is_not_called_finished() {
+        let (mut tty, mut model, _) = scene(false);
+        let at = Duration::from_secs(2);
+        let mut out = String::new();
+        for step in [StepId(1), StepId(2)] {
+            let event = Event::Failed {
+                step,
+                at,
+                error: String::new(),
+                canceled: true,
+            };
+            for change in model.apply(event) {
+                tty.change(&model, &change, at, &mut out);
+            }
+        }
+        tty.finish(&model, at, &mut out);
+        assert!(out.ends_with("[+] Building 2.0s (1/4) CANCELED\n"), "{out}");
     }
 
     #[test]

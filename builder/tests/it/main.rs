@@ -16,6 +16,7 @@ mod export;
 mod interchange;
 mod interrupt;
 mod negative;
+mod options;
 mod pull;
 mod real;
 mod rootless;

@@ -2,6 +2,7 @@
 
 mod mounts;
 mod output;
+mod sandbox;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -82,9 +83,10 @@ fn process(engine: &Engine, op: &ExecOp, rootfs: Rootfs) -> ProcessSpec {
         NetworkMode::None => Network::None,
         NetworkMode::Default | NetworkMode::Host => Network::Host,
     };
+    sandbox::confine(&mut spec, &op.sandbox);
     spec.privileged = op.security == SecurityMode::Insecure;
     spec.hosts = Some(hosts_file(&op.hostname, &op.unkeyed.add_hosts));
-    spec.resolv_conf = Some(engine.resolv_conf().to_vec());
+    spec.resolv_conf = engine.resolv_conf();
     if let Some(size) = op.unkeyed.shm_size {
         spec.shm_size = size;
     }

@@ -158,6 +158,7 @@ pub(super) fn failed(error: &BuildError, summary: Summary) -> Report {
         BuildError::Definition {
             hint: Some(hint), ..
         } => Report::from_error(error).hint(hint),
+        BuildError::Destination(cause) => Report::from_error(error).hint(cause.hint()),
         BuildError::Checks { .. } => Report::from_error(error).hint(
             "`# check=error=true` in the Dockerfile or BUILDKIT_DOCKERFILE_CHECK makes them errors",
         ),

@@ -1,10 +1,8 @@
 //! What is mounted in a container: `-v`, `--tmpfs`.
 
-use std::path::{Component, Path, PathBuf};
-
 use clap::Args;
 
-use crate::cli::value::{ValueError, each, size};
+use crate::cli::value::{ValueError, each, mount_target, size};
 use crate::container::{MountConfig, TmpfsMount, VolumeMount, VolumeSource};
 use crate::report::Report;
 
@@ -102,25 +100,6 @@ fn tmpfs(text: &str) -> Result<TmpfsMount, ValueError> {
         }
     }
     Ok(mount)
-}
-
-fn mount_target(text: &str) -> Result<PathBuf, ValueError> {
-    let path = Path::new(text);
-    let problem = |problem: &str| Err(ValueError::new(format!("the target {text:?} {problem}")));
-    if !path.is_absolute() {
-        return problem("is no absolute path");
-    }
-    let clean: PathBuf = path
-        .components()
-        .filter(|part| *part != Component::CurDir)
-        .collect();
-    if clean.components().any(|part| part == Component::ParentDir) {
-        return problem("contains \"..\"");
-    }
-    if clean == Path::new("/") {
-        return problem("is the root");
-    }
-    Ok(clean)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use cooper_frontend::ir::{CacheSharing, ExecOp, MountKind as Asked, MountOp};
 use cooper_runner::{Mount, MountKind};
 use cooper_solver::{ExecContext, StableHasher, Stream};
 
+use super::sandbox;
 use crate::build::engine::Engine;
 use crate::build::error::OpError;
 use crate::build::output::Output;
@@ -26,7 +27,7 @@ const SILENT_WAIT: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub(super) struct Mounts {
     pub(super) list: Vec<Mount>,
-    /// Variables that carry secrets.
+    /// Variables that carry secrets, and those of devices.
     pub(super) env: Vec<(OsString, OsString)>,
     /// Directories that take writes which are thrown away.
     scratch: Vec<Staging>,
@@ -44,6 +45,7 @@ pub(super) fn prepare(
     cx: &ExecContext<'_>,
 ) -> Result<Mounts, OpError> {
     let mut mounts = Mounts::default();
+    sandbox::mount(&mut mounts, engine, op)?;
     for mount in &op.mounts {
         mounts.add(engine, mount, inputs, cx)?;
     }
@@ -60,7 +62,7 @@ pub(super) fn prepare(
 }
 
 impl Mounts {
-    fn push(&mut self, target: &str, kind: MountKind) {
+    pub(super) fn push(&mut self, target: &str, kind: MountKind) {
         self.list.push(Mount {
             target: target.into(),
             kind,
@@ -137,6 +139,14 @@ impl Mounts {
         Ok(())
     }
 
+    /// Returns an upper and a work directory that are thrown away with the mounts.
+    pub(super) fn scratch(&mut self, engine: &Engine) -> Result<(PathBuf, PathBuf), OpError> {
+        let staging = engine.layers().prepare()?;
+        let dirs = (staging.fs(), staging.work());
+        self.scratch.push(staging);
+        Ok(dirs)
+    }
+
     /// Mounts a path of a tree; writes, where allowed, go to a directory that is thrown away.
     fn bind(
         &mut self,
@@ -147,14 +157,7 @@ impl Mounts {
         rw: bool,
     ) -> Result<(), OpError> {
         let root = engine.as_root(from, &[RelPath::clean(source)])?;
-        let upper = if rw {
-            let staging = engine.layers().prepare()?;
-            let dirs = (staging.fs(), staging.work());
-            self.scratch.push(staging);
-            Some(dirs)
-        } else {
-            None
-        };
+        let upper = rw.then(|| self.scratch(engine)).transpose()?;
         let kind = MountKind::Overlay {
             lowers: engine.lower_dirs(&root)?,
             upper,

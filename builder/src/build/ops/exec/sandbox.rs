@@ -1,0 +1,81 @@
+//! What the command line changes of every step's surroundings: capabilities, volumes, devices.
+
+use cooper_frontend::ir::{DeviceRequest, ExecOp, Sandbox, Volume, VolumeAccess};
+use cooper_runner::{CapSet, Capability, MountKind, ProcessSpec};
+
+use super::mounts::Mounts;
+use crate::build::cdi::{self, Edits};
+use crate::build::engine::Engine;
+use crate::build::error::OpError;
+
+/// Sets the capabilities of a step.
+pub(super) fn confine(spec: &mut ProcessSpec, sandbox: &Sandbox) {
+    let named = |names: &[String]| -> Vec<Capability> {
+        names.iter().filter_map(|name| name.parse().ok()).collect()
+    };
+    let added = named(&sandbox.cap_add)
+        .into_iter()
+        .fold(CapSet::docker(), CapSet::with);
+    spec.capabilities = named(&sandbox.cap_drop)
+        .into_iter()
+        .fold(added, CapSet::without);
+}
+
+/// Adds volumes and devices to the mounts of a step.
+pub(super) fn mount(mounts: &mut Mounts, engine: &Engine, op: &ExecOp) -> Result<(), OpError> {
+    for volume in &op.sandbox.volumes {
+        let kind = volume_kind(mounts, engine, volume)?;
+        mounts.push(&volume.target, kind);
+    }
+    for device in &op.sandbox.devices {
+        mounts.push(&device.target, bind(&device.source, false));
+    }
+    let every_step = op.sandbox.cdi_devices.iter().map(|name| DeviceRequest {
+        name: name.clone(),
+        required: true,
+    });
+    let requests: Vec<_> = every_step.chain(op.devices.iter().cloned()).collect();
+    if !requests.is_empty() {
+        apply(mounts, cdi::resolve(engine.cdi(), &requests)?);
+    }
+    Ok(())
+}
+
+fn volume_kind(
+    mounts: &mut Mounts,
+    engine: &Engine,
+    volume: &Volume,
+) -> Result<MountKind, OpError> {
+    Ok(match volume.access {
+        VolumeAccess::ReadWrite => bind(&volume.source, false),
+        VolumeAccess::ReadOnly => bind(&volume.source, true),
+        VolumeAccess::Discarded => MountKind::Overlay {
+            lowers: vec![volume.source.clone().into()],
+            upper: Some(mounts.scratch(engine)?),
+            userxattr: engine.userxattr(),
+            subpath: None,
+        },
+    })
+}
+
+fn bind(source: &str, readonly: bool) -> MountKind {
+    MountKind::Bind {
+        source: source.into(),
+        subpath: None,
+        readonly,
+        recursive: true,
+    }
+}
+
+fn apply(mounts: &mut Mounts, edits: Edits) {
+    for node in edits.devices {
+        mounts.push(&node.target, bind(&node.source, false));
+    }
+    for mount in edits.mounts {
+        mounts.push(&mount.target, bind(&mount.source, mount.readonly));
+    }
+    let env = edits.env.into_iter();
+    mounts
+        .env
+        .extend(env.map(|(name, value)| (name.into(), value.into())));
+}

@@ -1,0 +1,3 @@
+//! The options of `cooper build`: what each changes of a real build.
+
+mod steps;
