@@ -163,6 +163,8 @@ pub struct BuildSection {
     pub network: Option<String>,
     /// `shm-size`.
     pub shm_size: Option<String>,
+    /// `detect-credentials`.
+    pub detect_credentials: Option<bool>,
     /// `proxy`.
     pub proxy: bool,
     /// `args`.
@@ -177,6 +179,7 @@ impl Default for BuildSection {
             jobs: None,
             network: None,
             shm_size: None,
+            detect_credentials: None,
             proxy: true,
             args: BTreeMap::new(),
             labels: BTreeMap::new(),
@@ -335,6 +338,7 @@ mod tests {
                 jobs: std::num::NonZeroUsize::new(16),
                 network: Some("host".to_owned()),
                 shm_size: Some("64m".to_owned()),
+                detect_credentials: Some(false),
                 proxy: true,
                 args: one("PIP_INDEX_URL", "https://pypi.example/simple"),
                 labels: one("org.opencontainers.image.vendor", "Example"),

@@ -27,3 +27,4 @@ pub mod pull;
 pub mod push;
 pub mod registry;
 pub mod report;
+pub mod secrecy;

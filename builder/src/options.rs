@@ -58,6 +58,8 @@ pub struct BuildOptions {
     pub secrets: Vec<SecretSpec>,
     /// Which layers of the image become one.
     pub squash: Squash,
+    /// What is done about secrets in outputs.
+    pub leaks: Leaks,
     /// Limits for `RUN` steps; they are no part of any cache key.
     pub limits: StepLimits,
     /// Where the result goes. A target without outputs is only a base for other targets.
@@ -108,6 +110,7 @@ impl BuildOptions {
             limits: StepLimits::default(),
             outputs: vec![Output::Image(image)],
             squash: Squash::default(),
+            leaks: Leaks::default(),
             iidfile: None,
             metadata_file: None,
             source_date_epoch: None,
@@ -163,6 +166,15 @@ pub enum DockerfileSource {
     Path(PathBuf),
     /// Standard input.
     Stdin,
+}
+
+/// What is done about secrets in outputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leaks {
+    /// Whether an output is written although it holds a secret.
+    pub allowed: bool,
+    /// Whether credentials that nobody told of are looked for too.
+    pub credentials: bool,
 }
 
 /// Which layers of an image become one.
@@ -346,6 +358,17 @@ pub enum Output {
     },
     /// Nowhere: the build only fills the cache.
     CacheOnly,
+}
+
+impl Output {
+    /// Returns how the image is written; nothing for outputs that write none.
+    pub fn format(&self) -> Option<&ImageFormat> {
+        match self {
+            Self::Image(image) => Some(&image.format),
+            Self::Oci(archive) | Self::Docker(archive) => Some(&archive.format),
+            Self::Local { .. } | Self::Tar { .. } | Self::CacheOnly => None,
+        }
+    }
 }
 
 /// `type=image` and `type=registry`.

@@ -166,6 +166,13 @@ impl Report {
         report
     }
 
+    /// Adds one more sentence on why.
+    #[must_use]
+    pub fn cause(mut self, why: impl Into<String>) -> Self {
+        self.0.causes.push(why.into());
+        self
+    }
+
     /// Adds what caused `error`, but not `error` itself, which the report says already.
     #[must_use]
     pub fn causes_of(mut self, error: &dyn std::error::Error) -> Self {

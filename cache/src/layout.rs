@@ -21,6 +21,9 @@
 //!   memos/ALGO-HEX.diff_id     digest of a built layer's tar, once it was made (JSON)
 //!   memos/ALGO-HEX.bytes       what a layer's directory takes on disk, once it was counted
 //!   memos/ALGO-HEX.gzip-6      descriptor of a packed blob (JSON), by compression and level
+//!   memos/ALGO-HEX.squash-HEX  layer that this and others below it were squashed to (JSON)
+//!   memos/ALGO-HEX.clean       marks of what the layer does not hold (JSON, see layer::scan)
+//!   mark-key                   what those marks are keyed with; mode 0600
 //!   records/HH/HEX             solver records, by key
 //!   images/sha256/HEX          image records (JSON), by config digest
 //!   refs/HEX                   {reference, image} (JSON), by hash of the reference

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cooper_cache::{
-    Entry, LayerId, Layers, MergedTree, RelPath, Staging, Store, StoreError, Timestamp,
+    Entry, LayerId, Layers, MergedTree, Needles, RelPath, Staging, Store, StoreError, Timestamp,
 };
 use cooper_runner::{Runner, RunnerOptions};
 use cooper_solver::CancelToken;
@@ -38,6 +38,8 @@ pub(crate) struct Engine {
 pub(crate) struct Workshop {
     store: Store,
     layers: Layers,
+    /// The same layers, once it is known what they are to be searched for.
+    watched: OnceLock<Layers>,
     remote: RemoteLayers,
     resolv_conf: Vec<u8>,
     cancel: CancelToken,
@@ -73,6 +75,7 @@ impl Workshop {
     ) -> Self {
         Self {
             layers: store.layers(),
+            watched: OnceLock::new(),
             store,
             remote,
             resolv_conf,
@@ -87,6 +90,17 @@ impl Workshop {
     /// Returns the store.
     pub(crate) fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Returns the store's layers.
+    pub(crate) fn layers(&self) -> &Layers {
+        self.watched.get().unwrap_or(&self.layers)
+    }
+
+    /// From now on looks for something in all layers that are digested or packed.
+    pub(crate) fn watch(&self, needles: &Arc<Needles>) {
+        self.watched
+            .get_or_init(|| self.layers.watching(Arc::clone(needles)));
     }
 
     /// Returns the layers that can be fetched when they are needed.
@@ -115,7 +129,7 @@ impl Engine {
 
     /// Returns the store's layers.
     pub(crate) fn layers(&self) -> &Layers {
-        &self.shared.layers
+        self.shared.layers()
     }
 
     /// Returns the secrets that the build was given.

@@ -11,6 +11,7 @@ use thiserror::Error;
 use super::cdi::CdiError;
 use super::context::ContextError;
 use super::destination::DestinationError;
+use super::leaks::Leak;
 use super::ops::FileError;
 use super::remote::FetchError;
 use super::resolve::ResolveImageError;
@@ -306,6 +307,14 @@ pub enum BuildError {
         label: String,
         /// Why.
         source: Box<BuildError>,
+    },
+    /// An output would give away something secret; nothing was written.
+    #[error("the result was not written: it holds secrets")]
+    Leaks {
+        /// The Dockerfile.
+        file: SourceFile,
+        /// All that was found.
+        leaks: Vec<Leak>,
     },
     /// The user pressed Ctrl-C.
     #[error("interrupted")]

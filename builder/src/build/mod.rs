@@ -5,7 +5,7 @@
 //!   options → Definition → Plan ⇄ resolved images ─┐
 //! all of them:                                     ├→ one graph → solve
 //! for each target:                                 │
-//!   Image (one a platform) → outputs  ←────────────┘
+//!   Image (one a platform) → search for secrets → outputs  ←────────────┘
 //! ```
 //!
 //! Impure steps are the reading of the definitions, image resolution, the solve and the
@@ -58,6 +58,7 @@ mod detail;
 mod engine;
 mod error;
 mod index;
+mod leaks;
 mod ops;
 mod output;
 mod outputs;
@@ -86,9 +87,11 @@ pub use check::{Checked, Inspection, check, describe, list_targets};
 pub use destination::DestinationError;
 pub use detail::StepDetail;
 pub use error::{BuildError, OpError, exit_words};
+pub use leaks::Leak;
 pub use resolve::ResolveImageError;
 
 use engine::Workshop;
+use leaks::Guard;
 use output::Root;
 use remote::RemoteLayers;
 use target::{Answers, TargetBuild, Variant, rounds};
@@ -184,12 +187,14 @@ fn run(
     let shared = Arc::new(shared);
     let mut graph = GraphBuilder::default();
     let targets = prepare(request, &shared, &mut graph, checked)?;
+    let guards = guards(&targets, &shared, progress)?;
     let roots = solve::solve_graph(&shared, graph, &targets, request)?;
     shared.remote().keep_images(shared.store())?;
     let mut built = Vec::with_capacity(targets.len());
-    for (target, roots) in targets.iter().zip(roots) {
+    for ((target, guard), roots) in targets.iter().zip(&guards).zip(roots) {
         let label = request.label(target.target);
-        built.push(finish(target, &roots, label, progress).map_err(|error| error.within(label))?);
+        let finished = finish(target, guard, &roots, label, progress);
+        built.push(finished.map_err(|error| error.within(label))?);
     }
     Ok(built)
 }
@@ -225,9 +230,32 @@ fn prepare<'a>(
     Ok(done.into_iter().flatten().collect())
 }
 
+/// Prepares to keep the secrets of all targets out of the outputs of each.
+fn guards(
+    targets: &[TargetBuild<'_>],
+    shared: &Workshop,
+    progress: &Progress,
+) -> Result<Vec<Guard>, BuildError> {
+    let mut guards = Vec::with_capacity(targets.len());
+    for target in targets {
+        let secrets = targets.iter().map(|one| one.engine.secrets());
+        let options = target.target.options;
+        let guard = Guard::new(shared.layers(), secrets, options)?;
+        if let Some(needles) = guard.needles() {
+            shared.watch(needles);
+        }
+        guards.push(guard);
+    }
+    if let Some(guard) = guards.first() {
+        guard.warn_of_gaps(progress);
+    }
+    Ok(guards)
+}
+
 /// Makes a target's image and writes its outputs.
 fn finish(
     target: &TargetBuild<'_>,
+    guard: &Guard,
     roots: &[Root],
     label: &str,
     progress: &Progress,
@@ -239,6 +267,13 @@ fn finish(
     let (variant, root) = (&target.variants[0], &roots[0]);
     let squashed = squash::squash(&target.engine, root, options.squash, progress)?;
     let image = assemble(target, variant, root, squashed)?;
+    let result = leaks::Product {
+        image: &image,
+        root,
+        history: &variant.lowered().history,
+        file: &target.source,
+    };
+    guard.check(&target.engine, &result, &options.outputs, progress)?;
     outputs::write(&target.engine, &image, root, options, label, progress)
 }
 

@@ -61,6 +61,12 @@ impl Secrets {
         self.values.get(id).cloned()
     }
 
+    /// Returns all secrets with their ids.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let all = self.values.iter();
+        all.map(|(id, value)| (id.as_str(), value.as_slice()))
+    }
+
     /// Returns all values, for whoever has to keep them out of sight.
     pub(crate) fn values(&self) -> Vec<Vec<u8>> {
         self.values

@@ -16,12 +16,13 @@ use super::value::{self, ValueError, boolean, each, mirror, pair};
 use super::{Settings, output, source};
 use crate::config;
 use crate::options::{
-    ArchiveDest, BuildOptions, Call, DockerfileSource, ImageOutput, NamedContext, NoCache, Output,
-    ProgressMode, Pull, Push, RegistryOptions, SecretSource, Sink, Squash,
+    ArchiveDest, BuildOptions, Call, DockerfileSource, ImageOutput, Leaks, NamedContext, NoCache,
+    Output, ProgressMode, Pull, Push, RegistryOptions, SecretSource, Sink, Squash,
 };
 use crate::report::Report;
 
 pub use run::run;
+use steps::SECRET_EXPORT;
 pub use steps::StepArgs;
 
 /// Options of `cooper build`.
@@ -90,6 +91,11 @@ pub struct BuildArgs {
     /// Let RUN --mount=type=secret mount this
     #[arg(long, value_name = "id=ID,src=FILE|env=NAME")]
     pub secret: Vec<String>,
+
+    /// Refuse to write results with keys, tokens or build arguments that look like secrets
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", hide_possible_values = true, value_name = "BOOL")]
+    pub detect_credentials: Option<bool>,
 
     /// Platform to build for
     #[arg(long, value_name = "OS/ARCH")]
@@ -189,6 +195,7 @@ impl BuildArgs {
             build_contexts: self.build_contexts()?,
             secrets: self.secrets(settings)?,
             squash: self.squash()?,
+            leaks: self.leaks(file.build.detect_credentials),
             limits: steps.limits,
             outputs: self.outputs()?,
             iidfile: self.iidfile.clone(),
@@ -328,6 +335,15 @@ impl BuildArgs {
                 let error = ValueError::unknown("time", other, &["always", "missing", "never"]);
                 Err(error.report("--pull", other))
             }
+        }
+    }
+
+    fn leaks(&self, configured: Option<bool>) -> Leaks {
+        let allowed = self.steps.allow.iter().any(|what| what == SECRET_EXPORT);
+        let credentials = self.detect_credentials.or(configured).unwrap_or(false);
+        Leaks {
+            allowed,
+            credentials,
         }
     }
 

@@ -4,6 +4,8 @@
 //! longest end of its input that could be the start of a value, and nothing else, so that
 //! prompts and progress bars are not delayed.
 
+use crate::secrecy::{Coding, forms};
+
 /// What stands in a value's place.
 const MARK: &[u8] = b"[REDACTED]";
 
@@ -13,20 +15,44 @@ const SHORTEST: usize = 4;
 /// Lines of a value that are looked for on their own (a key in PEM form) have this length at least.
 const SHORTEST_LINE: usize = 12;
 
+/// Lines of encoded text as `base64`, `openssl` and `xxd` write them.
+const LINES: [usize; 3] = [76, 64, 60];
+
 /// The byte strings that must not be shown.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Secrets {
     /// Longest first, so that a value that contains another one is replaced whole.
     values: Vec<Vec<u8>>,
+    /// Which bytes a value begins with.
+    first: [bool; 256],
+}
+
+impl Default for Secrets {
+    fn default() -> Self {
+        Self {
+            values: Vec::new(),
+            first: [false; 256],
+        }
+    }
 }
 
 impl Secrets {
-    /// Adds `value`: without the whitespace around it, and its lines on their own.
+    /// Adds `value`, without the whitespace around it: in all its forms, and its lines.
     pub fn add(&mut self, value: &[u8]) {
         let value = value.trim_ascii();
         self.insert(value, SHORTEST);
         for line in value.split(|byte| *byte == b'\n') {
             self.insert(line.trim_ascii(), SHORTEST_LINE);
+        }
+        if value.len() >= SHORTEST {
+            for form in forms(value) {
+                self.insert(&form.bytes, SHORTEST);
+                if matches!(form.coding, Coding::Base64 | Coding::Hex) {
+                    for line in LINES.iter().flat_map(|width| form.bytes.chunks(*width)) {
+                        self.insert(line, SHORTEST_LINE);
+                    }
+                }
+            }
         }
         self.values
             .sort_by_key(|value| std::cmp::Reverse(value.len()));
@@ -34,6 +60,7 @@ impl Secrets {
 
     fn insert(&mut self, value: &[u8], shortest: usize) {
         if value.len() >= shortest && !self.values.iter().any(|known| known == value) {
+            self.first[usize::from(value[0])] = true;
             self.values.push(value.to_vec());
         }
     }
@@ -49,6 +76,23 @@ impl Secrets {
         let mut out = redactor.filter(self, text.as_bytes());
         out.extend(redactor.finish(self));
         String::from_utf8_lossy(&out).into_owned()
+    }
+
+    /// Returns `text` with every byte of a value made an asterisk, so that places in it stay.
+    pub fn mask(&self, text: &str) -> String {
+        let mut masked = text.as_bytes().to_vec();
+        let mut index = 0;
+        while index < masked.len() {
+            let length = self.at(&text.as_bytes()[index..]).unwrap_or(0);
+            masked[index..index + length].fill(b'*');
+            index += length.max(1);
+        }
+        String::from_utf8_lossy(&masked).into_owned()
+    }
+
+    fn begins(&self, rest: &[u8]) -> bool {
+        rest.first()
+            .is_some_and(|byte| self.first[usize::from(*byte)])
     }
 
     fn at(&self, rest: &[u8]) -> Option<usize> {
@@ -93,6 +137,11 @@ impl Redactor {
         let mut index = 0;
         while index < input.len() {
             let rest = &input[index..];
+            if !secrets.begins(rest) {
+                out.push(rest[0]);
+                index += 1;
+                continue;
+            }
             if more && secrets.may_begin(rest) {
                 self.held = rest.to_vec();
                 break;
@@ -163,6 +212,32 @@ mod tests {
         for (values, chunks, expected) in cases {
             assert_eq!(run(values, chunks), *expected, "{values:?} in {chunks:?}");
         }
+    }
+
+    #[test]
+    fn encoded_values_are_replaced_too() {
+        let cases: &[(&str, &[&str], &str)] = &[
+            (
+                "hunter2222",
+                &["YTogaHVudGVy", "MjIyMg== x"],
+                "YTog[REDACTED]g== x",
+            ),
+            (
+                "hunter2222",
+                &["hex 68756e7465", "7232323232\n"],
+                "hex [REDACTED]\n",
+            ),
+            ("p&ss/word", &["?q=p%26ss%2Fword&"], "?q=[REDACTED]&"),
+        ];
+        for (value, chunks, expected) in cases {
+            assert_eq!(run(&[value], chunks), *expected, "{value:?} in {chunks:?}");
+        }
+        // As `base64` writes it, in lines.
+        let key =
+            "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+/0123456789abcdef";
+        let lines = "MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXZ3eHl6QUJDREVGR0hJSktMTU5PUFFSU1RV\n\
+                     VldYWVorLzAxMjM0NTY3ODlhYmNkZWY=\n";
+        assert_eq!(run(&[key], &[lines]), "[REDACTED]\n[REDACTED]=\n");
     }
 
     #[test]

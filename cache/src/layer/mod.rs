@@ -20,6 +20,7 @@ mod id;
 mod index;
 mod pack;
 mod pool;
+mod scan;
 mod squash;
 mod staging;
 mod tar_read;
@@ -51,6 +52,7 @@ pub use copy::{CopyItem, Source};
 pub use entry::{Entry, EntryKind, Timestamp, Xattr};
 pub use id::LayerId;
 pub use index::{DecodeError, LayerIndex};
+pub use scan::{Confirm, Found, NeedleGroup, Needles};
 pub use staging::Staging;
 pub(crate) use tar_write::{Marks, write_nodes as write_tar_nodes};
 pub(crate) use verify::{damage, discard};
@@ -111,11 +113,16 @@ fn read_index(dir: &Path) -> Result<LayerIndex, StoreError> {
 #[derive(Debug, Clone)]
 pub struct Layers {
     shared: Arc<Shared>,
+    /// What everything that is packed or digested is searched for.
+    watched: Option<Arc<Needles>>,
 }
 
 impl Layers {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self {
+            shared,
+            watched: None,
+        }
     }
 
     fn blobs(&self) -> Blobs {

@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use crate::content::BlobWriter;
 use crate::error::StoreError;
 use crate::images::{json, read_json};
+use crate::layer::scan::{Seam, StreamSearch, Watch};
 use crate::layer::{LayerId, Layers};
 use crate::lock::ClaimGuard;
 
@@ -28,9 +29,11 @@ pub(super) fn diff_id(layers: &Layers, id: &LayerId) -> Result<DiffId, StoreErro
     if let Some(known) = known_diff_id(layers, id) {
         return Ok(known);
     }
-    let mut hasher = Sha256Hasher::new();
-    layers.write_tar(id, &mut hasher)?;
-    let diff_id = DiffId(hasher.finish());
+    let watch = layers.watch();
+    let mut plain = Plain::new(io::sink(), watch.as_ref());
+    layers.write_tar(id, &mut plain)?;
+    let diff_id = DiffId(plain.finish());
+    layers.note_clean(id, watch.as_ref())?;
     remember_diff_id(layers, id, &diff_id)?;
     Ok(diff_id)
 }
@@ -78,7 +81,14 @@ pub(super) fn pack(
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let writer = layers.blobs().writer()?;
     let source = |to: &mut dyn Write| layers.write_tar(id, to);
-    let (writer, diff_id) = compress(source, writer, compression, level, threads)?;
+    let watch = layers.watch();
+    let how = Packing {
+        compression,
+        level,
+        threads,
+        watch: watch.as_ref(),
+    };
+    let (writer, diff_id) = compress(source, writer, &how)?;
     let (digest, size) = writer.commit(None, None)?;
     if let LayerId::Pulled(expected) = id
         && *expected != diff_id
@@ -89,6 +99,7 @@ pub(super) fn pack(
             actual: diff_id,
         });
     }
+    layers.note_clean(id, watch.as_ref())?;
     if known_diff_id(layers, id).is_none() {
         remember_diff_id(layers, id, &diff_id)?;
     }
@@ -102,41 +113,46 @@ fn packed(layers: &Layers, memo: &Path) -> Result<Option<Descriptor>, StoreError
     Ok(known.filter(|blob| layers.blobs().size(&blob.digest) == Some(blob.size)))
 }
 
+/// How a stream is packed.
+pub(super) struct Packing<'a> {
+    pub(super) compression: Compression,
+    pub(super) level: i32,
+    pub(super) threads: usize,
+    /// What is looked for on the way.
+    pub(super) watch: Option<&'a Watch>,
+}
+
 /// Compresses what `source` writes; returns the filled writer and the digest of the plain stream.
 pub(super) fn compress(
     source: impl FnOnce(&mut dyn Write) -> Result<(), StoreError>,
     mut writer: BlobWriter,
-    compression: Compression,
-    level: i32,
-    threads: usize,
+    how: &Packing<'_>,
 ) -> Result<(BlobWriter, DiffId), StoreError> {
-    let block = match compression {
+    let block = match how.compression {
         Compression::None => {
-            let mut plain = Plain {
-                to: &mut writer,
-                hasher: Sha256Hasher::new(),
-            };
+            let mut plain = Plain::new(&mut writer, how.watch);
             source(&mut plain)?;
-            let digest = plain.hasher.finish();
+            let digest = plain.finish();
             return Ok((writer, DiffId(digest)));
         }
         Compression::Gzip => GZIP_BLOCK,
         Compression::Zstd => ZSTD_BLOCK,
     };
+    let threads = how.threads;
     let to_path = writer.path().to_owned();
-    let (to_workers, jobs) = bounded::<(usize, Vec<u8>)>(threads * 2);
+    let (to_workers, jobs) = bounded::<Job>(threads * 2);
     let (to_writer, results) = unbounded();
     // Blocks on their way are limited by tokens, so that a slow one holds the rest back.
     let (give, tokens) = bounded(threads * 4);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             let (jobs, to_writer) = (jobs.clone(), to_writer.clone());
-            scope.spawn(move || work(&jobs, &to_writer, compression, level));
+            scope.spawn(move || work(&jobs, &to_writer, how));
         }
         drop((jobs, to_writer));
         let writing =
             scope.spawn(move || write_in_order(&results, &tokens, &mut writer).map(|()| writer));
-        let mut blocks = Blocks::new(block, to_workers, give);
+        let mut blocks = Blocks::new(block, to_workers, give, how.watch);
         let produced = source(&mut blocks).and_then(|()| {
             blocks
                 .finish()
@@ -157,19 +173,25 @@ pub(super) fn compress(
 
 type Compressed = (usize, io::Result<Vec<u8>>);
 
-fn work(
-    jobs: &Receiver<(usize, Vec<u8>)>,
-    results: &Sender<Compressed>,
-    compression: Compression,
-    level: i32,
-) {
-    let mut encoder = Encoder::new(compression, level);
-    for (number, block) in jobs {
+/// A block on its way to being compressed.
+struct Job {
+    number: usize,
+    block: Vec<u8>,
+    /// The end of the block before, for what is looked for.
+    seam: Seam,
+}
+
+fn work(jobs: &Receiver<Job>, results: &Sender<Compressed>, how: &Packing<'_>) {
+    let mut encoder = Encoder::new(how.compression, how.level);
+    for job in jobs {
+        if let Some(watch) = how.watch {
+            watch.block(&job.seam, &job.block);
+        }
         let compressed = match &mut encoder {
-            Ok(encoder) => encoder.encode(&block),
+            Ok(encoder) => encoder.encode(&job.block),
             Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
         };
-        if results.send((number, compressed)).is_err() {
+        if results.send((job.number, compressed)).is_err() {
             return;
         }
     }
@@ -224,25 +246,28 @@ fn write_in_order(
 }
 
 /// Cuts a stream into blocks, hashing it.
-struct Blocks {
+struct Blocks<'a> {
     size: usize,
     block: Vec<u8>,
     number: usize,
     hasher: Sha256Hasher,
-    to: Sender<(usize, Vec<u8>)>,
+    to: Sender<Job>,
     tokens: Sender<()>,
+    watch: Option<&'a Watch>,
+    seam: Seam,
 }
 
-impl Blocks {
-    fn new(size: usize, to: Sender<(usize, Vec<u8>)>, tokens: Sender<()>) -> Self {
-        let hasher = Sha256Hasher::new();
+impl<'a> Blocks<'a> {
+    fn new(size: usize, to: Sender<Job>, tokens: Sender<()>, watch: Option<&'a Watch>) -> Self {
         Self {
             size,
             block: Vec::with_capacity(size),
             number: 0,
-            hasher,
+            hasher: Sha256Hasher::new(),
             to,
             tokens,
+            watch,
+            seam: Seam::default(),
         }
     }
 
@@ -251,9 +276,16 @@ impl Blocks {
         let block = std::mem::replace(&mut self.block, Vec::with_capacity(self.size));
         let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
         self.tokens.send(()).map_err(gone)?;
-        self.to
-            .send((self.number, block))
-            .map_err(|_| io::ErrorKind::BrokenPipe)?;
+        let behind = match self.watch {
+            Some(watch) => watch.seam(&self.seam, &block),
+            None => Seam::default(),
+        };
+        let job = Job {
+            number: self.number,
+            block,
+            seam: std::mem::replace(&mut self.seam, behind),
+        };
+        self.to.send(job).map_err(|_| io::ErrorKind::BrokenPipe)?;
         self.number += 1;
         Ok(())
     }
@@ -266,7 +298,7 @@ impl Blocks {
     }
 }
 
-impl Write for Blocks {
+impl Write for Blocks<'_> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let count = data.len().min(self.size - self.block.len());
         self.block.extend_from_slice(&data[..count]);
@@ -282,15 +314,36 @@ impl Write for Blocks {
 }
 
 /// A stream that is stored as it is. Its blob's digest is the tar's.
-struct Plain<'a> {
-    to: &'a mut BlobWriter,
+struct Plain<'a, W> {
+    to: W,
     hasher: Sha256Hasher,
+    search: Option<(&'a Watch, StreamSearch)>,
 }
 
-impl Write for Plain<'_> {
+impl<'a, W: Write> Plain<'a, W> {
+    fn new(to: W, watch: Option<&'a Watch>) -> Self {
+        Self {
+            to,
+            hasher: Sha256Hasher::new(),
+            search: watch.map(|watch| (watch, watch.stream())),
+        }
+    }
+
+    fn finish(self) -> Digest {
+        if let Some((watch, search)) = &self.search {
+            watch.note(search);
+        }
+        self.hasher.finish()
+    }
+}
+
+impl<W: Write> Write for Plain<'_, W> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let count = self.to.write(data)?;
         self.hasher.update(&data[..count]);
+        if let Some((_, search)) = &mut self.search {
+            search.feed(&data[..count]);
+        }
         Ok(count)
     }
 

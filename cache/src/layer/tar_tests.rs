@@ -506,8 +506,15 @@ fn packed_bytes_are_the_same_for_any_number_of_threads_and_read_back() {
                     .map_err(|error| StoreError::io("write", "tar".as_ref(), error))
             };
             let writer = store.blobs().writer().expect("writer");
-            let (writer, diff_id) =
-                pack::compress(source, writer, compression, level, threads).expect("compress");
+            let (writer, diff_id) = {
+                let how = pack::Packing {
+                    compression,
+                    level,
+                    threads,
+                    watch: None,
+                };
+                pack::compress(source, writer, &how).expect("compress")
+            };
             assert_eq!(diff_id, DiffId(Digest::sha256(&tar)));
             writer.commit(None, None).expect("commit").0
         };

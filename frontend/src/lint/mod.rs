@@ -48,7 +48,7 @@ use crate::stage::Stage;
 pub use config::Config;
 pub(crate) use description::{describe, is_description};
 pub use page::{index, page};
-pub use rules::RULES;
+pub use rules::{RULES, is_secret_name};
 pub use walk::check;
 
 use walk::{File, FromLine, Step};

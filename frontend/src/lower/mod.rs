@@ -86,6 +86,8 @@ pub struct HistoryItem {
     pub author: String,
     /// The vertex that adds the layer; `None` for an empty one.
     pub layer: Option<VertexId>,
+    /// Where the instruction is written; for a trigger of a base image, its `FROM` line.
+    pub span: Span,
 }
 
 /// An instruction that became a vertex.

@@ -46,6 +46,8 @@ pub(super) struct StageLowering<'l, 'a> {
     pub(super) cmd_set: bool,
     pub(super) ignore_cache: bool,
     is_trigger: bool,
+    /// Where the instruction that is being lowered is written.
+    at: Span,
     step: usize,
     total: usize,
 }
@@ -68,6 +70,7 @@ impl Lowering<'_> {
             cmd_set: false,
             ignore_cache,
             is_trigger: false,
+            at: stage.span,
             step: 0,
             total,
             lowering: self,
@@ -224,6 +227,7 @@ impl StageLowering<'_, '_> {
             Some((span, _)) => *span,
             None => command.instruction.span,
         };
+        self.at = span;
         let original = &command.instruction.original;
         match &command.instruction.kind {
             Kind::Run(run) => self.run(run, &command.from, original, span),
@@ -282,6 +286,7 @@ impl StageLowering<'_, '_> {
             comment: "buildkit.dockerfile.v0".to_owned(),
             author: String::new(),
             layer,
+            span: self.at,
         });
     }
 

@@ -9,7 +9,7 @@ use cooper_frontend::{Diagnostic, SourceFile, Span, lint};
 use super::super::interrupt::Interrupt;
 use super::super::session::Session;
 use super::super::{Settings, collect};
-use crate::build::{self, BuildError, Built, Checked, OpError, ResolveImageError};
+use crate::build::{self, BuildError, Built, Checked, Leak, OpError, ResolveImageError};
 use crate::options::{BuildOptions, Method, ProgressMode};
 use crate::progress::{Display, DisplayOptions, Summary};
 use crate::report::{self, Excerpt, Exit, Report, Severity};
@@ -167,10 +167,31 @@ pub(super) fn failed(error: &BuildError, summary: Summary) -> Report {
             BuildError::Step { step: Some(_), .. } => failed(source, summary),
             _ => failed(source, summary).context(error.to_string()),
         },
+        BuildError::Leaks { file, leaks } => leaking(error, file, leaks),
         BuildError::Interrupted => Report::silent(Exit::Interrupted),
         BuildError::Solver { .. } => Report::from_error(error).exit(Exit::Internal),
         _ => Report::from_error(error),
     }
+}
+
+/// Says what secrets were found, where, and by which instruction they got there.
+fn leaking(error: &BuildError, file: &SourceFile, leaks: &[Leak]) -> Report {
+    let mut report = Report::from_error(error);
+    for leak in leaks {
+        report = match leak.span {
+            Some(span) => report.excerpt(place(file, span, leak.message.clone())),
+            None => report.cause(leak.message.clone()),
+        };
+    }
+    if leaks.iter().any(|leak| leak.removed) {
+        report = report.hint(
+            "a later step removes the file, but the layer that has it is part of the image: \
+             --squash leaves it out, and so does making it in a stage of its own",
+        );
+    }
+    report
+        .hint("RUN --mount=type=secret shows a secret to one step and leaves no trace of it")
+        .hint("--allow secret-export writes the result all the same")
 }
 
 /// Returns the `[build 2/5]` of a step's display name.

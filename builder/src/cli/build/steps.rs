@@ -20,7 +20,8 @@ pub struct StepArgs {
     #[arg(long, visible_alias = "net", value_name = "MODE")]
     pub network: Option<String>,
 
-    /// Let steps have network.host, security.insecure, device or device=NAME[,alias=NAME]
+    /// Let steps have network.host, security.insecure, device or device=NAME[,alias=NAME];
+    /// secret-export lets outputs hold secrets
     #[arg(long, value_name = "ENTITLEMENT")]
     pub allow: Vec<String>,
 
@@ -263,6 +264,9 @@ impl StepArgs {
     }
 }
 
+/// Permission for outputs to hold secrets, which concerns no step.
+pub(super) const SECRET_EXPORT: &str = "secret-export";
+
 /// Parses all of `--allow`.
 fn entitlements(given: &[String]) -> Result<Entitlements, Report> {
     let mut allowed = Entitlements::default();
@@ -276,6 +280,7 @@ fn allow(allowed: &mut Entitlements, text: &str) -> Result<(), ValueError> {
     match text.split_once('=').unwrap_or((text, "")) {
         ("network.host", "") => allowed.network_host = true,
         ("security.insecure", "") => allowed.insecure = true,
+        (SECRET_EXPORT, "") => {}
         ("device", "") => allowed.devices = AllowedDevices::All,
         ("device", device) => {
             let (name, alias) = allowed_device(device)?;
@@ -284,7 +289,7 @@ fn allow(allowed: &mut Entitlements, text: &str) -> Result<(), ValueError> {
             }
         }
         _ => {
-            let known = ["network.host", "security.insecure", "device"];
+            let known = ["network.host", "security.insecure", "device", SECRET_EXPORT];
             return Err(ValueError::unknown("entitlement", text, &known));
         }
     }

@@ -1,3 +1,4 @@
 //! What a build gives away: layers, archives, directories.
 
+mod secrets;
 mod squash;

@@ -18,10 +18,13 @@ mod no_empty_continuation;
 mod redundant_target_platform;
 mod reserved_stage_name;
 mod secrets_used_in_arg_or_env;
+
 mod stage_name_casing;
 mod undefined_arg_in_from;
 mod undefined_var;
 mod workdir_relative_path;
+
+pub use secrets_used_in_arg_or_env::is_secret as is_secret_name;
 
 use super::Rule;
 

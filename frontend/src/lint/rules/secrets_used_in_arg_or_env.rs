@@ -50,7 +50,8 @@ fn check(instruction: &Instruction, findings: &mut Findings<'_>) {
     }
 }
 
-fn is_secret(name: &str) -> bool {
+/// Whether a variable's name says that its value is a secret.
+pub fn is_secret(name: &str) -> bool {
     let any = |list: &[&str]| {
         let mut words = name.split('_');
         words.any(|word| list.iter().any(|one| word.eq_ignore_ascii_case(one)))

@@ -1,0 +1,10 @@
+//! What secrets look like: the forms that a known value takes, and the shapes of credentials
+//! that nobody told of.
+//!
+//! Both the redaction of logs and the search of what leaves the machine go by this.
+
+mod forms;
+mod shapes;
+
+pub use forms::{Coding, Form, forms, needles, parts};
+pub use shapes::{SHAPES, Shape};

@@ -1,0 +1,226 @@
+//! Outputs that would give away a secret.
+
+use std::path::Path;
+
+use crate::support::{Context, Cooper, Outcome};
+
+const VALUE: &str = "corr3ct-h0rse+battery/staple";
+
+fn cooper() -> Option<Cooper> {
+    let cooper = Cooper::new()?;
+    std::fs::write(cooper.scratch("token"), format!("{VALUE}\n")).expect("write");
+    Some(cooper)
+}
+
+fn secret(cooper: &Cooper) -> String {
+    format!(
+        "--secret=id=token,src={}",
+        cooper.scratch("token").display()
+    )
+}
+
+/// A Dockerfile whose second step does `run` with the secret in `$T`.
+fn context(run: &str) -> Context {
+    Context::new(&format!(
+        "FROM busybox\nRUN echo first > /first\n\
+         RUN --mount=type=secret,id=token,env=T {run}\nRUN echo last > /last\n"
+    ))
+}
+
+fn build(cooper: &Cooper, context: &Context, args: &[&str]) -> Outcome {
+    cooper.build(context, &[&[secret(cooper).as_str()], args].concat())
+}
+
+#[track_caller]
+fn refused(outcome: &Outcome, words: &[&str]) {
+    assert_eq!(outcome.code(), 1, "{}", outcome.stderr);
+    for word in ["holds secrets", "--allow secret-export"]
+        .iter()
+        .chain(words)
+    {
+        assert!(
+            outcome.stderr.contains(word),
+            "no {word:?} in {}",
+            outcome.stderr
+        );
+    }
+    assert!(!outcome.stderr.contains(VALUE), "{}", outcome.stderr);
+}
+
+#[test]
+fn every_form_of_a_secret_stops_the_export() {
+    let Some(cooper) = cooper() else { return };
+    let cases = [
+        ("echo $T > /root/key", "the secret token is in /root/key"),
+        ("echo a:$T:b | base64 > /f", "token in base64 is in /f"),
+        ("echo ab:$T:b | base64 > /f", "token in base64 is in /f"),
+        ("echo abc:$T:b | base64 > /f", "token in base64 is in /f"),
+        (
+            "echo $T | hexdump -v -e '1/1 \"%02x\"' > /f",
+            "token in hexadecimal is in /f",
+        ),
+        (
+            "echo $T | sed 's/+/%2B/;s,/,%2F,' > /f",
+            "token URL-encoded is in /f",
+        ),
+        (
+            "mkdir -p /d && ln -s \"$T\" /d/l",
+            "the secret token is in /d/l",
+        ),
+        // Across the end of a block of a megabyte.
+        (
+            "(dd if=/dev/zero bs=1048570 count=1; echo $T) 2>/dev/null > /f",
+            "the secret token is in /f",
+        ),
+    ];
+    for (run, message) in cases {
+        let context = context(run);
+        let outcome = build(&cooper, &context, &["-t=leak"]);
+        refused(&outcome, &[message, "Dockerfile:3", "in layer"]);
+        let outcome = build(&cooper, &context, &["-t=leak", "--squash"]);
+        refused(&outcome, &[message, "Dockerfile:3"]);
+    }
+    let images = cooper.run(&["images", "-q"]).ok().out();
+    assert_eq!(images, "", "nothing was kept");
+}
+
+#[test]
+fn a_secret_that_is_used_and_not_kept_lets_the_image_go() {
+    let Some(cooper) = cooper() else { return };
+    let context = context("echo $T | sha256sum > /sum && echo ${T}0 | head -c 7 > /short");
+    build(&cooper, &context, &["-t=good"]).ok();
+    // Known secrets, all from the cache, another output.
+    let archive = cooper.scratch("a.tar");
+    let output = format!("-otype=oci,dest={}", archive.display());
+    build(&cooper, &context, &[&output]).ok();
+    assert!(archive.exists());
+}
+
+#[test]
+fn what_was_packed_before_is_searched_for_new_secrets() {
+    let Some(cooper) = cooper() else { return };
+    let context = Context::new(&format!("FROM busybox\nRUN echo {VALUE} > /f\n"));
+    let output = format!("-otype=oci,dest={}", cooper.scratch("a.tar").display());
+    cooper.build(&context, &[&output]).ok();
+    let outcome = build(&cooper, &context, &[&output]);
+    refused(
+        &outcome,
+        &["the secret token is in /f, in layer", "Dockerfile:2"],
+    );
+    assert!(
+        outcome.stderr.contains("the image's history"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn trees_are_judged_by_what_is_left_in_them() {
+    let Some(cooper) = cooper() else { return };
+    let context = Context::new(
+        "FROM busybox\nRUN --mount=type=secret,id=token,env=T echo $T > /key\nRUN rm /key\n",
+    );
+    let outcome = build(&cooper, &context, &["-t=leak"]);
+    refused(
+        &outcome,
+        &["token is in /key", "Dockerfile:2", "--squash leaves it out"],
+    );
+    build(&cooper, &context, &["-t=squashed", "--squash"]).ok();
+    let dir = cooper.scratch("out");
+    build(&cooper, &context, &[&format!("-o{}", dir.display())]).ok();
+    assert!(!dir.join("key").exists());
+
+    let context = self::context("echo $T > /key");
+    for (output, written) in [("local", "out2"), ("tar", "out.tar")] {
+        let dest = cooper.scratch(written);
+        let output = format!("-otype={output},dest={}", dest.display());
+        let outcome = build(&cooper, &context, &[&output]);
+        refused(&outcome, &["token is in /key", "Dockerfile:3"]);
+        assert!(!Path::new(&dest).exists());
+    }
+    build(&cooper, &context, &["-otype=cacheonly"]).ok();
+}
+
+#[test]
+fn the_configuration_and_annotations_are_searched() {
+    let Some(cooper) = cooper() else { return };
+    let context = Context::new("FROM busybox\nARG T\nENV COPY=$T\nRUN true\n");
+    let argument = format!("--build-arg=T={VALUE}");
+    let outcome = build(&cooper, &context, &["-t=leak", &argument]);
+    refused(
+        &outcome,
+        &[
+            "the image's configuration, in config.Env[1]",
+            "the image's history",
+            "Dockerfile:2",
+        ],
+    );
+    let plain = Context::new("FROM busybox\n");
+    let annotation = format!("--annotation=note={VALUE}");
+    let outcome = build(&cooper, &plain, &["-t=leak", &annotation]);
+    refused(&outcome, &["the secret token is in the annotation note"]);
+}
+
+#[test]
+fn a_leak_can_be_allowed() {
+    let Some(cooper) = cooper() else { return };
+    let context = context("echo $T > /key");
+    let outcome = build(&cooper, &context, &["-t=leak", "--allow=secret-export"]).ok();
+    assert!(
+        outcome.stderr.contains("the secret token is in /key"),
+        "{}",
+        outcome.stderr
+    );
+    let shown = cooper.run(&["run", "--rm", "leak", "cat", "/key"]).ok();
+    assert_eq!(shown.out(), format!("{VALUE}\n"));
+}
+
+#[test]
+fn short_secrets_are_said_to_be_too_short() {
+    let Some(cooper) = cooper() else { return };
+    std::fs::write(cooper.scratch("token"), "true\n").expect("write");
+    let outcome = build(&cooper, &context("true"), &["-t=x"]).ok();
+    let warning = "the secret token is too short to be told from other text";
+    assert!(outcome.stderr.contains(warning), "{}", outcome.stderr);
+}
+
+#[test]
+fn credentials_are_detected_on_request() {
+    let Some(cooper) = Cooper::new() else { return };
+    let key = format!(
+        "-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----\n",
+        "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7".repeat(4)
+    );
+    let context = Context::new(
+        "FROM busybox\nARG API_TOKEN\nCOPY id_rsa /root/.ssh/id_rsa\nCOPY aws /aws\n\
+         RUN echo $API_TOKEN | tee /token | wc -c\nRUN rm /root/.ssh/id_rsa\n",
+    )
+    .with("id_rsa", key)
+    .with("aws", ["key = AKI", "AQ3EGRIOP5JQ6ABCD\n"].concat());
+    let args = ["-t=x", "--build-arg=API_TOKEN=0123456789"];
+    cooper.build(&context, &args).ok();
+    let outcome = cooper.build(&context, &[&args[..], &["--detect-credentials"]].concat());
+    refused(
+        &outcome,
+        &[
+            "a private key is in /root/.ssh/id_rsa",
+            "an AWS access key is in /aws",
+            "the value of the build argument API_TOKEN is in /token",
+            "the value of the build argument API_TOKEN is in the image's history",
+            "Dockerfile:3",
+            "Dockerfile:4",
+            "Dockerfile:5",
+            "--squash leaves it out",
+        ],
+    );
+    let config = cooper.scratch("config.toml");
+    std::fs::write(&config, "[build]\ndetect-credentials = true\n").expect("write");
+    let mut command = cooper.build_command(context.path(), &args);
+    command.env("COOPER_CONFIG", &config);
+    refused(&crate::support::process::run(command), &["a private key"]);
+    // Without the key, the token and the argument.
+    let clean = Context::new("FROM busybox\nCOPY f /f\n").with("f", "AKIA");
+    cooper
+        .build(&clean, &[&args[..], &["--detect-credentials"]].concat())
+        .ok();
+}

@@ -1,0 +1,621 @@
+//! Looking for byte strings in what layers hold.
+//!
+//! A layer's tar goes by when its digest is taken and when it is packed; a [`Layers`] that
+//! watches for [`Needles`] searches it on the way, on the threads that compress. That answers
+//! only whether there is anything. [`Layers::search`] answers where, file by file; it reads
+//! nothing if the layer is known to be clean.
+//!
+//! What a layer was found clean of is remembered by marks: a mark is a hash of what was looked
+//! for, keyed by a random number that does not leave the store, so that neither the memo nor a
+//! copy of it tells what the strings were. A layer that was searched is not searched again for
+//! the same strings, nor for some of them.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aho_corasick::{AhoCorasick, Input, MatchKind};
+use rayon::prelude::*;
+
+use crate::error::{IoContext, StoreError};
+use crate::images::{json, read_json};
+use crate::layer::{Entry, EntryKind, LayerId, Layers};
+use crate::path::RelPath;
+use crate::store::Shared;
+
+/// How much of a file is searched at once.
+const CHUNK: usize = 1 << 20;
+
+/// Byte strings that belong together: the forms of one secret.
+#[derive(Clone)]
+pub struct NeedleGroup {
+    /// What stands for the group in marks. If it changes, layers are searched again.
+    pub identity: Vec<u8>,
+    /// The strings, none of them empty.
+    pub strings: Vec<Vec<u8>>,
+}
+
+/// Byte strings to look for, all in one pass.
+pub struct Needles {
+    automaton: AhoCorasick,
+    longest: usize,
+    /// For each string, the number of its group.
+    groups: Vec<usize>,
+    /// For each group, its mark.
+    marks: Vec<String>,
+}
+
+impl std::fmt::Debug for Needles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // What is looked for is secret.
+        f.debug_struct("Needles")
+            .field("strings", &self.groups.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where something was found.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Found {
+    /// Number of the group, in the order they were given.
+    pub group: usize,
+    /// Number of the string within all groups.
+    pub string: usize,
+    /// The entry that holds it, in its bytes, its name or its attributes.
+    pub path: RelPath,
+}
+
+/// Says of what follows a needle (at most [`Needles::CONTEXT`] bytes) whether it makes a find.
+pub type Confirm<'a> = dyn Fn(usize, &[u8]) -> bool + Sync + 'a;
+
+impl Needles {
+    /// How many bytes behind a needle are shown to whoever confirms it.
+    pub const CONTEXT: usize = 512;
+
+    /// Returns whether any string is in `data`.
+    pub fn is_in(&self, data: &[u8]) -> bool {
+        self.automaton.is_match(data)
+    }
+
+    /// Calls `each` with every find in `data`: the numbers of the group and of the string, and
+    /// where it is. If it says no, what overlaps the find is looked at too.
+    pub fn each_in(
+        &self,
+        data: &[u8],
+        mut each: impl FnMut(usize, usize, std::ops::Range<usize>) -> bool,
+    ) {
+        let mut from = 0;
+        while let Some(found) = self.automaton.find(Input::new(data).range(from..)) {
+            let string = found.pattern().as_usize();
+            let accepted = each(self.groups[string], string, found.range());
+            from = if accepted {
+                found.end()
+            } else {
+                found.start() + 1
+            };
+        }
+    }
+}
+
+/// A search of one stream that comes in pieces; a needle may be cut between two of them.
+#[derive(Debug)]
+pub(super) struct StreamSearch {
+    needles: Arc<Needles>,
+    tail: Vec<u8>,
+    hit: bool,
+}
+
+impl StreamSearch {
+    pub(super) fn new(needles: Arc<Needles>) -> Self {
+        Self {
+            needles,
+            tail: Vec::new(),
+            hit: false,
+        }
+    }
+
+    pub(super) fn feed(&mut self, data: &[u8]) {
+        if !self.hit {
+            let seam = Seam::new(&self.needles, &self.tail);
+            self.hit = seam.search(&self.needles, data);
+            self.tail = seam.next(&self.needles, data);
+        }
+    }
+
+    pub(super) fn hit(&self) -> bool {
+        self.hit
+    }
+}
+
+/// The end of what came before a piece, as long as a needle's beginning can be.
+#[derive(Debug, Default)]
+pub(super) struct Seam(Vec<u8>);
+
+impl Seam {
+    fn new(needles: &Needles, before: &[u8]) -> Self {
+        let from = before.len().saturating_sub(needles.longest - 1);
+        Self(before[from..].to_vec())
+    }
+
+    /// Returns the seam behind `data`.
+    pub(super) fn next(&self, needles: &Needles, data: &[u8]) -> Vec<u8> {
+        if data.len() >= needles.longest {
+            return Self::new(needles, data).0;
+        }
+        Self::new(needles, &[&self.0, data].concat()).0
+    }
+
+    /// Whether a needle is in `data`, or begins before it.
+    pub(super) fn search(&self, needles: &Needles, data: &[u8]) -> bool {
+        let head = &data[..data.len().min(needles.longest - 1)];
+        (!self.0.is_empty() && needles.is_in(&[&self.0, head].concat())) || needles.is_in(data)
+    }
+}
+
+/// What a [`Layers`] that watches passes on to those who read a whole tar.
+#[derive(Debug, Clone)]
+pub(super) struct Watch {
+    pub(super) needles: Arc<Needles>,
+    hit: Arc<AtomicBool>,
+}
+
+impl Watch {
+    pub(super) fn new(needles: &Arc<Needles>) -> Self {
+        Self {
+            needles: needles.clone(),
+            hit: Arc::default(),
+        }
+    }
+
+    /// Searches a block that comes behind `seam`.
+    pub(super) fn block(&self, seam: &Seam, block: &[u8]) {
+        if !self.hit() && seam.search(&self.needles, block) {
+            self.hit.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Starts the search of a stream in one piece after the other.
+    pub(super) fn stream(&self) -> StreamSearch {
+        StreamSearch::new(self.needles.clone())
+    }
+
+    pub(super) fn note(&self, search: &StreamSearch) {
+        if search.hit() {
+            self.hit.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn seam(&self, before: &Seam, data: &[u8]) -> Seam {
+        Seam(before.next(&self.needles, data))
+    }
+
+    pub(super) fn hit(&self) -> bool {
+        self.hit.load(Ordering::Relaxed)
+    }
+}
+
+impl Layers {
+    /// Prepares to look for the strings of `groups`; nothing if there are none.
+    pub fn needles(&self, groups: &[NeedleGroup]) -> Result<Option<Arc<Needles>>, StoreError> {
+        let strings: Vec<(usize, &Vec<u8>)> = groups
+            .iter()
+            .enumerate()
+            .flat_map(|(number, group)| group.strings.iter().map(move |string| (number, string)))
+            .filter(|(_, string)| !string.is_empty())
+            .collect();
+        if strings.is_empty() {
+            return Ok(None);
+        }
+        let key = mark_key(&self.shared)?;
+        let mark = |group: &NeedleGroup| {
+            let mark = blake3::keyed_hash(&key, &group.identity).to_hex();
+            mark[..32].to_owned()
+        };
+        let automaton = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostFirst)
+            .build(strings.iter().map(|(_, string)| string))
+            .map_err(|error| StoreError::Invalid {
+                what: "strings to search for",
+                value: error.to_string(),
+            })?;
+        Ok(Some(Arc::new(Needles {
+            longest: strings
+                .iter()
+                .map(|(_, string)| string.len())
+                .max()
+                .unwrap_or(1),
+            groups: strings.iter().map(|(group, _)| *group).collect(),
+            marks: groups.iter().map(mark).collect(),
+            automaton,
+        })))
+    }
+
+    /// Returns these layers; whatever is packed or digested through them is searched on the way.
+    #[must_use]
+    pub fn watching(&self, needles: Arc<Needles>) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            watched: Some(needles),
+        }
+    }
+
+    pub(super) fn watch(&self) -> Option<Watch> {
+        self.watched.as_ref().map(Watch::new)
+    }
+
+    /// Remembers that a layer has nothing of what was watched for.
+    pub(super) fn note_clean(&self, id: &LayerId, watch: Option<&Watch>) -> Result<(), StoreError> {
+        match watch {
+            Some(watch) if !watch.hit() => self.remember_clean(id, &watch.needles),
+            _ => Ok(()),
+        }
+    }
+
+    fn remember_clean(&self, id: &LayerId, needles: &Needles) -> Result<(), StoreError> {
+        let memo = self.memo(id, "clean");
+        let mut marks: BTreeSet<String> = read_json(&memo)?.unwrap_or_default();
+        let known = marks.len();
+        marks.extend(needles.marks.iter().cloned());
+        if marks.len() == known {
+            return Ok(());
+        }
+        self.shared.write_atomic(&memo, &json(&marks))
+    }
+
+    /// Whether the layer is known to hold none of the strings.
+    pub fn is_clean(&self, id: &LayerId, needles: &Needles) -> Result<bool, StoreError> {
+        let marks: BTreeSet<String> = read_json(&self.memo(id, "clean"))?.unwrap_or_default();
+        Ok(needles.marks.iter().all(|mark| marks.contains(mark)))
+    }
+
+    /// Searches the names, links, attributes and bytes of everything in a layer.
+    ///
+    /// Of several finds of one group in one entry the first is returned. `confirm` is asked of
+    /// each find that is in the bytes of a file.
+    pub fn search(
+        &self,
+        id: &LayerId,
+        needles: &Needles,
+        confirm: &Confirm<'_>,
+    ) -> Result<Vec<Found>, StoreError> {
+        if self.is_clean(id, needles)? {
+            return Ok(Vec::new());
+        }
+        let layer = self.ensure_dir(id)?;
+        let (index, fs) = (layer.index()?, layer.fs());
+        let found: Vec<Vec<Found>> = index
+            .entries()
+            .par_iter()
+            .with_min_len(16)
+            .map(|entry| search_entry(entry, &fs, needles, confirm))
+            .collect::<Result<_, _>>()?;
+        let found = found.concat();
+        if found.is_empty() {
+            self.remember_clean(id, needles)?;
+        }
+        Ok(found)
+    }
+}
+
+fn search_entry(
+    entry: &Entry,
+    fs: &Path,
+    needles: &Needles,
+    confirm: &Confirm<'_>,
+) -> Result<Vec<Found>, StoreError> {
+    let mut found: Vec<Found> = Vec::new();
+    let mut add = |group: usize, string: usize| {
+        if !found.iter().any(|known| known.group == group) {
+            let path = entry.path.clone();
+            found.push(Found {
+                group,
+                string,
+                path,
+            });
+        }
+        true
+    };
+    needles.each_in(entry.path.as_bytes(), |group, string, _| add(group, string));
+    if let EntryKind::Symlink { target } = &entry.kind {
+        needles.each_in(target, |group, string, _| add(group, string));
+    }
+    for (_, value) in &entry.xattrs {
+        needles.each_in(value, |group, string, _| add(group, string));
+    }
+    if entry.is_file() && entry.size() > 0 {
+        let full = entry.path.under(fs);
+        File::open(&full)
+            .and_then(|file| search_file(file, entry.size(), needles, confirm, &mut add))
+            .during("search", &full)?;
+    }
+    Ok(found)
+}
+
+/// Reads a file in chunks; the end of each is carried over, with room for a needle and what
+/// follows it, and finds that begin there wait for the next chunk.
+fn search_file(
+    mut file: File,
+    size: u64,
+    needles: &Needles,
+    confirm: &Confirm<'_>,
+    add: &mut dyn FnMut(usize, usize) -> bool,
+) -> io::Result<()> {
+    let carry = needles.longest + Needles::CONTEXT;
+    let room = usize::try_from(size).unwrap_or(CHUNK).min(CHUNK) + 1;
+    let mut buffer = vec![0; carry + room];
+    let mut filled = 0;
+    loop {
+        let count = read_full(&mut file, &mut buffer[filled..])?;
+        filled += count;
+        let last = filled < buffer.len();
+        let data = &buffer[..filled];
+        let settled = if last { filled } else { filled - carry };
+        needles.each_in(data, |group, string, at| {
+            let after = &data[at.end..data.len().min(at.end + Needles::CONTEXT)];
+            at.start >= settled || (confirm(string, after) && add(group, string))
+        });
+        if last {
+            return Ok(());
+        }
+        buffer.copy_within(settled..filled, 0);
+        filled = carry;
+    }
+}
+
+fn read_full(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Returns the key of this store's marks, made at the first use and readable by its owner alone.
+fn mark_key(shared: &Shared) -> Result<[u8; 32], StoreError> {
+    let path = shared.layout.root().join("mark-key");
+    let read = || {
+        fs::read(&path)
+            .ok()
+            .and_then(|key| <[u8; 32]>::try_from(key).ok())
+    };
+    if let Some(key) = read() {
+        return Ok(key);
+    }
+    let mut key = [0; 32];
+    rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty())
+        .during("make", &path)?;
+    let new = shared.tmp_path();
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&new)?;
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        file.write_all(&key)?;
+        // Another process' key wins: its marks may be there already.
+        match fs::hard_link(&new, &path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && read().is_none() => {
+                fs::rename(&new, &path)
+            }
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => fs::remove_file(&new),
+        }
+    };
+    write().during("write", &path)?;
+    Ok(read().unwrap_or(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use cooper_oci::Compression;
+
+    use super::*;
+    use crate::layer::{CopyItem, Source};
+    use crate::testing::store;
+    use crate::{ContentHash, Store};
+
+    const SECRET: &[u8] = b"correct-horse-battery";
+
+    fn group(string: &[u8]) -> NeedleGroup {
+        NeedleGroup {
+            identity: string.to_vec(),
+            strings: vec![string.to_vec()],
+        }
+    }
+
+    fn needles(store: &Store, string: &[u8]) -> Arc<Needles> {
+        let needles = store.layers().needles(&[group(string)]).expect("needles");
+        needles.expect("some")
+    }
+
+    fn layer(store: &Store, files: &[(&str, Vec<u8>)]) -> LayerId {
+        let item = |(path, data): &(&str, Vec<u8>)| CopyItem {
+            entry: Entry::file((*path).into(), 0o644, 0, ContentHash::UNHASHED),
+            source: Source::Bytes(data.clone()),
+        };
+        let staging = store.layers().prepare().expect("prepare");
+        let index = staging
+            .populate(files.iter().map(item).collect())
+            .expect("populate");
+        let layer = store
+            .layers()
+            .commit_indexed(staging, index)
+            .expect("commit");
+        layer.id().clone()
+    }
+
+    fn paths(store: &Store, id: &LayerId, needles: &Needles) -> Vec<String> {
+        let found = store
+            .layers()
+            .search(id, needles, &|_, _| true)
+            .expect("search");
+        found.iter().map(|found| found.path.to_string()).collect()
+    }
+
+    /// Ways to let a layer's tar go by.
+    fn passes(store: &Store, needles: &Arc<Needles>, id: &LayerId, how: usize) {
+        let layers = store.layers().watching(needles.clone());
+        let compression = [Compression::None, Compression::Gzip, Compression::Zstd];
+        match how {
+            0 => drop(layers.diff_id(id).expect("diff id")),
+            _ => drop(layers.pack(id, compression[how - 1], None).expect("pack")),
+        }
+    }
+
+    #[test]
+    fn a_string_is_found_wherever_pieces_are_cut() {
+        // Around the ends of read chunks, of gzip blocks and of zstd blocks, and of the file.
+        let mib = 1 << 20;
+        let ends = [mib, 2 * mib, 4 * mib, mib + 533, 4 * mib + 9 * 512];
+        for (number, end) in ends.into_iter().enumerate() {
+            for back in [0, 1, 10, SECRET.len() - 1, SECRET.len(), 512, 513, 533, 545] {
+                let mut data = vec![b'x'; 4 * mib + 8000];
+                let at = end - back;
+                data[at..at + SECRET.len()].copy_from_slice(SECRET);
+                data[..8].copy_from_slice(&(at as u64).to_le_bytes());
+                let (_dir, store) = store();
+                let needles = needles(&store, SECRET);
+                let id = layer(&store, &[("f", data)]);
+                passes(&store, &needles, &id, number % 4);
+                assert!(
+                    !store.layers().is_clean(&id, &needles).expect("memo"),
+                    "{end} - {back}"
+                );
+                assert_eq!(paths(&store, &id, &needles), ["/f"], "{end} - {back}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_refuted_find_does_not_hide_what_it_overlaps() {
+        let (_dir, store) = store();
+        let groups = [group(b"xx-BEGIN"), group(b"BEGINNING")];
+        let needles = store.layers().needles(&groups).expect("needles");
+        let mut seen = Vec::new();
+        needles
+            .expect("some")
+            .each_in(b"xx-BEGINNING", |group, string, at| {
+                seen.push((group, string, at));
+                group == 1
+            });
+        assert_eq!(seen, [(0, 0, 0..8), (1, 1, 3..12)]);
+    }
+
+    #[test]
+    fn two_files_do_not_make_a_find_and_the_ends_of_files_do() {
+        let (_dir, store) = store();
+        let needles = needles(&store, SECRET);
+        let (first, second) = SECRET.split_at(9);
+        let id = layer(&store, &[("a", first.to_vec()), ("b", second.to_vec())]);
+        for how in 0..4 {
+            passes(&store, &needles, &id, how);
+        }
+        assert_eq!(paths(&store, &id, &needles), Vec::<String>::new());
+        let end = [&b"key="[..], SECRET].concat();
+        let id = layer(
+            &store,
+            &[("a", end), ("b", SECRET.to_vec()), ("c", vec![0; 9])],
+        );
+        assert_eq!(paths(&store, &id, &needles), ["/a", "/b"]);
+    }
+
+    #[test]
+    fn names_links_and_attributes_are_searched() {
+        let (_dir, store) = store();
+        let needles = needles(&store, SECRET);
+        let name = String::from_utf8(SECRET.to_vec()).expect("text");
+        let mut marked = Entry::file("x".into(), 0o644, 0, ContentHash::UNHASHED);
+        marked.xattrs = vec![(b"user.note"[..].into(), SECRET.into())];
+        let items = [
+            Entry::dir(name.as_str().into(), 0o755),
+            Entry::symlink("link".into(), SECRET),
+            marked,
+        ];
+        let item = |entry: Entry| CopyItem {
+            source: Source::Bytes(Vec::new()),
+            entry,
+        };
+        let staging = store.layers().prepare().expect("prepare");
+        let index = staging
+            .populate(items.map(item).to_vec())
+            .expect("populate");
+        let layer = store
+            .layers()
+            .commit_indexed(staging, index)
+            .expect("commit");
+        let found = paths(&store, layer.id(), &needles);
+        assert_eq!(found, [format!("/{name}"), "/link".into(), "/x".into()]);
+        passes(&store, &needles, layer.id(), 2);
+        assert!(!store.layers().is_clean(layer.id(), &needles).expect("memo"));
+    }
+
+    #[test]
+    fn a_layer_is_searched_once_for_the_same_strings() {
+        let (dir, store) = store();
+        let id = layer(&store, &[("f", b"nothing".to_vec())]);
+        let (one, two) = (group(SECRET), group(b"another-one"));
+        let of = |groups: &[NeedleGroup]| {
+            let needles = store.layers().needles(groups).expect("needles");
+            needles.expect("some")
+        };
+        let (first, second) = (
+            of(std::slice::from_ref(&one)),
+            of(std::slice::from_ref(&two)),
+        );
+        let clean = |needles: &Needles| store.layers().is_clean(&id, needles).expect("memo");
+        assert!(!clean(&first));
+        passes(&store, &first, &id, 1);
+        assert!(clean(&first) && !clean(&second));
+        // Packed already: only the search itself can tell.
+        passes(&store, &second, &id, 1);
+        assert!(!clean(&second));
+        assert_eq!(paths(&store, &id, &second), Vec::<String>::new());
+        assert!(clean(&second) && clean(&of(&[one, two])));
+        // Nothing is read anymore.
+        let fs = store.layers().get(&id).expect("get").expect("there").fs();
+        fs::write(fs.join("f"), SECRET).expect("write");
+        assert_eq!(paths(&store, &id, &first), Vec::<String>::new());
+        let key = fs::metadata(dir.path().join("mark-key")).expect("a key");
+        assert_eq!(key.permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_follows_a_string_can_refute_it() {
+        let (_dir, store) = store();
+        let needles = needles(&store, b"AKIA");
+        let mut data = vec![b' '; (1 << 20) + 600];
+        let end = data.len();
+        data[(1 << 20) - 2..(1 << 20) + 3].copy_from_slice(b"AKIA1");
+        data[end - 5..].copy_from_slice(b"AKIA2");
+        let id = layer(&store, &[("f", data)]);
+        let confirmed = |wanted: &'static [u8]| {
+            let confirm = |_: usize, after: &[u8]| after.starts_with(wanted);
+            store
+                .layers()
+                .search(&id, &needles, &confirm)
+                .expect("search")
+                .len()
+        };
+        assert_eq!((confirmed(b"1"), confirmed(b"2")), (1, 1));
+        assert_eq!(confirmed(b"3"), 0);
+    }
+
+    #[test]
+    fn nothing_to_look_for_is_no_search() {
+        let (_dir, store) = store();
+        assert!(store.layers().needles(&[]).expect("needles").is_none());
+        assert!(
+            store
+                .layers()
+                .needles(&[group(b"")])
+                .expect("needles")
+                .is_none()
+        );
+    }
+}
