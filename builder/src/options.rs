@@ -78,6 +78,8 @@ pub struct BuildOptions {
     pub progress: ProgressMode,
     /// Whether only the image ID is printed.
     pub quiet: bool,
+    /// Whether it is said why steps were executed or not.
+    pub explain: bool,
     /// How registries are reached.
     pub registry: RegistryOptions,
 }
@@ -118,6 +120,7 @@ impl BuildOptions {
             call: Call::default(),
             progress: ProgressMode::default(),
             quiet: false,
+            explain: false,
             registry: RegistryOptions::default(),
         }
     }

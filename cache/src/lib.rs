@@ -41,6 +41,7 @@ mod lease;
 mod lock;
 mod meta;
 mod mounts;
+mod notes;
 mod path;
 mod records;
 mod store;
@@ -63,8 +64,8 @@ pub use layer::{
 };
 pub use lease::Lease;
 pub use lock::ClaimGuard;
-pub use meta::{Batch, Meta, Pair, Table, Use};
 pub use mounts::MountHold;
+pub use notes::Notes;
 pub use path::RelPath;
 pub use records::Records;
 pub use store::{Store, StoreOptions};

@@ -14,6 +14,7 @@ use crate::layout::{Layout, refused};
 use crate::lease::Lease;
 use crate::lock::{ClaimGuard, FileLock, Gate, Mode};
 use crate::meta::Meta;
+use crate::notes::Notes;
 use crate::records::Records;
 
 /// How a store is opened.
@@ -109,8 +110,13 @@ impl Store {
         Images::new(self.shared.clone())
     }
 
-    /// Returns the details about finished work.
-    pub fn meta(&self) -> Meta {
+    /// Returns what builds note about themselves.
+    pub fn notes(&self) -> Notes {
+        Notes::new(self.shared.clone())
+    }
+
+    /// Returns how often results were used.
+    pub(crate) fn meta(&self) -> Meta {
         Meta::new(self.shared.clone())
     }
 

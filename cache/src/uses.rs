@@ -1,15 +1,15 @@
 //! How often records were used.
 //!
 //! A use appends the record's key to `uses`, one write of 32 bytes, so that a build that finds
-//! everything opens no database for it. A collector adds the file up and puts the sums among
-//! the details ([`Table::Uses`]). Losing some of it costs nothing but the order of collection.
+//! everything opens no database for it. A collector adds the file up and puts the sums into the
+//! database. Losing some of it changes nothing but the order of collection.
 
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 
 use crate::error::{IoContext, StoreError};
-use crate::meta::{Batch, Table, Use};
+use crate::meta::Use;
 use crate::store::{Shared, Store};
 
 const KEY: usize = 32;
@@ -25,7 +25,7 @@ impl Shared {
 }
 
 impl Store {
-    /// Returns how often each record was used, and moves new counts among the details.
+    /// Returns how often each record was used, and moves new counts into the database.
     pub(crate) fn take_uses(&self, now: u64) -> Result<HashMap<Vec<u8>, Use>, StoreError> {
         let path = self.shared().layout.dir("uses");
         let aside = self.shared().tmp_path();
@@ -33,24 +33,13 @@ impl Store {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             other => {
                 other.during("put aside", &path)?;
-                let mut batch = Batch::default();
-                for key in fs::read(&aside).during("read", &aside)?.chunks_exact(KEY) {
-                    batch.touch(key, now);
-                }
-                self.meta().apply(&batch)?;
+                let keys = fs::read(&aside).during("read", &aside)?;
+                let keys: Vec<_> = keys.chunks_exact(KEY).collect();
+                self.meta().count(&keys, now)?;
                 fs::remove_file(&aside).during("remove", &aside)?;
             }
         }
-        Ok(self.meta().uses()?.into_iter().collect())
-    }
-
-    /// Forgets what is known of records that are gone.
-    pub(crate) fn forget(&self, keys: &[[u8; KEY]]) -> Result<(), StoreError> {
-        let keys: Vec<&[u8]> = keys.iter().map(<[u8; KEY]>::as_slice).collect();
-        for table in [Table::Uses, Table::Components] {
-            self.meta().remove(table, &keys)?;
-        }
-        Ok(())
+        self.meta().uses()
     }
 }
 
@@ -72,7 +61,7 @@ mod tests {
         assert_eq!(count(9), Use { count: 3, last: 9 });
         store.records().get(&key).expect("get").expect("there");
         assert_eq!(count(12), Use { count: 4, last: 12 });
-        store.forget(&[key]).expect("forget");
+        store.meta().forget(&[key]).expect("forget");
         assert_eq!(store.take_uses(13).expect("uses").len(), 0);
     }
 }

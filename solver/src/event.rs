@@ -34,6 +34,8 @@ pub enum SolveEvent {
         vertex: VertexId,
         /// When that was found.
         at: SystemTime,
+        /// Whether the result was looked for at all.
+        needed: bool,
     },
     /// The op wrote output.
     Log {

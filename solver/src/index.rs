@@ -14,6 +14,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use crate::graph::VertexId;
 use crate::key::{CacheKey, ContentDigest};
 
 /// The exclusive right to run what a key names, given up when dropped.
@@ -57,6 +58,8 @@ pub struct Record<'a, T> {
     pub inputs: &'a [InputComponent],
     /// The result.
     pub output: &'a T,
+    /// The vertex.
+    pub vertex: VertexId,
     /// The name of the vertex.
     pub name: &'a str,
     /// How the result came about.
@@ -190,6 +193,7 @@ mod tests {
             op: key(0),
             inputs: &[],
             output,
+            vertex: crate::Graph::<()>::new().add(crate::graph::Vertex::new("", ()), &[]),
             name: "op",
             origin,
         }

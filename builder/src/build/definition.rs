@@ -38,6 +38,21 @@ pub(crate) fn name(options: &BuildOptions) -> String {
     )
 }
 
+/// Returns what tells this definition from others on this machine: the context and the Dockerfile.
+pub(crate) fn identity(options: &BuildOptions) -> String {
+    let whole = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+    let context = options.context.as_ref().map(whole).unwrap_or_default();
+    let file = match &options.dockerfile {
+        DockerfileSource::Path(path) => whole(path),
+        DockerfileSource::Lookup => context.join(LOOKUP[0]),
+        DockerfileSource::Stdin => return format!("{} (Dockerfile from stdin)", context.display()),
+    };
+    if file.starts_with(&context) {
+        return file.display().to_string();
+    }
+    format!("{} in {}", file.display(), context.display())
+}
+
 /// Reads the Dockerfile that `options` name.
 pub(crate) fn read(options: &BuildOptions) -> Result<Definition, BuildError> {
     match &options.dockerfile {

@@ -1,12 +1,9 @@
 //! The solver's memory of results, kept in the store's records.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-
 use cooper_cache::{ClaimGuard, LayerId, Store};
-use cooper_solver::{CacheKey, Claim, KeyIndex, Origin, Record};
+use cooper_solver::{CacheKey, Claim, KeyIndex, Record};
 
-use super::detail::StepDetail;
+use super::journal::Journal;
 use super::output::{Output, Root};
 use super::remote::RemoteLayers;
 
@@ -14,19 +11,22 @@ use super::remote::RemoteLayers;
 pub(crate) struct StoreIndex<'a> {
     store: &'a Store,
     remote: &'a RemoteLayers,
-    /// Details for later questions, written once at the end of the build.
-    details: Mutex<HashMap<CacheKey, Vec<u8>>>,
+    journal: &'a Journal<'a>,
 }
 
 struct StoreClaim(#[expect(dead_code, reason = "held for its lock")] Option<ClaimGuard>);
 
 impl<'a> StoreIndex<'a> {
     /// Returns an index over `store`; layers known to `remote` need not be there yet.
-    pub(crate) fn new(store: &'a Store, remote: &'a RemoteLayers) -> Self {
+    pub(crate) fn new(
+        store: &'a Store,
+        remote: &'a RemoteLayers,
+        journal: &'a Journal<'a>,
+    ) -> Self {
         Self {
             store,
             remote,
-            details: Mutex::default(),
+            journal,
         }
     }
 
@@ -36,11 +36,6 @@ impl<'a> StoreIndex<'a> {
         root.layers
             .iter()
             .all(|layer| self.remote.knows(&layer.id) || layers.has(&layer.id))
-    }
-
-    /// Takes the details of what was recorded.
-    pub(crate) fn take_details(&self) -> HashMap<CacheKey, Vec<u8>> {
-        std::mem::take(&mut *self.details.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -69,23 +64,7 @@ impl KeyIndex<Output> for StoreIndex<'_> {
             // A result that cannot be remembered costs a later build time, not this one its result.
             let _ = records.put(key.as_bytes(), &bytes, &needs);
         }
-        if let Origin::Executed { duration, .. } = &record.origin {
-            let detail = StepDetail {
-                name: record.name.to_owned(),
-                op: record.op.to_string(),
-                inputs: record
-                    .inputs
-                    .iter()
-                    .map(|input| input.content.to_string())
-                    .collect(),
-                millis: duration.as_millis() as u64,
-                layers: root.layers.len(),
-            };
-            if let Ok(detail) = serde_json::to_vec(&detail) {
-                let mut details = self.details.lock().unwrap_or_else(PoisonError::into_inner);
-                details.insert(record.content, detail);
-            }
-        }
+        self.journal.recorded(record);
     }
 
     fn try_claim(&self, key: &CacheKey) -> Option<Box<dyn Claim + '_>> {

@@ -54,11 +54,13 @@ mod check;
 mod context;
 mod definition;
 mod destination;
-mod detail;
 mod engine;
 mod error;
+mod explain;
 mod index;
+mod journal;
 mod leaks;
+mod memory;
 mod ops;
 mod output;
 mod outputs;
@@ -85,9 +87,10 @@ use crate::registry::Client;
 
 pub use check::{Checked, Inspection, check, describe, list_targets};
 pub use destination::DestinationError;
-pub use detail::StepDetail;
 pub use error::{BuildError, OpError, exit_words};
+pub use journal::Explained;
 pub use leaks::Leak;
+pub use memory::{InputMemory, Memory, StepMemory};
 pub use resolve::ResolveImageError;
 
 use engine::Workshop;
@@ -124,6 +127,8 @@ pub struct Outcome {
     pub result: Result<Vec<Built>, BuildError>,
     /// What the build checks found, by Dockerfile; empty if the build did not come to them.
     pub checked: Vec<Checked>,
+    /// Why steps were executed or not; empty if the build did not come to them.
+    pub explained: Vec<Explained>,
 }
 
 /// One of the things that are built.
@@ -167,15 +172,25 @@ impl Request<'_> {
 
 /// Builds what is asked for.
 pub fn build(session: Session, request: &Request<'_>) -> Outcome {
-    let mut checked = Vec::new();
-    let result = run(session, request, &mut checked);
-    Outcome { result, checked }
+    let mut outcome = Outcome {
+        result: Ok(Vec::new()),
+        checked: Vec::new(),
+        explained: Vec::new(),
+    };
+    outcome.result = run(
+        session,
+        request,
+        &mut outcome.checked,
+        &mut outcome.explained,
+    );
+    outcome
 }
 
 fn run(
     session: Session,
     request: &Request<'_>,
     checked: &mut Vec<Checked>,
+    explained: &mut Vec<Explained>,
 ) -> Result<Vec<Built>, BuildError> {
     let (progress, cancel) = (request.progress, request.cancel);
     for target in request.targets {
@@ -188,7 +203,7 @@ fn run(
     let mut graph = GraphBuilder::default();
     let targets = prepare(request, &shared, &mut graph, checked)?;
     let guards = guards(&targets, &shared, progress)?;
-    let roots = solve::solve_graph(&shared, graph, &targets, request)?;
+    let roots = solve::solve_graph(&shared, graph, &targets, request, explained)?;
     shared.remote().keep_images(shared.store())?;
     let mut built = Vec::with_capacity(targets.len());
     for ((target, guard), roots) in targets.iter().zip(&guards).zip(roots) {

@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cooper_cache::{Batch, Store, Table};
 use cooper_frontend::Step;
 use cooper_frontend::ir::{BuildOp, SourceOp};
 use cooper_frontend::lower::GraphBuilder;
 use cooper_solver::{Graph, SolveError, SolveOptions, VertexId, solve};
 
-use super::Request;
 use super::engine::{Engine, Workshop};
 use super::error::{BuildError, OpError};
 use super::index::StoreIndex;
+use super::journal::{Explained, Journal};
+use super::memory::Place;
 use super::ops::BoundOp;
 use super::output::Root;
 use super::target::{TargetBuild, Variant};
+use super::{Request, definition};
 
 /// The graph of all targets, and whose each vertex is.
 struct Joined<'a> {
@@ -31,6 +32,7 @@ pub(super) fn solve_graph(
     graph: GraphBuilder,
     targets: &[TargetBuild<'_>],
     request: &Request<'_>,
+    explained: &mut Vec<Explained>,
 ) -> Result<Vec<Vec<Root>>, BuildError> {
     let joined = Joined::new(graph, targets);
     let wanted: Vec<VertexId> = targets
@@ -42,7 +44,7 @@ pub(super) fn solve_graph(
     let roots = if wanted.is_empty() {
         BTreeMap::new()
     } else {
-        joined.solve(shared, &wanted, request)?
+        joined.solve(shared, &wanted, request, explained)?
     };
     let root = |variant: &Variant| {
         let vertex = variant.lowered().target;
@@ -82,6 +84,7 @@ impl<'a> Joined<'a> {
         shared: &Workshop,
         wanted: &[VertexId],
         request: &Request<'_>,
+        explained: &mut Vec<Explained>,
     ) -> Result<BTreeMap<VertexId, Root>, BuildError> {
         let graph = self
             .graph
@@ -91,12 +94,18 @@ impl<'a> Joined<'a> {
             .into_iter()
             .filter_map(|id| Some((id, self.step_name(id)?)));
         let vertices = request.progress.vertices(names);
-        let events = |event| vertices.show(event);
-        let index = StoreIndex::new(shared.store(), shared.remote());
+        let journal = Journal::open(shared.store(), self.place(), &self.graph, &self.steps);
+        let events = |event| {
+            journal.note(&event);
+            vertices.show(event);
+        };
+        let durations = |vertex| journal.duration(vertex);
+        let index = StoreIndex::new(shared.store(), shared.remote(), &journal);
         let mut how = SolveOptions::new(request.jobs(), request.cancel);
         how.events = &events;
+        how.durations = Some(&durations);
         let solved = solve(&graph, wanted, &index, &how);
-        keep_details(shared.store(), &index);
+        *explained = journal.close(shared.store(), since_epoch());
         let outputs = solved.map_err(|error| self.failure(error))?;
         let mut roots = BTreeMap::new();
         for (vertex, output) in wanted.iter().zip(outputs) {
@@ -106,6 +115,27 @@ impl<'a> Joined<'a> {
             roots.insert(*vertex, root.clone());
         }
         Ok(roots)
+    }
+
+    /// Returns where what is remembered of these targets is kept, and what they are called.
+    fn place(&self) -> (Place, String) {
+        let mut parts = Vec::new();
+        let mut titles = Vec::new();
+        for (target, variant) in &self.owners {
+            let options = target.target.options;
+            let file = definition::identity(options);
+            let stage = options.target.clone().unwrap_or_default();
+            let title = match (&*variant.label, &*stage) {
+                ("", "") => file.clone(),
+                ("", stage) => format!("{file} ({stage})"),
+                (label, _) => format!("{file} ({label})"),
+            };
+            if !titles.contains(&title) {
+                titles.push(title);
+                parts.extend([file, stage, variant.platform.to_string()]);
+            }
+        }
+        (Place::new(&parts), titles.join(", "))
     }
 
     /// Returns what a vertex is called in front of people; none for those that say nothing to them.
@@ -160,13 +190,8 @@ impl<'a> Joined<'a> {
     }
 }
 
-/// Writes what is known of the executed steps, for later questions. Losing it loses no result.
-fn keep_details(store: &Store, index: &StoreIndex<'_>) {
-    let mut batch = Batch::default();
-    for (key, detail) in index.take_details() {
-        batch.put(Table::Components, key.as_bytes().to_vec(), detail);
-    }
-    if !batch.is_empty() {
-        let _ = store.meta().apply(&batch);
-    }
+/// Returns the time in seconds since the epoch.
+fn since_epoch() -> i64 {
+    let elapsed = std::time::SystemTime::UNIX_EPOCH.elapsed();
+    elapsed.map_or(0, |elapsed| elapsed.as_secs() as i64)
 }

@@ -140,6 +140,10 @@ pub struct BuildArgs {
           hide_possible_values = true, value_name = "BOOL")]
     pub quiet: bool,
 
+    /// Say of each step why it was executed, or was not
+    #[arg(long)]
+    pub explain: bool,
+
     /// Ask URL before the registry HOST
     #[arg(long, value_name = "HOST=URL")]
     pub registry_mirror: Vec<String>,
@@ -209,6 +213,7 @@ impl BuildArgs {
                 progress
             },
             quiet: self.quiet,
+            explain: self.explain,
             registry: settings.registry(&self.registry_mirror)?,
         };
         check_names(&options)?;

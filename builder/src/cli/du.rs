@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use clap::Args;
 use cooper_cache::{UsageEntry, UsageKind};
+use cooper_solver::CacheKey;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -13,7 +14,7 @@ use super::session::Session;
 use super::table::Table;
 use super::usage_filter::UsageFilter;
 use super::{Settings, human};
-use crate::build::StepDetail;
+use crate::build::{Memory, StepMemory};
 use crate::report::{Report, print_data};
 
 /// Options of `cooper du`.
@@ -49,11 +50,11 @@ impl DuArgs {
             .map_err(|error| Report::from_error(&error))?;
         entries.retain(|entry| self.filter.iter().all(|filter| filter.admits(entry, now)));
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.last_used));
-        let details =
-            StepDetail::all(&session.store).map_err(|error| Report::from_error(&error))?;
+        let memories = Memory::all(&session.store).map_err(|error| Report::from_error(&error))?;
+        let steps = Memory::by_key(&memories);
         let rows: Vec<_> = entries
             .into_iter()
-            .map(|entry| Row::new(entry, &details))
+            .map(|entry| Row::new(entry, &steps))
             .collect();
         let text = match &self.format {
             Format::Table if self.verbose => verbose(&rows, now),
@@ -70,16 +71,16 @@ impl DuArgs {
 }
 
 impl Row {
-    fn new(entry: UsageEntry, details: &HashMap<[u8; 32], StepDetail>) -> Self {
+    fn new(entry: UsageEntry, steps: &HashMap<&str, &StepMemory>) -> Self {
         // The smallest result that needs a layer is the step that made it.
         let step = entry
             .records
             .iter()
-            .filter_map(|key| details.get(key))
-            .min_by_key(|detail| detail.layers);
+            .filter_map(|key| steps.get(CacheKey::from_bytes(*key).to_string().as_str()))
+            .min_by_key(|step| step.layers.len());
         let description = match (entry.kind, step) {
             (UsageKind::CacheMount, _) => "RUN cache mount".to_owned(),
-            (UsageKind::Layer, Some(step)) => step.name.clone(),
+            (UsageKind::Layer, Some(step)) => step.display.clone(),
             (UsageKind::Layer, None) => String::new(),
         };
         Self { entry, description }

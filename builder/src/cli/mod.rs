@@ -10,6 +10,7 @@
 //! runner's worker is this executable once more, started when the first step needs it.
 
 pub mod build;
+pub mod cache;
 mod collect;
 pub mod doctor;
 pub mod du;
@@ -48,7 +49,12 @@ use crate::report::{self, Exit, Report};
 
 /// Builds and runs container images.
 #[derive(Parser, Debug)]
-#[command(name = "cooper", version, max_term_width = 100)]
+#[command(
+    name = "cooper",
+    version,
+    max_term_width = 100,
+    args_override_self = true
+)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -107,6 +113,9 @@ enum Command {
     Prune(prune::PruneArgs),
     /// Check the store for damage
     Fsck(fsck::FsckArgs),
+    /// Ask the build cache, or keep it in order
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
     /// Show where everything is
     Info(info::InfoArgs),
     /// Check whether this machine can build and run
@@ -197,6 +206,7 @@ fn dispatch(command: Command, settings: &Settings) -> Result<ExitCode, Report> {
         Command::Du(args) => done(args.run(settings)),
         Command::Prune(args) => done(args.run(settings)),
         Command::Fsck(args) => done(args.run(settings)),
+        Command::Cache(command) => done(command.run(settings)),
         Command::Info(args) => done(args.run(settings)),
         Command::Doctor(args) => args.run(settings),
         Command::Version(args) => done(args.run()),

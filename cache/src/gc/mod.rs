@@ -317,7 +317,7 @@ impl Store {
                 }
             }
         }
-        self.forget(&forgotten)?;
+        self.meta().forget(&forgotten)?;
         Ok(aside)
     }
 

@@ -346,6 +346,7 @@ impl<O: Op> Worker<'_, O> {
             op: keys.op,
             inputs: &keys.inputs,
             output,
+            vertex,
             name: &self.graph.vertex(vertex).name,
             origin,
         });

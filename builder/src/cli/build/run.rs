@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use cooper_frontend::{Diagnostic, SourceFile, Span, lint};
 
+use super::super::cache::because;
 use super::super::interrupt::Interrupt;
 use super::super::session::Session;
 use super::super::{Settings, collect};
@@ -57,6 +58,11 @@ pub fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Repo
         for checked in &outcome.checked {
             report::print_error(&warnings(checked, color));
         }
+    }
+    if options.explain {
+        let said = outcome.explained.iter();
+        let said: String = said.map(|one| because(&one.display, &one.why)).collect();
+        report::print_error(&format!("\n{said}"));
     }
     match outcome.result {
         Ok(built) => {

@@ -161,7 +161,11 @@ impl<O: Op> Machine<'_, '_, O> {
                 at,
                 duration,
             },
-            None => SolveEvent::Cached { vertex, at },
+            None => SolveEvent::Cached {
+                vertex,
+                at,
+                needed: true,
+            },
         });
         self.slot_mut(vertex).phase = Phase::Done(output);
         self.targets_left -= usize::from(self.slot(vertex).is_target);
@@ -220,6 +224,7 @@ impl<O: Op> Machine<'_, '_, O> {
         (self.events)(SolveEvent::Cached {
             vertex,
             at: self.clock.now(),
+            needed: false,
         });
         self.release_inputs(vertex);
     }

@@ -1,0 +1,217 @@
+//! What happens to the steps of one solve, and what is remembered of it.
+//!
+//! Before the solve it tells how long steps took ([`Journal::duration`]). While it goes on, it is
+//! told what came of each vertex. In the end it says of each step why it was executed or not, and
+//! renews the [`Memory`] if any was.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use cooper_cache::Store;
+use cooper_frontend::Step;
+use cooper_frontend::ir::{BuildOp, SourceOp};
+use cooper_solver::{Graph, Origin, Record, SolveEvent, VertexId};
+
+use super::error::MAIN_CONTEXT;
+use super::explain::{Fate, why};
+use super::memory::{InputMemory, Memory, Place, StepMemory, describe};
+use super::output::Output;
+
+/// Why a step was executed, or was not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explained {
+    /// The step as it is shown.
+    pub display: String,
+    /// In words, each a reason.
+    pub why: Vec<String>,
+}
+
+/// The journal of one solve.
+pub(super) struct Journal<'a> {
+    graph: &'a Graph<BuildOp>,
+    steps: &'a BTreeMap<VertexId, Step>,
+    place: Place,
+    title: String,
+    before: Memory,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    fates: HashMap<VertexId, Fate>,
+    results: HashMap<VertexId, Result>,
+}
+
+/// What a record says of a vertex.
+struct Result {
+    key: String,
+    contents: Vec<String>,
+    layers: Vec<cooper_cache::LayerId>,
+    millis: Option<u64>,
+}
+
+impl<'a> Journal<'a> {
+    /// Opens the journal of a solve of `place`, which people know as `title`.
+    pub(super) fn open(
+        store: &Store,
+        (place, title): (Place, String),
+        graph: &'a Graph<BuildOp>,
+        steps: &'a BTreeMap<VertexId, Step>,
+    ) -> Self {
+        Self {
+            graph,
+            steps,
+            before: Memory::load(store, &place).unwrap_or_default(),
+            place,
+            title,
+            seen: Mutex::default(),
+        }
+    }
+
+    /// Returns how long a vertex took when it was last executed, if that is known.
+    pub(super) fn duration(&self, vertex: VertexId) -> Option<Duration> {
+        self.before.duration(self.steps.get(&vertex)?)
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what came of a vertex.
+    pub(super) fn note(&self, event: &SolveEvent) {
+        let fate = match event {
+            SolveEvent::Cached { needed: false, .. } => Fate::Unneeded,
+            SolveEvent::Cached { .. } => Fate::Known,
+            SolveEvent::Started { vertex, .. } => Fate::Executed {
+                forced: self.graph.vertex(*vertex).ignore_cache,
+            },
+            _ => return,
+        };
+        // What is known by its content was noted when its record was written.
+        self.seen().fates.entry(event.vertex()).or_insert(fate);
+    }
+
+    /// Notes what is recorded of a vertex.
+    pub(super) fn recorded(&self, record: &Record<'_, Output>) {
+        let Output::Root(root) = record.output else {
+            return;
+        };
+        let millis = match &record.origin {
+            Origin::Executed { duration, .. } => Some(duration.as_millis() as u64),
+            Origin::Found => None,
+        };
+        let mut seen = self.seen();
+        if millis.is_none() {
+            seen.fates.insert(record.vertex, Fate::SameContent);
+        }
+        let inputs = record.inputs.iter();
+        let result = Result {
+            key: record.content.to_string(),
+            contents: inputs.map(|input| input.content.to_string()).collect(),
+            layers: root.ids(),
+            millis,
+        };
+        seen.results.insert(record.vertex, result);
+    }
+
+    /// Says why each step was executed or not, in the order of the Dockerfile, and remembers it
+    /// if any step was. Losing that loses no result.
+    pub(super) fn close(self, store: &Store, now: i64) -> Vec<Explained> {
+        let seen = self
+            .seen
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut steps = Vec::new();
+        for (vertex, step) in self.steps {
+            let Some(fate) = seen.fates.get(vertex) else {
+                continue;
+            };
+            let before = self.before.of(step);
+            let mut memory = remembered(self.graph, self.steps, *vertex, step);
+            match seen.results.get(vertex) {
+                Some(result) => result.fill(&mut memory, before),
+                None => carry_over(&mut memory, before),
+            }
+            memory.why = why(store, *fate, before, &memory);
+            steps.push(memory);
+        }
+        let explained = steps
+            .iter()
+            .map(|step| Explained {
+                display: step.display.clone(),
+                why: step.why.clone(),
+            })
+            .collect();
+        let executed = seen
+            .fates
+            .values()
+            .any(|fate| matches!(fate, Fate::Executed { .. }));
+        if executed {
+            let _ = Memory::new(self.title, now, steps).save(store, &self.place);
+        }
+        explained
+    }
+}
+
+impl Result {
+    fn fill(&self, memory: &mut StepMemory, before: Option<&StepMemory>) {
+        memory.key.clone_from(&self.key);
+        memory.layers.clone_from(&self.layers);
+        memory.millis = self
+            .millis
+            .or_else(|| before.and_then(|before| before.millis));
+        for (input, content) in memory.inputs.iter_mut().zip(&self.contents) {
+            input.content.clone_from(content);
+        }
+    }
+}
+
+/// Takes over what this solve did not have to find out: the step is as it was.
+fn carry_over(memory: &mut StepMemory, before: Option<&StepMemory>) {
+    let Some(before) = before.filter(|before| before.op == memory.op) else {
+        memory.inputs.clear();
+        return;
+    };
+    memory.key.clone_from(&before.key);
+    memory.layers.clone_from(&before.layers);
+    memory.millis = before.millis;
+    memory.inputs.clone_from(&before.inputs);
+}
+
+fn remembered(
+    graph: &Graph<BuildOp>,
+    steps: &BTreeMap<VertexId, Step>,
+    vertex: VertexId,
+    step: &Step,
+) -> StepMemory {
+    let inputs = graph.inputs(vertex).iter().map(|input| InputMemory {
+        name: match steps.get(input) {
+            Some(step) => format!("`{}`", step.command),
+            None => source_name(&graph.vertex(*input).op, &graph.vertex(*input).name),
+        },
+        content: String::new(),
+    });
+    StepMemory {
+        stage: step.stage.clone(),
+        index: step.index,
+        command: step.command.clone(),
+        display: step.display.clone(),
+        op: describe(&graph.vertex(vertex).op),
+        inputs: inputs.collect(),
+        ..StepMemory::default()
+    }
+}
+
+fn source_name(op: &BuildOp, name: &str) -> String {
+    match op {
+        BuildOp::Source(SourceOp::Local(local)) if local.name == MAIN_CONTEXT => {
+            "the context".to_owned()
+        }
+        BuildOp::Source(SourceOp::Local(local)) => format!("the context {}", local.name),
+        BuildOp::Source(SourceOp::Image(_)) => "the base image".to_owned(),
+        BuildOp::Source(SourceOp::Http(http)) => format!("the download {}", http.url),
+        BuildOp::Source(SourceOp::Git(git)) => format!("the repository {}", git.remote),
+        _ => format!("`{name}`"),
+    }
+}
