@@ -1,5 +1,6 @@
 //! Why a process could not be run.
 
+use crate::cgroup::CgroupError;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
@@ -29,6 +30,9 @@ pub enum RunError {
         /// The kernel's reason.
         source: io::Error,
     },
+    /// The process' control group cannot be used.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
     /// The spec has no arguments.
     #[error("no command to run")]
     NoCommand,
@@ -123,6 +127,7 @@ impl RunError {
                 "give your user a range of ids in /etc/subuid and /etc/subgid, and install newuidmap \
                  and newgidmap (package uidmap)",
             ),
+            Self::Cgroup(error) => error.hint(),
             _ => None,
         }
     }

@@ -1,5 +1,6 @@
 //! The caller's side: starting the worker, running processes, waiting and killing.
 
+use crate::cgroup::Cgroup;
 use crate::channel::{self, Fault, FromChild, FromWorker, Stub};
 use crate::error::{RunError, StartError};
 use crate::plan::{self, Source, Step, Surroundings};
@@ -136,7 +137,22 @@ impl Runner {
     /// Starts a process. Errors of its set-up come from [`Process::wait`] or
     /// [`Process::started`].
     pub fn spawn(&self, spec: &ProcessSpec, stdio: Stdio) -> Result<Process, RunError> {
-        let (base, job) = plan::plan(spec, &self.surroundings(spec)?)?;
+        self.spawn_in(spec, stdio, None)
+    }
+
+    /// Starts a process, in a control group of its own if one is given: nothing of it is set up
+    /// outside the group.
+    pub fn spawn_in(
+        &self,
+        spec: &ProcessSpec,
+        stdio: Stdio,
+        cgroup: Option<&Cgroup>,
+    ) -> Result<Process, RunError> {
+        let (mut base, mut job) = plan::plan(spec, &self.surroundings(spec)?)?;
+        if cgroup.is_some() {
+            // The cgroup namespace has to be made where the process is to live.
+            job.steps.splice(..0, std::mem::take(&mut base.steps));
+        }
         let worker = |source| RunError::Worker { source };
         let (child, childs_end) = channel::pair().map_err(worker)?;
         let (exit, workers_end) = channel::pair().map_err(worker)?;
@@ -152,11 +168,19 @@ impl Runner {
             streams[1],
             streams[2],
         ];
-        channel::send_large(&child, &job).map_err(worker)?;
+        if cgroup.is_none() {
+            channel::send_large(&child, &job).map_err(worker)?;
+        }
         channel::send(&self.control, &base, &fds).map_err(worker)?;
         // Only the worker and the child may keep these open, or their end would go unnoticed.
         drop((workers_end, childs_end, stdio));
         let pidfd = started(&exit)?;
+        if let Some(cgroup) = cgroup {
+            // The child waits for its job; hung up without one, it exits.
+            let gone = || worker(io::ErrorKind::ConnectionAborted.into());
+            cgroup.add(pid_of(&pidfd).ok_or_else(gone)?)?;
+            channel::send_large(&child, &job).map_err(worker)?;
+        }
         let context = Context {
             steps: base.steps.into_iter().chain(job.steps).collect(),
             program: spec.args.first().cloned().unwrap_or_default(),
@@ -252,15 +276,7 @@ impl Process {
 
     /// Returns the process ID as this process sees it; `None` once it has ended.
     pub fn pid(&self) -> Option<i32> {
-        let info = format!("/proc/self/fdinfo/{}", self.pidfd.as_raw_fd());
-        let info = std::fs::read_to_string(info).ok()?;
-        let pid: i32 = info
-            .lines()
-            .find_map(|line| line.strip_prefix("Pid:"))?
-            .trim()
-            .parse()
-            .ok()?;
-        (pid > 0).then_some(pid)
+        pid_of(&self.pidfd)
     }
 
     /// Returns the process' pidfd.
@@ -359,6 +375,18 @@ impl Killer {
     pub fn kill(&self, signal: i32) -> io::Result<()> {
         signal_process(&self.pidfd, signal)
     }
+}
+
+fn pid_of(pidfd: &OwnedFd) -> Option<i32> {
+    let info = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let info = std::fs::read_to_string(info).ok()?;
+    let pid: i32 = info
+        .lines()
+        .find_map(|line| line.strip_prefix("Pid:"))?
+        .trim()
+        .parse()
+        .ok()?;
+    (pid > 0).then_some(pid)
 }
 
 fn signal_process(pidfd: &OwnedFd, signal: i32) -> io::Result<()> {

@@ -1,0 +1,146 @@
+//! Limits, and the files that they are written to.
+
+use super::hierarchy::Version;
+
+/// What a process and all that it starts may use together; what is absent is not limited.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of memory.
+    pub memory: Option<u64>,
+    /// Bytes of memory and swap together; -1 is unlimited swap. Twice the memory when absent.
+    pub memory_swap: Option<i64>,
+    /// Weight among others; 1024 is usual.
+    pub cpu_shares: Option<u64>,
+    /// Microseconds in which the quota holds.
+    pub cpu_period: Option<u64>,
+    /// Microseconds of processor time in each period; negative is unlimited.
+    pub cpu_quota: Option<i64>,
+    /// Processors, such as `0-3,5`.
+    pub cpuset_cpus: Option<String>,
+    /// Memory nodes.
+    pub cpuset_mems: Option<String>,
+}
+
+/// One file of a group.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Setting {
+    pub(super) file: &'static str,
+    pub(super) value: String,
+    /// Whether nobody asked for it by name.
+    pub(super) implied: bool,
+}
+
+impl Setting {
+    fn new(file: &'static str, value: &impl ToString) -> Self {
+        Self {
+            file,
+            value: value.to_string(),
+            implied: false,
+        }
+    }
+
+    pub(super) fn controller(&self) -> &'static str {
+        self.file
+            .split_once('.')
+            .map_or(self.file, |(name, _)| name)
+    }
+}
+
+impl Limits {
+    /// Returns the controllers that the limits need.
+    pub(super) fn controllers(&self) -> Vec<&'static str> {
+        let cpu =
+            self.cpu_shares.is_some() || self.cpu_period.is_some() || self.cpu_quota.is_some();
+        let cpuset = self.cpuset_cpus.is_some() || self.cpuset_mems.is_some();
+        [
+            (
+                "memory",
+                self.memory.is_some() || self.memory_swap.is_some(),
+            ),
+            ("cpu", cpu),
+            ("cpuset", cpuset),
+        ]
+        .into_iter()
+        .filter_map(|(name, needed)| needed.then_some(name))
+        .collect()
+    }
+
+    /// Returns what is to be written, in an order that the kernel takes.
+    pub(super) fn settings(&self, version: Version) -> Vec<Setting> {
+        let mut settings = match version {
+            Version::One => self.version_one(),
+            Version::Two => self.version_two(),
+        };
+        let lists = [
+            ("cpuset.cpus", &self.cpuset_cpus),
+            ("cpuset.mems", &self.cpuset_mems),
+        ];
+        settings.extend(
+            lists
+                .into_iter()
+                .filter_map(|(file, list)| Some(Setting::new(file, list.as_ref()?))),
+        );
+        settings
+    }
+
+    fn version_one(&self) -> Vec<Setting> {
+        let mut settings = Vec::new();
+        if let Some(memory) = self.memory {
+            settings.push(Setting::new("memory.limit_in_bytes", &memory));
+            let both = self.memory_swap.unwrap_or_else(|| twice(memory));
+            settings.push(Setting {
+                implied: self.memory_swap.is_none(),
+                ..Setting::new("memory.memsw.limit_in_bytes", &both)
+            });
+        }
+        let shares = self.cpu_shares.map(|n| Setting::new("cpu.shares", &n));
+        let period = self
+            .cpu_period
+            .map(|n| Setting::new("cpu.cfs_period_us", &n));
+        let quota = self
+            .cpu_quota
+            .map(|n| Setting::new("cpu.cfs_quota_us", &n.max(-1)));
+        settings.extend([shares, period, quota].into_iter().flatten());
+        settings
+    }
+
+    fn version_two(&self) -> Vec<Setting> {
+        let mut settings = Vec::new();
+        if let Some(memory) = self.memory {
+            settings.push(Setting::new("memory.max", &memory));
+            let swap = match self.memory_swap.unwrap_or_else(|| twice(memory)) {
+                unlimited if unlimited < 0 => "max".to_owned(),
+                both => both.unsigned_abs().saturating_sub(memory).to_string(),
+            };
+            settings.push(Setting {
+                implied: self.memory_swap.is_none(),
+                ..Setting::new("memory.swap.max", &swap)
+            });
+        }
+        if let Some(shares) = self.cpu_shares {
+            settings.push(Setting::new("cpu.weight", &weight(shares)));
+        }
+        if self.cpu_quota.is_some() || self.cpu_period.is_some() {
+            let quota = match self.cpu_quota {
+                Some(quota) if quota > 0 => quota.to_string(),
+                _ => "max".to_owned(),
+            };
+            let period = self.cpu_period.unwrap_or(DEFAULT_PERIOD);
+            settings.push(Setting::new("cpu.max", &format!("{quota} {period}")));
+        }
+        settings
+    }
+}
+
+/// The kernel's period, in microseconds.
+const DEFAULT_PERIOD: u64 = 100_000;
+
+/// Docker lets a process swap as much as it has memory.
+fn twice(memory: u64) -> i64 {
+    i64::try_from(memory.saturating_mul(2)).unwrap_or(i64::MAX)
+}
+
+/// Returns the weight (1 to 10000) for version 1's shares (2 to 262144), as OCI runtimes do.
+fn weight(shares: u64) -> u64 {
+    1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
+}

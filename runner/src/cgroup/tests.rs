@@ -1,0 +1,158 @@
+use super::*;
+
+fn all() -> Limits {
+    Limits {
+        memory: Some(1 << 20),
+        memory_swap: Some(3 << 20),
+        cpu_shares: Some(512),
+        cpu_period: Some(50_000),
+        cpu_quota: Some(25_000),
+        cpuset_cpus: Some("0-1".into()),
+        cpuset_mems: Some("0".into()),
+    }
+}
+
+fn written(limits: &Limits, version: Version) -> Vec<String> {
+    let settings = limits.settings(version).into_iter();
+    settings
+        .map(|setting| {
+            let implied = if setting.implied { "?" } else { "" };
+            format!("{}{implied}={}", setting.file, setting.value)
+        })
+        .collect()
+}
+
+#[test]
+fn each_version_has_files_of_its_own() {
+    assert_eq!(
+        written(&all(), Version::One),
+        [
+            "memory.limit_in_bytes=1048576",
+            "memory.memsw.limit_in_bytes=3145728",
+            "cpu.shares=512",
+            "cpu.cfs_period_us=50000",
+            "cpu.cfs_quota_us=25000",
+            "cpuset.cpus=0-1",
+            "cpuset.mems=0",
+        ]
+    );
+    assert_eq!(
+        written(&all(), Version::Two),
+        [
+            "memory.max=1048576",
+            "memory.swap.max=2097152",
+            "cpu.weight=20",
+            "cpu.max=25000 50000",
+            "cpuset.cpus=0-1",
+            "cpuset.mems=0",
+        ]
+    );
+}
+
+#[test]
+fn what_is_not_given_follows_docker() {
+    let memory = Limits {
+        memory: Some(100),
+        ..Limits::default()
+    };
+    let unlimited = Limits {
+        memory_swap: Some(-1),
+        ..memory.clone()
+    };
+    let quota = Limits {
+        cpu_quota: Some(-1),
+        ..Limits::default()
+    };
+    for (limits, one, two) in [
+        (
+            memory,
+            &[
+                "memory.limit_in_bytes=100",
+                "memory.memsw.limit_in_bytes?=200",
+            ][..],
+            &["memory.max=100", "memory.swap.max?=100"][..],
+        ),
+        (
+            unlimited,
+            &[
+                "memory.limit_in_bytes=100",
+                "memory.memsw.limit_in_bytes=-1",
+            ],
+            &["memory.max=100", "memory.swap.max=max"],
+        ),
+        (quota, &["cpu.cfs_quota_us=-1"], &["cpu.max=max 100000"]),
+        (Limits::default(), &[], &[]),
+    ] {
+        assert_eq!(written(&limits, Version::One), one);
+        assert_eq!(written(&limits, Version::Two), two);
+    }
+}
+
+const HYBRID: &str = "\
+31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
+32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct
+35 31 0:32 /box /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory
+40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd
+41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
+";
+
+const GROUPS: &str = "\
+9:name=systemd:/init
+4:memory:/box/job/7
+1:cpu,cpuacct:/
+0::/app.slice
+";
+
+#[test]
+fn only_the_hierarchies_of_the_limits_are_touched() {
+    let mounted = Mounted::parse(HYBRID, GROUPS);
+    let memory = mounted.needed(&["memory"], false).expect("there is one");
+    assert_eq!(memory.len(), 1);
+    let own = memory[0].mount.join("job/7");
+    assert_eq!(own, Path::new("/sys/fs/cgroup/memory/job/7"));
+    assert_eq!(
+        mounted
+            .needed(&["cpu", "memory"], false)
+            .expect("two")
+            .len(),
+        2
+    );
+    assert_eq!(mounted.needed(&[], true).expect("all").len(), 3);
+    let error = mounted.needed(&["cpuset"], false).expect_err("none");
+    assert_eq!(
+        error.to_string(),
+        "this system has no control group for cpuset"
+    );
+}
+
+/// Directories stand for a hierarchy: the kernel's files appear when they are written.
+#[test]
+fn version_two_hands_controllers_down_to_the_group() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mount = dir.path().display();
+    let info = format!("41 31 0:38 / {mount} rw - cgroup2 cgroup2 rw\n");
+    let mut mounted = Mounted::parse(&info, "0::/\n");
+    mounted.hierarchies[0].allow_for_tests(&["memory", "cpu"]);
+    let limits = Limits {
+        memory: Some(4096),
+        ..Limits::default()
+    };
+    let read = |path: &str| fs::read_to_string(dir.path().join(path)).expect(path);
+
+    let group = Cgroup::create_in(&mounted, None, "step", &limits).expect("made");
+    assert_eq!(read("cgroup.subtree_control"), "+memory");
+    assert_eq!(read("cooper/cgroup.subtree_control"), "+memory");
+    assert_eq!(read("cooper/step/memory.max"), "4096");
+    group.add(42).expect("joined");
+    assert_eq!(read("cooper/step/cgroup.procs"), "42");
+    let events = dir.path().join("cooper/step/memory.events");
+    fs::write(events, "low 0\noom 2\noom_kill 1\n").expect("write");
+    assert_eq!(group.memory_kills(), 1);
+
+    let named = Cgroup::create_in(&mounted, Some("ci-jobs.slice"), "step", &limits);
+    named.expect("made");
+    assert_eq!(
+        read("ci.slice/ci-jobs.slice/cgroup.subtree_control"),
+        "+memory"
+    );
+}
