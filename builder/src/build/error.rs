@@ -33,6 +33,8 @@ pub enum OpError {
         command: String,
         /// How it ended.
         exit: Exit,
+        /// The limit of memory, in bytes, if the step has used that up.
+        memory: Option<u64>,
         /// The image of what it left behind, by the name to run it by.
         scene: Option<String>,
     },
@@ -124,11 +126,22 @@ impl OpError {
     /// Returns advice for the user.
     pub fn hints(&self) -> Vec<String> {
         match self {
-            Self::Process { exit, scene, .. } => {
+            Self::Process {
+                exit,
+                memory,
+                scene,
+                ..
+            } => {
                 let look = scene.as_ref().map(|name| {
                     format!("look around in what the step left: cooper run --rm -it {name}")
                 });
-                let known = process_hint(*exit).map(str::to_owned);
+                let limit = memory.map(|bytes| {
+                    format!(
+                        "it has used up its memory of {bytes} bytes: give the step more with \
+                         --memory, or let it do less at once"
+                    )
+                });
+                let known = limit.or_else(|| process_hint(*exit).map(str::to_owned));
                 known.into_iter().chain(look).collect()
             }
             Self::Start { source, .. } => start_hint(source).into_iter().collect(),

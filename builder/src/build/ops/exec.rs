@@ -1,5 +1,6 @@
 //! RUN: a process over an overlay of the base's layers; what it writes is the new layer.
 
+mod limits;
 mod mounts;
 mod output;
 mod sandbox;
@@ -39,16 +40,21 @@ pub(super) fn exec(
     let mut spec = process(engine, op, rootfs(engine, lowers, &staging));
     spec.env.extend(mounts.env.iter().cloned());
     spec.mounts.clone_from(&mounts.list);
-    let exit = output::run(engine.runner()?, &spec, cx).map_err(|source| OpError::Start {
+    let failed = |source| OpError::Start {
         command: command(op),
         source,
-    })?;
+    };
+    let cgroup = limits::cgroup(&op.unkeyed.resources).map_err(|error| failed(error.into()))?;
+    let exit = output::run(engine.runner()?, &spec, cgroup.as_ref(), cx).map_err(failed)?;
     drop(mounts);
     if !exit.success() {
+        let memory = op.unkeyed.resources.memory;
+        let ran_out = cgroup.is_some_and(|cgroup| cgroup.memory_kills() > 0);
         let wanted = !cx.cancel.is_cancelled();
         return Err(OpError::Process {
             command: command(op),
             exit,
+            memory: memory.filter(|_| ran_out),
             scene: wanted
                 .then(|| scene::keep(engine, op, &base, staging))
                 .flatten(),

@@ -3,7 +3,7 @@
 use crate::support::{Context, Cooper, need};
 
 /// Builds `RUN command` with `args` and returns what the step printed.
-fn seen(cooper: &Cooper, command: &str, args: &[&str]) -> String {
+pub(super) fn seen(cooper: &Cooper, command: &str, args: &[&str]) -> String {
     let context = Context::new(&format!("FROM busybox\nRUN {command}\n"));
     let mut all = vec!["--no-cache", "--output=type=cacheonly"];
     all.extend(args);

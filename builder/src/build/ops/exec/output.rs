@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 
-use cooper_runner::{Exit, ProcessSpec, RunError, Runner, Stdio};
+use cooper_runner::{Cgroup, Exit, ProcessSpec, RunError, Runner, Stdio};
 use cooper_solver::{ExecContext, Stream};
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -14,6 +14,7 @@ const CHUNK: usize = 32 * 1024;
 pub(super) fn run(
     runner: &Runner,
     spec: &ProcessSpec,
+    cgroup: Option<&Cgroup>,
     cx: &ExecContext<'_>,
 ) -> Result<Exit, RunError> {
     let worker = |source: io::Error| RunError::Worker { source };
@@ -25,7 +26,7 @@ pub(super) fn run(
         stdout: stdout.into(),
         stderr: stderr.into(),
     };
-    let process = runner.spawn(spec, stdio)?;
+    let process = runner.spawn_in(spec, stdio, cgroup)?;
     let killer = process.killer().map_err(worker)?;
     let _guard = cx.cancel.on_cancel(move || {
         // The process may have ended just now; then there is nothing to kill.

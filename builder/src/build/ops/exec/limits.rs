@@ -1,0 +1,28 @@
+//! The control group of a step that has limits.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use cooper_frontend::ir::Resources;
+use cooper_runner::{Cgroup, CgroupError, Limits};
+
+/// Steps of this process that had a group so far.
+static STEPS: AtomicU32 = AtomicU32::new(0);
+
+/// Makes the group of a step; none if nothing is limited.
+pub(super) fn cgroup(resources: &Resources) -> Result<Option<Cgroup>, CgroupError> {
+    if *resources == Resources::default() {
+        return Ok(None);
+    }
+    let limits = Limits {
+        memory: resources.memory,
+        memory_swap: resources.memory_swap,
+        cpu_shares: resources.cpu_shares,
+        cpu_period: resources.cpu_period,
+        cpu_quota: resources.cpu_quota,
+        cpuset_cpus: resources.cpuset_cpus.clone(),
+        cpuset_mems: resources.cpuset_mems.clone(),
+    };
+    let step = STEPS.fetch_add(1, Ordering::Relaxed);
+    let name = format!("cooper-{}-{step}", std::process::id());
+    Cgroup::create(resources.cgroup_parent.as_deref(), &name, &limits).map(Some)
+}
