@@ -147,7 +147,8 @@ impl Outline {
                     .iter()
                     .rfind(|field| keys.contains(&field.key.as_str()));
                 found
-                    .and_then(|field| field.value.clone())
+                    .and_then(|field| field.value.as_ref())
+                    .map(|value| value.value.clone())
                     .filter(|value| !value.is_empty())
             };
             let target = field(&["target", "dst", "destination"]);
@@ -178,7 +179,12 @@ impl Outline {
 
 fn is_required(mount: &MountSpec) -> bool {
     let field = mount.fields.iter().rfind(|field| field.key == "required");
-    field.is_some_and(|field| matches!(field.value.as_deref(), None | Some("1" | "true")))
+    field.is_some_and(|field| {
+        matches!(
+            field.value.as_ref().map(|value| value.as_str()),
+            None | Some("1" | "true")
+        )
+    })
 }
 
 /// Arguments collected from the file.

@@ -93,7 +93,7 @@ codes! {
     /// `--checksum` that is none, or of something that has none.
     InvalidChecksum = "invalid-checksum" => "write --checksum=sha256: and 64 hexadecimal digits",
     /// `--chmod` that is no mode.
-    InvalidChmod = "invalid-chmod" => "write an octal mode such as 755, or a symbolic one such as u=rwX,go=rX",
+    InvalidChmod = "invalid-chmod" => "write an octal mode such as 0755, or a symbolic one such as u=rwX,go=rX",
     /// `--device` that names no device.
     InvalidDevice = "invalid-device" => "write --device=NAME, such as --device=vendor.com/class=name, or --device=NAME,required",
     /// A time of HEALTHCHECK that is none.

@@ -5,6 +5,7 @@
 //! never take part in cache keys.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -47,12 +48,74 @@ pub struct Spanned<T> {
     pub value: T,
     /// Where it was written.
     pub span: Span,
+    /// For a text that does not stand in the file as it is (continued over lines, quoted,
+    /// escaped): offset in the text → offset in the file, ascending; each holds up to the next.
+    #[serde(skip)]
+    pieces: Option<Arc<[(usize, usize)]>>,
 }
 
 impl<T> Spanned<T> {
     /// Joins a value with its place.
     pub const fn new(value: T, span: Span) -> Self {
-        Self { value, span }
+        Self {
+            value,
+            span,
+            pieces: None,
+        }
+    }
+}
+
+impl Spanned<String> {
+    /// Joins a text with the places of its pieces.
+    pub(crate) fn assembled(value: String, span: Span, pieces: Vec<(usize, usize)>) -> Self {
+        Self {
+            value,
+            span,
+            pieces: Some(pieces.into()),
+        }
+    }
+
+    /// Returns the place of some bytes of the text; the whole place if the text's pieces are not
+    /// known.
+    pub(crate) fn place(&self, range: Range<usize>) -> Span {
+        let Some(pieces) = &self.pieces else {
+            if self.span.end - self.span.start != self.value.len() {
+                return self.span;
+            }
+            let start = self.span.start;
+            return Span::new(start + range.start, start + range.end);
+        };
+        let offset = |at: usize| {
+            let after = pieces.partition_point(|&(start, _)| start <= at);
+            let piece = after.checked_sub(1).map(|piece| pieces[piece]);
+            piece.map_or(self.span.start, |(start, source)| source + (at - start))
+        };
+        let start = offset(range.start);
+        let end = if range.is_empty() {
+            start
+        } else {
+            offset(range.end - 1) + 1
+        };
+        Span::new(start, end.max(start))
+    }
+
+    /// Cuts some bytes of the text out, with their place.
+    pub(crate) fn part(&self, range: Range<usize>) -> Self {
+        let span = self.place(range.clone());
+        let value = self.value[range.clone()].to_owned();
+        let Some(pieces) = &self.pieces else {
+            return Self::new(value, span);
+        };
+        let first = pieces
+            .partition_point(|&(start, _)| start <= range.start)
+            .saturating_sub(1);
+        let pieces = pieces[first..].iter();
+        let within = pieces.take_while(|&&(start, _)| start < range.end.max(range.start + 1));
+        let moved = within.map(|&(start, source)| match start.checked_sub(range.start) {
+            Some(start) => (start, source),
+            None => (0, source + (range.start - start)),
+        });
+        Self::assembled(value, span, moved.collect())
     }
 }
 

@@ -1,9 +1,9 @@
 //! Instructions to stages.
 
 use crate::error::{Code, Diagnostic, Diagnostics};
-use crate::instruction::{ArgDefinition, Instruction, Kind, parse_instruction};
+use crate::instruction::{ArgDefinition, Instruction, Kind, hopeless, parse_instruction};
 use crate::source::{SourceFile, Span, Spanned};
-use crate::syntax::{Directives, foreign_syntax, parse_ast};
+use crate::syntax::{Directives, Statement, foreign_syntax, read_ast};
 
 /// A parsed Dockerfile: global ARGs and stages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,14 @@ impl Dockerfile {
             Kind::Arg(definitions) => definitions.as_slice(),
             _ => &[],
         })
+    }
+}
+
+impl Dockerfile {
+    /// Returns all instructions but FROM.
+    pub(crate) fn instructions(&self) -> impl Iterator<Item = &Instruction> {
+        let stages = self.stages.iter().flat_map(|stage| &stage.instructions);
+        self.preamble.iter().chain(stages)
     }
 }
 
@@ -79,29 +87,42 @@ fn parse_stages(source: &SourceFile) -> Result<Dockerfile, Diagnostics> {
     if let Some(foreign) = foreign_syntax(source) {
         return Err(vec![foreign]);
     }
-    let ast = parse_ast(source)?;
+    let (ast, errors) = read_ast(source);
+    // What the escape character is decides over every line below.
+    if errors.iter().any(|error| error.code == Code::InvalidEscape) {
+        return Err(errors);
+    }
     let escape = ast.directives.escape;
-    let mut builder = Builder::default();
+    let mut builder = Builder {
+        errors,
+        ..Builder::default()
+    };
     for statement in &ast.statements {
         match parse_instruction(statement, escape) {
             Ok(instruction) => builder.add(instruction),
             Err(errors) => {
-                builder.broken_from |= statement.keyword.eq_ignore_ascii_case("FROM");
+                if statement.keyword.eq_ignore_ascii_case("FROM") {
+                    builder.add_broken(statement);
+                }
                 builder.errors.extend(errors);
             }
         }
     }
     let end = Span::new(source.text().len(), source.text().len());
     builder.finish(end, ast.statements.is_empty())?;
-    if !builder.errors.is_empty() {
-        return Err(builder.errors);
-    }
-    Ok(Dockerfile {
+    let dockerfile = Dockerfile {
         directives: ast.directives,
         preamble: builder.preamble,
         stages: builder.stages,
         warnings: ast.warnings,
-    })
+    };
+    let mut errors = builder.errors;
+    if errors.is_empty() {
+        return Ok(dockerfile);
+    }
+    errors.extend(hopeless(dockerfile.instructions(), escape));
+    errors.sort_by_key(|error| error.span.start);
+    Err(errors)
 }
 
 #[derive(Default)]
@@ -109,8 +130,6 @@ struct Builder {
     preamble: Vec<Instruction>,
     stages: Vec<Stage>,
     errors: Diagnostics,
-    /// A FROM that did not parse: what follows it is not without a stage.
-    broken_from: bool,
     /// Only the first instruction without a stage is worth a word.
     stray: bool,
 }
@@ -140,8 +159,22 @@ impl Builder {
         }
     }
 
+    /// Begins a stage by a FROM that did not parse, so that what follows is not without one.
+    fn add_broken(&mut self, statement: &Statement) {
+        self.stages.push(Stage {
+            name: None,
+            base: statement.keyword.clone(),
+            platform: None,
+            keyword: statement.keyword.clone(),
+            as_keyword: None,
+            instructions: Vec::new(),
+            span: statement.span,
+            comments: Vec::new(),
+        });
+    }
+
     fn stray(&mut self, kind: &Kind, span: Span) {
-        if self.stray || self.broken_from {
+        if self.stray {
             return;
         }
         self.stray = true;

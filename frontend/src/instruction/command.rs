@@ -5,7 +5,7 @@ use crate::source::Span;
 use crate::syntax::Statement;
 
 use super::flags::Flags;
-use super::json_strings;
+use super::json;
 
 /// A command in either form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +28,8 @@ pub enum CommandForm {
 /// Reads the command line of a statement whose flags have been checked.
 pub(super) fn command_line(statement: &Statement) -> Result<CommandLine, Diagnostics> {
     let rest = statement.rest();
-    let form = match json_strings(statement, rest).map_err(|error| vec![error])? {
-        Some(args) => CommandForm::Exec(args),
+    let form = match json::strings(statement, rest).map_err(|error| vec![error])? {
+        Some(args) => CommandForm::Exec(json::values(args)),
         None => CommandForm::Shell(rest.to_owned()),
     };
     Ok(CommandLine {

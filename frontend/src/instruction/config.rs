@@ -5,7 +5,7 @@ use crate::source::{Span, Spanned};
 use crate::syntax::Statement;
 
 use super::flags::Flags;
-use super::{at_least_one, json_strings};
+use super::{at_least_one, json};
 
 /// An instruction for builds on top of this image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,14 +48,9 @@ pub(super) fn parse_expose(statement: &Statement) -> Result<Vec<Spanned<String>>
 
 pub(super) fn parse_volume(statement: &Statement) -> Result<Vec<Spanned<String>>, Diagnostics> {
     Flags::check(statement, &[])?;
-    let span = statement.rest_span();
-    let volumes = match json_strings(statement, statement.rest()).map_err(|error| vec![error])? {
-        Some(list) => list
-            .into_iter()
-            .map(|volume| Spanned::new(volume, span))
-            .collect(),
-        None => statement.blank_separated(),
-    };
+    let volumes = json::strings(statement, statement.rest())
+        .map_err(|error| vec![error])?
+        .unwrap_or_else(|| statement.blank_separated());
     if volumes.is_empty() {
         return Err(vec![at_least_one(statement, "VOLUME")]);
     }
@@ -69,7 +64,10 @@ pub(super) fn parse_volume(statement: &Statement) -> Result<Vec<Spanned<String>>
     }
     Ok(volumes
         .into_iter()
-        .map(|volume| Spanned::new(volume.value.trim().to_owned(), volume.span))
+        .map(|volume| {
+            let start = volume.len() - volume.trim_start().len();
+            volume.part(start..start + volume.trim().len())
+        })
         .collect())
 }
 

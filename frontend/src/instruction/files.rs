@@ -8,7 +8,7 @@ use crate::syntax::Statement;
 use crate::syntax::heredoc;
 
 use super::flags::{Flags, Takes};
-use super::json_strings;
+use super::json;
 
 /// `COPY` or `ADD`; the fields of the other one are empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,12 +44,10 @@ pub struct CopyFiles {
 pub struct InlineSource {
     /// The file's name.
     pub name: String,
-    /// The content.
-    pub data: String,
+    /// The content, for `<<-` without leading tabs.
+    pub data: Spanned<String>,
     /// Whether variables in it expand.
     pub expand: bool,
-    /// Where the content stands.
-    pub span: crate::source::Span,
 }
 
 pub(super) fn parse_copy(statement: &Statement) -> Result<CopyFiles, Diagnostics> {
@@ -85,15 +83,9 @@ pub(super) fn parse_add(statement: &Statement) -> Result<CopyFiles, Diagnostics>
 
 fn parse(statement: &Statement, flags: &Flags<'_>, name: &str) -> Result<CopyFiles, Diagnostics> {
     let whole = statement.rest_span();
-    let json = json_strings(statement, statement.rest()).map_err(|error| vec![error])?;
+    let json = json::strings(statement, statement.rest()).map_err(|error| vec![error])?;
     let is_json = json.is_some();
-    let mut words = match json {
-        Some(list) => list
-            .into_iter()
-            .map(|word| Spanned::new(word, whole))
-            .collect(),
-        None => statement.blank_separated(),
-    };
+    let mut words = json.unwrap_or_else(|| statement.blank_separated());
     let dest = words.pop().filter(|_| !words.is_empty()).ok_or_else(|| {
         let message = format!(
             "{name} requires at least two arguments, but only one was provided. \
@@ -149,8 +141,10 @@ fn split_inline(
         };
         let document = documents.get(mark.name.as_str());
         inline.push(InlineSource {
-            data: document.map(|document| document.data()).unwrap_or_default(),
-            span: document.map_or(word.span, |document| document.span),
+            data: document.map_or_else(
+                || Spanned::new(String::new(), word.span),
+                |document| document.spanned_data(),
+            ),
             name: mark.name,
             expand: mark.expand,
         });

@@ -4,7 +4,7 @@ use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::syntax::{Statement, is_space};
 
 use super::flags::{Flags, Takes};
-use super::{at_least_one, json_strings};
+use super::{at_least_one, json};
 
 /// `HEALTHCHECK`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,8 +85,8 @@ fn parse_cmd(statement: &Statement, command: &str) -> Result<Health, Diagnostics
         ],
     )?;
     let mut errors = Vec::new();
-    let test = match json_strings(statement, command) {
-        Ok(Some(args)) if !args.is_empty() => HealthTest::Exec(args),
+    let test = match json::strings(statement, command) {
+        Ok(Some(args)) if !args.is_empty() => HealthTest::Exec(json::values(args)),
         Ok(None) if !command.is_empty() => HealthTest::Shell(command.to_owned()),
         Ok(_) => {
             errors.push(Diagnostic::error(

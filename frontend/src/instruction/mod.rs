@@ -9,9 +9,11 @@ mod files;
 mod flags;
 mod from;
 mod health;
+mod json;
 mod mount;
 mod run;
 mod variables;
+mod words;
 
 pub use command::{CommandForm, CommandLine};
 pub use config::OnBuild;
@@ -22,6 +24,7 @@ pub use mount::{Mount, MountType};
 pub use mount::{MountField, MountSpec};
 pub use run::Run;
 pub use variables::{ArgDefinition, Pair};
+pub(crate) use words::{each_word, hopeless};
 
 use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::source::{Span, Spanned};
@@ -160,30 +163,6 @@ fn unknown(keyword: &Spanned<String>) -> Diagnostic {
     let message = format!("unknown instruction: {shown}");
     Diagnostic::error(Code::UnknownInstruction, keyword.span, message)
         .with_suggestion(keyword, NAMES)
-}
-
-/// Parses the elements of a JSON array of strings.
-///
-/// `None` means that the text is no JSON array, and is to be read in another
-/// form.
-fn json_strings(statement: &Statement, text: &str) -> Result<Option<Vec<String>>, Diagnostic> {
-    if !text.starts_with('[') {
-        return Ok(None);
-    }
-    let Ok(values) = serde_json::from_str::<Vec<serde_json::Value>>(text) else {
-        return Ok(None);
-    };
-    let strings: Option<Vec<_>> = values
-        .into_iter()
-        .map(|value| value.as_str().map(str::to_owned))
-        .collect();
-    strings.map(Some).ok_or_else(|| {
-        Diagnostic::error(
-            Code::JsonNotStrings,
-            statement.line.span_of(text),
-            "when using JSON array syntax, arrays must be comprised of strings only",
-        )
-    })
 }
 
 fn at_least_one(statement: &Statement, name: &str) -> Diagnostic {

@@ -22,9 +22,27 @@ pub struct MountField {
     /// The key in lower case.
     pub key: String,
     /// The value, unexpanded.
-    pub value: Option<String>,
-    /// Its place.
+    pub value: Option<Spanned<String>>,
+    /// The whole field's place.
     pub span: Span,
+}
+
+impl MountField {
+    /// Reads a field as it is written, and without its quotes.
+    fn parse(raw: &Spanned<String>, field: &str) -> Self {
+        let (key, value) = match field.split_once('=') {
+            Some((key, value)) if raw.value == field => {
+                (key, Some(raw.part(raw.len() - value.len()..raw.len())))
+            }
+            Some((key, value)) => (key, Some(Spanned::new(value.to_owned(), raw.span))),
+            None => (field, None),
+        };
+        Self {
+            key: key.to_lowercase(),
+            value,
+            span: raw.span,
+        }
+    }
 }
 
 /// What sort of mount it is.
@@ -111,22 +129,9 @@ impl MountSpec {
             Diagnostic::error(Code::InvalidMount, value.span, "failed to parse csv mounts")
                 .with_help("separate fields with commas; quote a field as a whole")
         })?;
-        let contiguous = value.span.end - value.span.start == value.len();
         let fields = fields
             .into_iter()
-            .map(|(at, raw, field)| {
-                let start = value.span.start + at;
-                let span = if contiguous {
-                    Span::new(start, start + raw)
-                } else {
-                    value.span
-                };
-                let (key, value) = match field.split_once('=') {
-                    Some((key, value)) => (key.to_lowercase(), Some(value.to_owned())),
-                    None => (field.to_lowercase(), None),
-                };
-                MountField { key, value, span }
-            })
+            .map(|(at, raw, field)| MountField::parse(&value.part(at..at + raw), &field))
             .collect();
         Ok(Self {
             fields,
@@ -138,21 +143,21 @@ impl MountSpec {
     pub fn from(&self) -> Option<Spanned<String>> {
         let field = self.fields.iter().rfind(|field| field.key == "from")?;
         let value = field.value.clone().filter(|value| !value.is_empty())?;
-        Some(Spanned::new(value, field.span))
+        Some(value)
     }
 
     /// Finds the meaning of all fields. `expand` turns a value into what it
     /// means in the stage's environment.
     pub fn evaluate(
         &self,
-        mut expand: impl FnMut(&str, Span) -> Result<String, Diagnostic>,
+        mut expand: impl FnMut(&Spanned<String>) -> Result<String, Diagnostic>,
     ) -> Result<Mount, Diagnostic> {
         let mut mount = Mount::default();
         let mut readonly = None;
         for field in &self.fields {
             let value = match &field.value {
-                Some(value) if field.key != "from" => Some(expand(value, field.span)?),
-                value => value.clone(),
+                Some(value) if field.key != "from" => Some(expand(value)?),
+                value => value.as_ref().map(|value| value.value.clone()),
             };
             mount.set(field, value.as_deref(), &mut readonly)?;
         }

@@ -87,7 +87,7 @@ fn errors_name_the_token_and_what_would_help() {
         (
             "RUN [\"a\", 1]",
             &[
-                "json-not-strings@[\"a\", 1]: when using JSON array syntax, arrays must be comprised of strings only",
+                "json-not-strings@1: when using JSON array syntax, arrays must be comprised of strings only",
             ],
         ),
         (
@@ -133,7 +133,7 @@ fn errors_name_the_token_and_what_would_help() {
         ),
         (
             "VOLUME [\"\"]",
-            &["empty-volume@[\"\"]: VOLUME specified can not be an empty string"],
+            &["empty-volume@\"\": VOLUME specified can not be an empty string"],
         ),
         (
             "SHELL /bin/sh",

@@ -81,24 +81,12 @@ fn pairs(words: &[Spanned<String>]) -> Result<Vec<Pair>, Diagnostics> {
 
 /// Splits `name=value`.
 fn split_assignment(word: &Spanned<String>) -> (Spanned<String>, Option<Spanned<String>>) {
-    let Some((name, value)) = word.split_once('=') else {
+    let Some(equals) = word.find('=') else {
         return (word.clone(), None);
     };
-    // A word that goes over a line's end has no simple halves in the file.
-    let whole = word.span;
-    let contiguous = whole.end - whole.start == word.len();
-    let (name_span, value_span) = if contiguous {
-        let equals = whole.start + name.len();
-        (
-            crate::source::Span::new(whole.start, equals),
-            crate::source::Span::new(equals + 1, whole.end),
-        )
-    } else {
-        (whole, whole)
-    };
     (
-        Spanned::new(name.to_owned(), name_span),
-        Some(Spanned::new(value.to_owned(), value_span)),
+        word.part(0..equals),
+        Some(word.part(equals + 1..word.len())),
     )
 }
 

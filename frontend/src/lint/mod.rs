@@ -36,7 +36,6 @@ mod page;
 mod rules;
 mod scope;
 mod walk;
-mod words;
 
 use crate::dockerignore::DockerIgnore;
 use crate::image::ResolvedImages;

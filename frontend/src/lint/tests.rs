@@ -389,13 +389,13 @@ fn undefined_var() {
             ),
             (
                 "FROM a\nENV PATH=$PAHT:/app\n",
-                &["2 [$PAHT:/app] Usage of undefined variable '$PAHT' (did you mean $PATH?)"],
+                &["2 [$PAHT] Usage of undefined variable '$PAHT' (did you mean $PATH?)"],
             ),
             (
                 "FROM a\nLABEL a=${b}${c} d=$b\n",
                 &[
-                    "2 [${b}${c}] Usage of undefined variable '$b'",
-                    "2 [${b}${c}] Usage of undefined variable '$c'",
+                    "2 [${b}] Usage of undefined variable '$b'",
+                    "2 [${c}] Usage of undefined variable '$c'",
                 ],
             ),
             (
@@ -408,20 +408,20 @@ fn undefined_var() {
             ),
             (
                 "FROM a\nRUN --mount=type=cache,target=/c/$id x\n",
-                &["2 [target=/c/$id] Usage of undefined variable '$id'"],
+                &["2 [$id] Usage of undefined variable '$id'"],
             ),
             (
                 "FROM a\nCOPY <<E /f\nit's $x\nE\n",
-                &["2 [it's $x\n] Usage of undefined variable '$x'"],
+                &["2 [$x] Usage of undefined variable '$x'"],
             ),
             (
                 "FROM a\nWORKDIR /$x\nUSER $x\nEXPOSE 8$x\nVOLUME /$x\nSTOPSIGNAL 9$x\n",
                 &[
-                    "2 [/$x] Usage of undefined variable '$x'",
+                    "2 [$x] Usage of undefined variable '$x'",
                     "3 [$x] Usage of undefined variable '$x'",
-                    "4 [8$x] Usage of undefined variable '$x'",
-                    "5 [/$x] Usage of undefined variable '$x'",
-                    "6 [9$x] Usage of undefined variable '$x'",
+                    "4 [$x] Usage of undefined variable '$x'",
+                    "5 [$x] Usage of undefined variable '$x'",
+                    "6 [$x] Usage of undefined variable '$x'",
                 ],
             ),
             (

@@ -159,15 +159,13 @@ impl StageLowering<'_, '_> {
 
     fn inline_data(&self, source: &InlineSource) -> Result<String, Diagnostic> {
         if !source.expand {
-            return Ok(source.data.clone());
+            return Ok(source.data.value.clone());
         }
-        let expanded = Lexer::new('\\')
-            .ignore_quotes()
-            .expand(&source.data, &self.state.env);
-        expanded.map(|value| value.word).map_err(|error| {
-            let word = Spanned::new(source.data.clone(), source.span);
-            word_error(&word, &error)
-        })
+        let lexer = Lexer::new('\\').ignore_quotes();
+        let expanded = lexer.expand(&source.data, &self.state.env);
+        expanded
+            .map(|value| value.word)
+            .map_err(|error| word_error(&source.data, &error))
     }
 
     /// Makes a destination absolute; what says "directory" ends in a slash.
@@ -199,12 +197,11 @@ impl StageLowering<'_, '_> {
         let span_of =
             |word: Option<&Spanned<String>>| word.map(|word| word.span).unwrap_or_default();
         if let Some(Err(message)) = expanded.chmod.as_deref().map(chmod::check) {
-            errors.push(
-                Diagnostic::error(Code::InvalidChmod, span_of(copy.chmod.as_ref()), message)
-                    .with_help(
-                        "write an octal mode such as 0755, or a symbolic one such as u=rwX,go=rX",
-                    ),
-            );
+            errors.push(Diagnostic::error(
+                Code::InvalidChmod,
+                span_of(copy.chmod.as_ref()),
+                message,
+            ));
         }
         let no_users = link || self.state.layers.is_none();
         if let Some(chown) = expanded
@@ -219,10 +216,11 @@ impl StageLowering<'_, '_> {
             };
             let message =
                 format!("--chown={chown} names a user or group, which nothing defines {place}");
-            errors.push(
-                Diagnostic::error(Code::ChownByName, span_of(copy.chown.as_ref()), message)
-                    .with_help("use numbers, such as --chown=1000:1000"),
-            );
+            errors.push(Diagnostic::error(
+                Code::ChownByName,
+                span_of(copy.chown.as_ref()),
+                message,
+            ));
         }
         for (pattern, word) in expanded.exclude.iter().zip(&copy.exclude) {
             if DockerIgnore::from_patterns([pattern.as_str()]).is_err() {
@@ -285,7 +283,10 @@ impl StageLowering<'_, '_> {
             Remote::No => {
                 let (entry, read) = local_source(source, copy.parents);
                 let vertex = match from {
-                    Some(from) => self.source(from, &read, source.span)?,
+                    Some(from) => {
+                        let span = copy.from.as_ref().map_or(source.span, |from| from.span);
+                        self.source(from, &read, span)?
+                    }
                     None => self.lowering.graph.local("context", &read),
                 };
                 let unpack = unpack_if(copy.unpack.unwrap_or(is_add));

@@ -151,10 +151,9 @@ impl StageLowering<'_, '_> {
             for word in words {
                 match ports::parse(&word) {
                     Ok(ports) => exposed.extend(ports),
-                    Err(message) => errors.push(
-                        Diagnostic::error(Code::InvalidPort, spec.span, message)
-                            .with_help("write PORT, PORT/udp or FIRST-LAST"),
-                    ),
+                    Err(message) => {
+                        errors.push(Diagnostic::error(Code::InvalidPort, spec.span, message));
+                    }
                 }
             }
         }

@@ -10,8 +10,8 @@ use crate::instruction::{CommandForm, Mount, MountSpec, MountType, Run};
 use crate::ir::{
     BuildOp, ExecOp, ExecUnkeyed, MountKind, MountOp, NetworkMode, Script, SecurityMode,
 };
-use crate::plan::{From, word_error};
-use crate::source::{Span, Spanned};
+use crate::plan::From;
+use crate::source::Span;
 use crate::syntax::heredoc;
 
 use super::stage::StageLowering;
@@ -248,21 +248,15 @@ impl StageLowering<'_, '_> {
         inputs: &mut Inputs,
         agents: &mut usize,
     ) -> Result<MountOp, Diagnostic> {
-        let lexer = self.lowering.plan.lexer();
-        let mount = spec.evaluate(|value, span| {
-            let expanded = lexer.expand(value, &self.state.env);
-            let word = Spanned::new(value.to_owned(), span);
-            expanded
-                .map(|value| value.word)
-                .map_err(|error| word_error(&word, &error))
-        })?;
+        let mount = spec.evaluate(|value| self.expand(value))?;
         let target = self.mount_target(&mount, spec.span, agents)?;
         let source = clean(&format!("/{}", mount.source));
+        let from_span = spec.from().map_or(spec.span, |from| from.span);
         let kind = match mount.kind {
             MountType::Tmpfs => MountKind::Tmpfs { size: mount.size },
             MountType::Bind => {
                 let vertex = match from {
-                    Some(from) => self.source(from, &source, spec.span)?,
+                    Some(from) => self.source(from, &source, from_span)?,
                     None => self.lowering.graph.local("context", &source),
                 };
                 let input = inputs.add(vertex);
@@ -275,7 +269,7 @@ impl StageLowering<'_, '_> {
             MountType::Cache => {
                 let input = match from {
                     None | Some(From::Scratch) => None,
-                    Some(from) => Some(inputs.add(self.source(from, &source, spec.span)?)),
+                    Some(from) => Some(inputs.add(self.source(from, &source, from_span)?)),
                 };
                 self.cache(&mount, input, source)
             }

@@ -16,10 +16,10 @@ use cooper_oci::{Platform, Reference};
 
 use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::image::{ImageKey, ImageName, ImageRequest, ResolvedImages};
-use crate::instruction::{Instruction, Kind};
+use crate::instruction::{Instruction, Kind, hopeless};
 use crate::lower::{self, GraphBuilder, Lowered, LoweredTarget, Target};
 use crate::settings::{BuildSettings, NamedContext, NoCache};
-use crate::source::{Span, Spanned};
+use crate::source::Spanned;
 use crate::stage::Dockerfile;
 use crate::word::{Environment, Lexer, WordError};
 
@@ -106,10 +106,13 @@ impl Plan {
         }
         errors.extend(reach::check(&plan));
         if errors.is_empty() {
-            Ok(plan)
-        } else {
-            Err(errors)
+            return Ok(plan);
         }
+        let escape = dockerfile.directives.escape;
+        errors.extend(hopeless(dockerfile.instructions(), escape));
+        errors.sort_by_key(|error| error.span.start);
+        errors.dedup();
+        Err(errors)
     }
 
     /// Takes in stages that the target does not need, for checks of the whole
@@ -401,18 +404,22 @@ fn context_request(given: String, name: &Spanned<String>, platform: Platform) ->
     })
 }
 
+/// Of a word longer than this in characters, messages repeat only what is wrong.
+const LONGEST_SHOWN: usize = 80;
+
 /// Points at the construct of a word that does not expand.
 pub(crate) fn word_error(word: &Spanned<String>, error: &WordError) -> Diagnostic {
-    let contiguous = word.span.end - word.span.start == word.value.len();
-    let span = if contiguous {
-        Span::new(
-            word.span.start + error.range.start,
-            word.span.start + error.range.end,
-        )
+    let span = word.place(error.range.clone());
+    let shown = if word.len() > LONGEST_SHOWN || word.contains('\n') {
+        let part: String = word[error.range.clone()]
+            .chars()
+            .take(LONGEST_SHOWN)
+            .collect();
+        part.lines().next().unwrap_or_default().to_owned()
     } else {
-        word.span
+        word.value.clone()
     };
-    let message = format!("failed to process {:?}: {error}", word.value);
+    let message = format!("failed to process {shown:?}: {error}");
     let diagnostic = Diagnostic::error(error.kind.code(), span, message);
     match error.kind.help() {
         Some(help) => diagnostic.with_help(help),

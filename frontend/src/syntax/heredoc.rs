@@ -1,7 +1,9 @@
 //! Here-documents: `<<WORD` on an instruction's line, and its lines below.
 
+use std::ops::Range;
+
 use crate::error::{Code, Diagnostic, Diagnostics};
-use crate::source::Span;
+use crate::source::{Span, Spanned};
 use crate::word::{Environment, Lexer};
 
 use super::line::{Lines, LogicalLine, PhysicalLine};
@@ -25,13 +27,24 @@ pub struct Heredoc {
 impl Heredoc {
     /// Returns the content, for `<<-` without leading tabs.
     pub fn data(&self) -> String {
+        self.spanned_data().value
+    }
+
+    /// Returns the content, for `<<-` without leading tabs, with the places of its lines.
+    pub(crate) fn spanned_data(&self) -> Spanned<String> {
         if !self.chomp {
-            return self.content.clone();
+            return Spanned::new(self.content.clone(), self.span);
         }
-        self.content
-            .split_inclusive('\n')
-            .map(|line| line.trim_start_matches('\t'))
-            .collect()
+        let mut data = String::new();
+        let mut pieces = Vec::new();
+        let mut at = self.span.start;
+        for line in self.content.split_inclusive('\n') {
+            let kept = line.trim_start_matches('\t');
+            at += line.len();
+            pieces.push((data.len(), at - kept.len()));
+            data.push_str(kept);
+        }
+        Spanned::assembled(data, self.span, pieces)
     }
 }
 
@@ -64,8 +77,8 @@ pub(crate) fn parse_mark(word: &str) -> Option<Heredoc> {
     })
 }
 
-/// Finds the marks on an instruction's line.
-pub(crate) fn marks(line: &str) -> Vec<Heredoc> {
+/// Finds the marks on an instruction's line, each with its bytes there.
+fn marks(line: &str) -> Vec<(Heredoc, Range<usize>)> {
     if !line.contains("<<") {
         return Vec::new();
     }
@@ -73,11 +86,20 @@ pub(crate) fn marks(line: &str) -> Vec<Heredoc> {
     let words = lexer
         .expand(line, &Environment::default())
         .map(|value| value.words);
-    words
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|word| parse_mark(word))
-        .collect()
+    let mut at = 0;
+    let mut found = Vec::new();
+    for word in words.unwrap_or_default() {
+        // Words come out as they went in, but for some escapes inside double quotes.
+        let place = match line[at..].find(&word) {
+            Some(offset) => at + offset..at + offset + word.len(),
+            None => at..line.len(),
+        };
+        if place.end < line.len() {
+            at = place.end;
+        }
+        found.extend(parse_mark(&word).map(|document| (document, place)));
+    }
+    found
 }
 
 /// Reads the documents' lines up to their terminators.
@@ -86,13 +108,13 @@ pub(crate) fn read_bodies(
     lines: &mut Lines<'_>,
     errors: &mut Diagnostics,
 ) -> Vec<Heredoc> {
-    let mut documents = marks(&line.text);
-    for document in &mut documents {
+    let mut documents = Vec::new();
+    for (mut document, mark) in marks(&line.text) {
         let mut terminated = false;
         document.span = Span::new(lines.offset(), lines.offset());
         for physical in lines.by_ref() {
             errors.extend(physical.check_length());
-            if is_terminator(&physical, document) {
+            if is_terminator(&physical, &document) {
                 terminated = true;
                 break;
             }
@@ -100,11 +122,10 @@ pub(crate) fn read_bodies(
             document.span.end = physical.start + physical.full.len();
         }
         if !terminated {
-            let at = line.text.find("<<").unwrap_or(0);
             errors.push(
                 Diagnostic::error(
                     Code::UnterminatedHeredoc,
-                    line.span(at, line.text.len()),
+                    line.span(mark.start, mark.end),
                     "unterminated heredoc",
                 )
                 .with_help(format!(
@@ -114,6 +135,7 @@ pub(crate) fn read_bodies(
             );
             break;
         }
+        documents.push(document);
     }
     documents
 }
@@ -157,7 +179,7 @@ mod tests {
             let got = marks(line);
             let got: Vec<_> = got
                 .iter()
-                .map(|doc| (doc.name.as_str(), doc.expand, doc.chomp))
+                .map(|(doc, _)| (doc.name.as_str(), doc.expand, doc.chomp))
                 .collect();
             assert_eq!(got, *want, "{line}");
         }

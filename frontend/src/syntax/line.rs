@@ -61,7 +61,22 @@ impl LogicalLine {
 
     /// Returns a slice of this line's text with its place.
     pub fn spanned(&self, part: &str) -> Spanned<String> {
-        Spanned::new(part.to_owned(), self.span_of(part))
+        let span = self.span_of(part);
+        if span.end - span.start == part.len() {
+            return Spanned::new(part.to_owned(), span);
+        }
+        Spanned::assembled(part.to_owned(), span, self.pieces_of(part))
+    }
+
+    /// Returns offset in a slice that borrows from this line's text → offset in the file.
+    fn pieces_of(&self, part: &str) -> Vec<(usize, usize)> {
+        let start = (part.as_ptr() as usize).wrapping_sub(self.text.as_ptr() as usize);
+        let end = start.saturating_add(part.len());
+        let first = self.pieces.partition_point(|&(at, _)| at <= start);
+        let head = (0, self.offset(start));
+        let rest = self.pieces[first..].iter().take_while(|&&(at, _)| at < end);
+        let rest = rest.map(|&(at, source)| (at - start, source));
+        std::iter::once(head).chain(rest).collect()
     }
 }
 

@@ -101,6 +101,16 @@ pub(crate) fn is_space(c: char) -> bool {
 
 /// Parses a file into statements; on failure the list holds every error.
 pub fn parse_ast(source: &SourceFile) -> Result<Ast, Diagnostics> {
+    let (ast, errors) = read_ast(source);
+    if errors.is_empty() {
+        Ok(ast)
+    } else {
+        Err(errors)
+    }
+}
+
+/// Reads what can be read of a file, and lists what is wrong with the rest.
+pub(crate) fn read_ast(source: &SourceFile) -> (Ast, Diagnostics) {
     let mut reader = Reader {
         lines: Lines::new(source.text()),
         directives: DirectiveReader::default(),
@@ -112,14 +122,12 @@ pub fn parse_ast(source: &SourceFile) -> Result<Ast, Diagnostics> {
     while let Some(line) = reader.lines.next() {
         reader.take(line);
     }
-    if !reader.errors.is_empty() {
-        return Err(reader.errors);
-    }
-    Ok(Ast {
+    let ast = Ast {
         directives: reader.directives.directives,
         statements: reader.statements,
         warnings: reader.warnings,
-    })
+    };
+    (ast, reader.errors)
 }
 
 /// The pre-pass under way.
@@ -250,26 +258,40 @@ fn parse_flag(line: &LogicalLine, raw: &str) -> Flag {
         None => (body, None),
     };
     Flag {
-        name: unquote(name),
-        value: value.map(|value| Spanned::new(unquote(value), line.span_of(value))),
+        name: unquote(&line.spanned(name)).value,
+        value: value.map(|value| unquote(&line.spanned(value))),
         span: line.span_of(raw),
     }
 }
 
 /// Removes quotes and backslashes from a flag.
-fn unquote(raw: &str) -> String {
+fn unquote(raw: &Spanned<String>) -> Spanned<String> {
+    if !raw.contains(['\\', '\'', '"']) {
+        return raw.clone();
+    }
     let mut result = String::new();
+    let mut pieces = Vec::new();
     let mut quote = None;
-    let mut chars = raw.chars();
-    while let Some(c) = chars.next() {
-        match (c, quote) {
-            ('\\', _) => result.extend(chars.next()),
-            (c, Some(open)) if c == open => quote = None,
-            ('\'' | '"', None) => quote = Some(c),
-            (c, _) => result.push(c),
+    let mut chars = raw.char_indices();
+    while let Some((at, c)) = chars.next() {
+        let kept = match (c, quote) {
+            ('\\', _) => chars.next(),
+            (c, Some(open)) if c == open => {
+                quote = None;
+                None
+            }
+            ('\'' | '"', None) => {
+                quote = Some(c);
+                None
+            }
+            (c, _) => Some((at, c)),
+        };
+        if let Some((at, c)) = kept {
+            pieces.push((result.len(), raw.place(at..at + c.len_utf8()).start));
+            result.push(c);
         }
     }
-    result
+    Spanned::assembled(result, raw.span, pieces)
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@ use super::super::{Check, Findings, Rule};
 use std::collections::BTreeMap;
 
 use super::super::walk::Step;
-use super::super::words::each_word;
-use crate::source::Span;
+use crate::instruction::each_word;
+use crate::source::{Span, Spanned};
 
 pub(super) static RULE: Rule = Rule {
     name: "UndefinedVar",
@@ -37,20 +37,33 @@ fn check(step: &Step<'_>, findings: &mut Findings<'_>) {
     }
     let mut undefined: BTreeMap<String, Span> = BTreeMap::new();
     each_word(step.instruction, &mut |word| {
-        let lexer = step.plan.lexer();
-        let lexer = if word.inline {
-            lexer.ignore_quotes()
-        } else {
-            lexer
-        };
-        let value = lexer.expand(word.text, &step.scope.env);
+        if !word.text.contains('$') {
+            return;
+        }
+        let value = word
+            .lexer(step.plan.lexer())
+            .expand(word.text, &step.scope.env);
         for name in value.map(|value| value.unmatched).unwrap_or_default() {
-            undefined.entry(name).or_insert(word.span);
+            let place = reference(word.text, &name);
+            undefined.entry(name).or_insert(place);
         }
     });
     for (name, span) in undefined {
         report(step, &name, span, findings);
     }
+}
+
+/// Returns where a word refers to a variable first.
+fn reference(word: &Spanned<String>, name: &str) -> Span {
+    let starts = word.match_indices('$').map(|(at, _)| at);
+    let found = starts.into_iter().find_map(|at| {
+        let rest = &word[at + 1..];
+        let brace = usize::from(rest.starts_with('{'));
+        let after = rest[brace..].strip_prefix(name)?;
+        let goes_on = after.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+        (!goes_on).then(|| at..at + 1 + brace + name.len() + usize::from(after.starts_with('}')))
+    });
+    found.map_or(word.span, |range| word.place(range))
 }
 
 fn report(step: &Step<'_>, name: &str, span: Span, findings: &mut Findings<'_>) {

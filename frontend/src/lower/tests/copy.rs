@@ -211,19 +211,17 @@ fn copies_that_cannot_work_are_errors() {
         (
             "COPY --chmod=999 a b",
             &[
-                "invalid-chmod@999: invalid chmod parameter: '999'. it should be octal string and between 0 and 07777 (write an octal mode such as 0755, or a symbolic one such as u=rwX,go=rX)",
+                "invalid-chmod@999: invalid chmod parameter: '999'. it should be octal string and between 0 and 07777",
             ],
         ),
         (
             "COPY --chmod=rwx a b",
-            &[
-                "invalid-chmod@rwx: invalid chmod parameter: 'rwx' is no mode (write an octal mode such as 0755, or a symbolic one such as u=rwX,go=rX)",
-            ],
+            &["invalid-chmod@rwx: invalid chmod parameter: 'rwx' is no mode"],
         ),
         (
             "COPY --link --chown=root a b",
             &[
-                "chown-by-name@root: --chown=root names a user or group, which nothing defines with --link (use numbers, such as --chown=1000:1000)",
+                "chown-by-name@root: --chown=root names a user or group, which nothing defines with --link",
             ],
         ),
         (

@@ -173,7 +173,7 @@ fn stage_names_follow_dockers_rules() {
         ),
         (
             "FROM a AS one\nFROM b\nRUN --mount=from=$x,target=/m y",
-            &["blank-from@from=$x: --from ($x) is blank"],
+            &["blank-from@$x: --from ($x) is blank"],
         ),
     ];
     for (text, want) in table {
@@ -191,7 +191,7 @@ fn copying_from_a_later_stage_is_an_error() {
     assert_eq!(
         case.errors(),
         [
-            "later-stage@a: cannot copy from stage \"y\", it needs to be defined before current stage \"x\" (move y above x)"
+            "later-stage@y: cannot copy from stage \"y\", it needs to be defined before current stage \"x\" (move y above x)"
         ]
     );
 }

@@ -1,18 +1,53 @@
 //! The words of an instruction in which variables expand.
 
-use crate::instruction::{CopyFiles, Instruction, Kind, Pair};
-use crate::source::{Span, Spanned};
+use crate::error::{Code, Diagnostic, Diagnostics};
+use crate::plan::word_error;
+use crate::source::Spanned;
+use crate::word::{Environment, Lexer};
 
-/// A word with variables in it.
-pub(super) struct Word<'a> {
-    pub(super) text: &'a str,
-    pub(super) span: Span,
+use super::{CopyFiles, Instruction, Kind, Pair};
+
+/// A word in which variables expand.
+pub(crate) struct Word<'a> {
+    pub(crate) text: &'a Spanned<String>,
     /// A here-document, in which quotes are ordinary characters.
-    pub(super) inline: bool,
+    pub(crate) inline: bool,
 }
 
-/// Calls `visit` with each word of an instruction that expands and holds a `$`.
-pub(super) fn each_word<'a>(instruction: &'a Instruction, visit: &mut dyn FnMut(Word<'a>)) {
+impl Word<'_> {
+    /// Returns the rules that the word expands by.
+    pub(crate) fn lexer(&self, lexer: Lexer) -> Lexer {
+        if self.inline {
+            lexer.ignore_quotes()
+        } else {
+            lexer
+        }
+    }
+}
+
+/// Returns the words that cannot expand whatever the variables are.
+///
+/// A build meets them only in the stages that it needs. They are worth telling when it fails
+/// anyway, so that all is mended in one go.
+pub(crate) fn hopeless<'a>(
+    instructions: impl IntoIterator<Item = &'a Instruction>,
+    escape: char,
+) -> Diagnostics {
+    let env = Environment::default();
+    let mut errors = Vec::new();
+    for instruction in instructions {
+        each_word(instruction, &mut |word| {
+            let expanded = word.lexer(Lexer::new(escape)).expand(word.text, &env);
+            let error: Option<Diagnostic> =
+                expanded.err().map(|error| word_error(word.text, &error));
+            errors.extend(error.filter(|error| error.code != Code::RequiredVariable));
+        });
+    }
+    errors
+}
+
+/// Calls `visit` with each word of an instruction that expands.
+pub(crate) fn each_word<'a>(instruction: &'a Instruction, visit: &mut dyn FnMut(Word<'a>)) {
     let mut words = Words { visit };
     match &instruction.kind {
         Kind::Copy(copy) | Kind::Add(copy) => words.files(copy),
@@ -28,7 +63,7 @@ pub(super) fn each_word<'a>(instruction: &'a Instruction, visit: &mut dyn FnMut(
             // `from` is a stage or an image: only global ARGs count there.
             for field in fields.filter(|field| field.key != "from") {
                 if let Some(value) = &field.value {
-                    words.text(value, field.span, false);
+                    words.text(value, false);
                 }
             }
         }
@@ -47,14 +82,12 @@ struct Words<'v, 'a> {
 }
 
 impl<'a> Words<'_, 'a> {
-    fn text(&mut self, text: &'a str, span: Span, inline: bool) {
-        if text.contains('$') {
-            (self.visit)(Word { text, span, inline });
-        }
+    fn text(&mut self, text: &'a Spanned<String>, inline: bool) {
+        (self.visit)(Word { text, inline });
     }
 
     fn one(&mut self, word: &'a Spanned<String>) {
-        self.text(&word.value, word.span, false);
+        self.text(word, false);
     }
 
     fn all(&mut self, words: impl IntoIterator<Item = &'a Spanned<String>>) {
@@ -76,7 +109,7 @@ impl<'a> Words<'_, 'a> {
         self.all(&copy.exclude);
         self.all(&copy.checksum);
         for document in copy.inline.iter().filter(|document| document.expand) {
-            self.text(&document.data, document.span, true);
+            self.text(&document.data, true);
         }
     }
 }
