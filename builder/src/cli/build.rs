@@ -1,6 +1,8 @@
 //! `cooper build`: from raw arguments to [`BuildOptions`].
 
 mod call;
+#[cfg(test)]
+mod diagnostics;
 mod run;
 mod steps;
 
