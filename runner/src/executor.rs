@@ -4,7 +4,7 @@ use crate::cgroup::Cgroup;
 use crate::channel::{self, Fault, FromChild, FromWorker, Stub};
 use crate::error::{RunError, StartError};
 use crate::plan::{self, Source, Step, Surroundings};
-use crate::spec::{ProcessSpec, Rootfs};
+use crate::spec::{ExecSpec, ProcessSpec, Rootfs};
 use crate::stubs;
 use crate::sys;
 use crate::zygote;
@@ -148,7 +148,7 @@ impl Runner {
         stdio: Stdio,
         cgroup: Option<&Cgroup>,
     ) -> Result<Process, RunError> {
-        let (mut base, mut job) = plan::plan(spec, &self.surroundings(spec)?)?;
+        let (mut base, mut job) = plan::plan(spec, &surroundings(&self.scratch, spec)?)?;
         if cgroup.is_some() {
             // The cgroup namespace has to be made where the process is to live.
             job.steps.splice(..0, std::mem::take(&mut base.steps));
@@ -181,39 +181,27 @@ impl Runner {
             cgroup.add(pid_of(&pidfd).ok_or_else(gone)?)?;
             channel::send_large(&child, &job).map_err(worker)?;
         }
-        let context = Context {
-            steps: base.steps.into_iter().chain(job.steps).collect(),
-            program: spec.args.first().cloned().unwrap_or_default(),
-            user: spec.user.0.clone(),
-            cwd: spec.cwd.clone(),
-            rootfs: spec.rootfs.clone(),
-            mounts: spec
-                .mounts
-                .iter()
-                .map(|mount| mount.target.clone())
-                .collect(),
-        };
+        let context = Context::of(spec, base.steps, job.steps);
         Ok(Process {
             pidfd,
-            exit,
+            parent: Parent::Worker(exit),
             child,
             context,
             set_up: SetUp::default(),
         })
     }
+}
 
-    fn surroundings(&self, spec: &ProcessSpec) -> Result<Surroundings, RunError> {
-        let Rootfs::Overlay { .. } = spec.rootfs else {
-            return Ok(Surroundings::default());
-        };
-        let layer = stubs::layer(&self.scratch, &stubs::wanted(spec)).map_err(|source| {
-            RunError::SetUp {
-                step: format!("make mount points in {}", self.scratch.display()),
-                source,
-            }
-        })?;
-        Ok(Surroundings { stubs: Some(layer) })
-    }
+/// Returns what the plan of `spec` needs to know of the file system around it.
+pub(crate) fn surroundings(scratch: &Path, spec: &ProcessSpec) -> Result<Surroundings, RunError> {
+    let Rootfs::Overlay { .. } = spec.rootfs else {
+        return Ok(Surroundings::default());
+    };
+    let layer = stubs::layer(scratch, &stubs::wanted(spec)).map_err(|source| RunError::SetUp {
+        step: format!("make mount points in {}", scratch.display()),
+        source,
+    })?;
+    Ok(Surroundings { stubs: Some(layer) })
 }
 
 impl Drop for Runner {
@@ -254,13 +242,62 @@ struct SetUp {
 #[derive(Debug)]
 pub struct Process {
     pidfd: OwnedFd,
-    exit: OwnedFd,
+    parent: Parent,
     child: OwnedFd,
     context: Context,
     set_up: SetUp,
 }
 
+/// Whose child a process is, and so who learns how it ends.
+#[derive(Debug)]
+enum Parent {
+    /// The worker's, which tells over this socket.
+    Worker(OwnedFd),
+    /// This process'.
+    Own,
+}
+
 impl Process {
+    /// Returns a process of `spec` that is a child of this one.
+    pub(crate) fn own(
+        pidfd: OwnedFd,
+        child: OwnedFd,
+        spec: &ProcessSpec,
+        base: Vec<Step>,
+        job: Vec<Step>,
+    ) -> Self {
+        Self {
+            pidfd,
+            parent: Parent::Own,
+            child,
+            context: Context::of(spec, base, job),
+            set_up: SetUp::default(),
+        }
+    }
+
+    /// Returns a process of `spec` in a running container, a child of this one.
+    pub(crate) fn joined(
+        pidfd: OwnedFd,
+        child: OwnedFd,
+        spec: &ExecSpec,
+        steps: Vec<Step>,
+    ) -> Self {
+        Self {
+            pidfd,
+            parent: Parent::Own,
+            child,
+            context: Context {
+                steps,
+                program: spec.args.first().cloned().unwrap_or_default(),
+                user: spec.user.0.clone(),
+                cwd: spec.cwd.clone(),
+                rootfs: None,
+                mounts: Vec::new(),
+            },
+            set_up: SetUp::default(),
+        }
+    }
+
     /// Waits until the program itself has been executed, or set-up has failed. After an error
     /// there is nothing to wait for.
     pub fn started(&mut self) -> Result<(), RunError> {
@@ -329,33 +366,54 @@ impl Process {
         Ok(())
     }
 
-    /// Waits for the worker's word that all is over.
+    /// Waits until all is over.
     fn ended(&mut self) -> Result<Exit, RunError> {
-        let worker = |source| RunError::Worker { source };
-        let gone = || worker(io::ErrorKind::ConnectionAborted.into());
-        let packet = channel::receive(&self.exit)
-            .map_err(worker)?
-            .ok_or_else(gone)?;
-        let root = match &self.context.rootfs {
-            Rootfs::Overlay { upper, .. } => upper,
-            Rootfs::Directory(path) => path,
-        };
+        let exit = match &self.parent {
+            Parent::Worker(socket) => told(socket),
+            Parent::Own => reaped(&self.pidfd),
+        }?;
         let stubs = std::mem::take(&mut self.set_up.stubs);
+        let root = match &self.context.rootfs {
+            Some(Rootfs::Overlay { upper, .. }) => upper,
+            Some(Rootfs::Directory(path)) => path,
+            None => return Ok(exit),
+        };
         stubs::remove(root, &stubs).map_err(|source| RunError::SetUp {
             step: "remove mount points".to_owned(),
             source,
         })?;
-        match channel::decode(&packet.bytes).map_err(worker)? {
-            FromWorker::Exited {
-                code: Some(code), ..
-            } => Ok(Exit::Code(code)),
-            FromWorker::Exited {
-                signal: Some(signal),
-                ..
-            } => Ok(Exit::Signal(signal)),
-            _ => Err(gone()),
-        }
+        Ok(exit)
     }
+}
+
+/// Waits for the worker's word.
+fn told(socket: &OwnedFd) -> Result<Exit, RunError> {
+    let worker = |source| RunError::Worker { source };
+    let gone = || worker(io::ErrorKind::ConnectionAborted.into());
+    let packet = channel::receive(socket).map_err(worker)?.ok_or_else(gone)?;
+    match channel::decode(&packet.bytes).map_err(worker)? {
+        FromWorker::Exited { code, signal } => exit_of(code, signal).ok_or_else(gone),
+        _ => Err(gone()),
+    }
+}
+
+/// Waits for a child of this process.
+fn reaped(pidfd: &OwnedFd) -> Result<Exit, RunError> {
+    let worker = |source| RunError::Worker { source };
+    let status = loop {
+        let id = rustix::process::WaitId::PidFd(pidfd.as_fd());
+        match rustix::process::waitid(id, rustix::process::WaitIdOptions::EXITED) {
+            Err(rustix::io::Errno::INTR) => {}
+            result => break result.map_err(|errno| worker(errno.into()))?,
+        }
+    };
+    status
+        .and_then(|status| exit_of(status.exit_status(), status.terminating_signal()))
+        .ok_or_else(|| worker(io::ErrorKind::NotFound.into()))
+}
+
+fn exit_of(code: Option<i32>, signal: Option<i32>) -> Option<Exit> {
+    code.map(Exit::Code).or(signal.map(Exit::Signal))
 }
 
 impl Drop for Process {
@@ -377,7 +435,7 @@ impl Killer {
     }
 }
 
-fn pid_of(pidfd: &OwnedFd) -> Option<i32> {
+pub(crate) fn pid_of(pidfd: &OwnedFd) -> Option<i32> {
     let info = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
     let info = std::fs::read_to_string(info).ok()?;
     let pid: i32 = info
@@ -403,11 +461,24 @@ struct Context {
     program: OsString,
     user: String,
     cwd: PathBuf,
-    rootfs: Rootfs,
+    /// None for a process that joined a container.
+    rootfs: Option<Rootfs>,
     mounts: Vec<PathBuf>,
 }
 
 impl Context {
+    fn of(spec: &ProcessSpec, base: Vec<Step>, job: Vec<Step>) -> Self {
+        let mounts = spec.mounts.iter().map(|mount| mount.target.clone());
+        Self {
+            steps: base.into_iter().chain(job).collect(),
+            program: spec.args.first().cloned().unwrap_or_default(),
+            user: spec.user.0.clone(),
+            cwd: spec.cwd.clone(),
+            rootfs: Some(spec.rootfs.clone()),
+            mounts: mounts.collect(),
+        }
+    }
+
     /// Says in the caller's terms what went wrong in the child.
     fn error(&self, step: u32, fault: Fault) -> RunError {
         let program = self.program.clone();
@@ -463,7 +534,7 @@ impl Context {
                 source,
             },
             None => RunError::SetUp {
-                step: "an unknown step".to_owned(),
+                step: "enter the container's namespaces".to_owned(),
                 source,
             },
         }
@@ -471,8 +542,9 @@ impl Context {
 
     fn rootfs_error(&self, source: io::Error) -> RunError {
         let (upper, lowers) = match &self.rootfs {
-            Rootfs::Overlay { upper, lowers, .. } => (upper.clone(), lowers.len()),
-            Rootfs::Directory(path) => (path.clone(), 0),
+            Some(Rootfs::Overlay { upper, lowers, .. }) => (upper.clone(), lowers.len()),
+            Some(Rootfs::Directory(path)) => (path.clone(), 0),
+            None => (PathBuf::new(), 0),
         };
         RunError::Rootfs {
             upper,
@@ -508,6 +580,11 @@ fn describe(step: &Step) -> String {
         Step::ReadOnly { path, .. } => format!("make /{} read-only", path.to_string_lossy()),
         Step::AttachRoot | Step::Pivot { .. } => "change the root".to_owned(),
         Step::Terminal { .. } => "make a terminal".to_owned(),
+        Step::Join(path) => format!("enter the namespace {}", path.to_string_lossy()),
+        Step::Sysctl { path, .. } => format!("set {}", path.to_string_lossy()),
+        Step::Profile(_) => "ask for the AppArmor profile".to_owned(),
+        Step::OpenTerminal { .. } => "make a terminal".to_owned(),
+        Step::Init => "start the init process".to_owned(),
         Step::Hostname(_) => "set the host name".to_owned(),
         Step::Streams => "connect the standard streams".to_owned(),
         Step::User { .. } => "read /etc/passwd and /etc/group".to_owned(),

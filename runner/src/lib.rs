@@ -27,6 +27,7 @@ mod channel;
 mod error;
 mod executor;
 mod init;
+mod launcher;
 mod namespaces;
 pub mod network;
 mod plan;
@@ -42,9 +43,12 @@ pub use caps::{CapSet, Capability, UnknownCapability};
 pub use cgroup::{Cgroup, CgroupError, Limits};
 pub use error::{RunError, StartError};
 pub use executor::{Exit, Killer, Process, Runner, RunnerOptions, Stdio};
+pub use launcher::{Detached, Launcher, detach, inherited};
+pub use rootfs::open_root;
 pub use spec::{
-    DEFAULT_PATH, DEFAULT_SHM_SIZE, MASKED_PATHS, Mount, MountKind, Network, ProcessSpec,
-    READONLY_PATHS, Resource, Rlimit, Rootfs, Seccomp, UnknownResource, UserSpec, WindowSize,
+    DEFAULT_PATH, DEFAULT_SHM_SIZE, ExecSpec, MASKED_PATHS, Mount, MountKind, Namespace, Network,
+    ProcessSpec, READONLY_PATHS, Resource, Rlimit, Rootfs, Seccomp, UnknownResource, UserSpec,
+    WindowSize,
 };
 
 /// Becomes the worker process if this execution of the program was meant for it, and then does

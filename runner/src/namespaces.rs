@@ -84,11 +84,23 @@ pub(crate) fn enter_root(mount: &OwnedFd) -> Result<()> {
     rustix::process::chdir(c"/")
 }
 
-/// Enters new UTS, IPC and cgroup namespaces and, if asked, a network namespace.
-pub(crate) fn isolate(network: bool) -> Result<()> {
-    let mut flags = UnshareFlags::NEWUTS | UnshareFlags::NEWIPC | UnshareFlags::NEWCGROUP;
-    if network {
-        flags |= UnshareFlags::NEWNET;
+/// Enters the namespace that a file of `/proc/PID/ns` stands for.
+pub(crate) fn join(path: &CStr) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let namespace = rustix::fs::open(path, flags, Mode::empty())?;
+    rustix::thread::move_into_link_name_space(namespace.as_fd(), None)
+}
+
+/// Enters a new cgroup namespace and, as asked, network, IPC and UTS namespaces.
+pub(crate) fn isolate(network: bool, ipc: bool, uts: bool) -> Result<()> {
+    let mut flags = UnshareFlags::NEWCGROUP;
+    let kinds = [
+        (network, UnshareFlags::NEWNET),
+        (ipc, UnshareFlags::NEWIPC),
+        (uts, UnshareFlags::NEWUTS),
+    ];
+    for (_, kind) in kinds.into_iter().filter(|(own, _)| *own) {
+        flags |= kind;
     }
     match crate::sys::unshare(flags) {
         // A kernel without cgroup namespaces.

@@ -11,7 +11,7 @@
 //! table for each process, and tearing it down, would cost more than everything else.
 
 use crate::error::RunError;
-use crate::spec::{Mount, MountKind, Network, ProcessSpec, Rootfs, Seccomp};
+use crate::spec::{ExecSpec, Mount, MountKind, Namespace, Network, ProcessSpec, Rootfs, Seccomp};
 use rustix::mount::MountAttrFlags;
 use serde::{Deserialize, Serialize};
 use std::ffi::{CString, OsStr};
@@ -47,8 +47,11 @@ pub(crate) enum Standard {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Step {
     // Base
+    Join(CString),
     Isolate {
         network: bool,
+        ipc: bool,
+        uts: bool,
     },
     /// Enters a network namespace. `/sys` shows the network of who mounts it: before that.
     JoinNetwork {
@@ -78,6 +81,11 @@ pub(crate) enum Step {
         mount: u32,
         source: Source,
     },
+    Sysctl {
+        path: CString,
+        value: Vec<u8>,
+    },
+    Profile(CString),
     ReturnToSkeleton,
     // Job, own view
     AttachRoot,
@@ -104,6 +112,10 @@ pub(crate) enum Step {
     },
     Hostname(Vec<u8>),
     // Job, the process itself
+    OpenTerminal {
+        rows: u16,
+        cols: u16,
+    },
     Streams,
     User {
         user: String,
@@ -121,6 +133,7 @@ pub(crate) enum Step {
         filter: bool,
         no_new_privileges: bool,
     },
+    Init,
     Execute {
         args: Vec<CString>,
         env: Vec<CString>,
@@ -194,10 +207,13 @@ pub(crate) fn plan(spec: &ProcessSpec, around: &Surroundings) -> Result<(Base, J
 }
 
 fn base(spec: &ProcessSpec) -> Result<Base, RunError> {
+    let mut steps = joins(spec)?;
     let own_network = spec.network == Network::None;
-    let mut steps = vec![Step::Isolate {
+    steps.push(Step::Isolate {
         network: own_network,
-    }];
+        ipc: spec.ipc == Namespace::Private,
+        uts: spec.uts == Namespace::Private,
+    });
     match &spec.network {
         Network::Host => {}
         Network::None => steps.push(Step::Loopback),
@@ -230,6 +246,44 @@ fn base(spec: &ProcessSpec) -> Result<Base, RunError> {
     Ok(Base { steps })
 }
 
+/// Namespaces of others are entered before any is made: those rights are the caller's.
+fn joins(spec: &ProcessSpec) -> Result<Vec<Step>, RunError> {
+    let others = [&spec.ipc, &spec.uts].map(|namespace| match namespace {
+        Namespace::Join(path) => Some(path),
+        Namespace::Private | Namespace::Host => None,
+    });
+    let paths = others.into_iter().flatten();
+    paths
+        .map(|path| Ok(Step::Join(c_path("a namespace", path)?)))
+        .collect()
+}
+
+/// Returns the steps of a process that joins a running container; it is in its namespaces
+/// already.
+pub(crate) fn join(spec: &ExecSpec) -> Result<Job, RunError> {
+    if spec.args.is_empty() {
+        return Err(RunError::NoCommand);
+    }
+    let mut steps = profile(spec.apparmor.as_deref())?;
+    if let Some(size) = spec.terminal {
+        steps.push(Step::OpenTerminal {
+            rows: size.rows,
+            cols: size.cols,
+        });
+    }
+    steps.extend(process(spec)?);
+    steps.push(execute(spec)?);
+    Ok(Job { steps })
+}
+
+fn profile(name: Option<&str>) -> Result<Vec<Step>, RunError> {
+    let step = |name: &str| {
+        let request = format!("exec {name}").into_bytes();
+        Ok(Step::Profile(c_bytes("the AppArmor profile", request)?))
+    };
+    name.map(step).into_iter().collect()
+}
+
 fn job(spec: &ProcessSpec, around: &Surroundings) -> Result<Vec<Step>, RunError> {
     let mut steps = vec![Step::LeaveSkeleton, root(spec, around)?];
     for (index, mount) in spec.mounts.iter().enumerate() {
@@ -240,6 +294,13 @@ fn job(spec: &ProcessSpec, around: &Surroundings) -> Result<Vec<Step>, RunError>
             });
         }
     }
+    for (path, value) in &spec.sysctls {
+        steps.push(Step::Sysctl {
+            path: c_path("a kernel setting", &Path::new("/proc/sys").join(path))?,
+            value: value.clone().into_bytes(),
+        });
+    }
+    steps.extend(profile(spec.apparmor.as_deref())?);
     steps.extend([
         Step::ReturnToSkeleton,
         Step::AttachRoot,
@@ -259,8 +320,15 @@ fn job(spec: &ProcessSpec, around: &Surroundings) -> Result<Vec<Step>, RunError>
     steps.push(Step::Pivot {
         readonly: spec.readonly_rootfs,
     });
-    steps.push(Step::Hostname(spec.hostname.clone().into_bytes()));
-    steps.extend(process(spec)?);
+    if spec.uts == Namespace::Private {
+        steps.push(Step::Hostname(spec.hostname.clone().into_bytes()));
+    }
+    let itself = spec.itself();
+    steps.extend(process(&itself)?);
+    if spec.init {
+        steps.push(Step::Init);
+    }
+    steps.push(execute(&itself)?);
     Ok(steps)
 }
 
@@ -418,7 +486,8 @@ fn confined_paths(spec: &ProcessSpec, wanted: Scope) -> Result<Vec<Step>, RunErr
     Ok(steps)
 }
 
-fn process(spec: &ProcessSpec) -> Result<Vec<Step>, RunError> {
+/// The process itself, whether it starts a container or joins one.
+fn process(spec: &ExecSpec) -> Result<Vec<Step>, RunError> {
     let mut steps = vec![
         Step::User {
             user: spec.user.0.clone(),
@@ -442,21 +511,24 @@ fn process(spec: &ProcessSpec) -> Result<Vec<Step>, RunError> {
         filter: spec.seccomp == Seccomp::Default && !spec.privileged,
         no_new_privileges: spec.no_new_privileges,
     });
+    Ok(steps)
+}
+
+fn execute(spec: &ExecSpec) -> Result<Step, RunError> {
     let env = spec.env.iter().map(|(name, value)| {
         let mut pair = name.as_bytes().to_vec();
         pair.push(b'=');
         pair.extend_from_slice(value.as_bytes());
         c_bytes("the environment", pair)
     });
-    steps.push(Step::Execute {
+    Ok(Step::Execute {
         args: spec
             .args
             .iter()
             .map(|arg| c_str("an argument", arg))
             .collect::<Result<_, _>>()?,
         env: env.collect::<Result<_, _>>()?,
-    });
-    Ok(steps)
+    })
 }
 
 fn c_bytes(what: &'static str, bytes: Vec<u8>) -> Result<CString, RunError> {

@@ -1,6 +1,7 @@
 //! Detached mounts: overlays and new file systems by the new mount API.
 
 use crate::plan::Stack;
+use crate::spec::Rootfs;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::{Errno, Result};
 use rustix::mount::{
@@ -229,6 +230,32 @@ fn common_parent(paths: &[PathBuf]) -> PathBuf {
             .take_while(|(a, b)| a == b);
         shared.map(|(component, _)| component).collect()
     })
+}
+
+/// Returns a root file system as a mount that is attached nowhere and goes away with the handle.
+/// Paths are to be resolved below it with `RESOLVE_IN_ROOT`.
+pub fn open_root(rootfs: &Rootfs) -> std::io::Result<OwnedFd> {
+    let path = |path: &Path| CString::new(path.as_os_str().as_bytes());
+    let stack = match rootfs {
+        Rootfs::Directory(directory) => {
+            return Ok(clone_tree(CWD, &path(directory)?, true)?);
+        }
+        Rootfs::Overlay {
+            lowers,
+            upper,
+            work,
+            userxattr,
+        } => Stack {
+            lowers: lowers
+                .iter()
+                .map(|lower| path(lower))
+                .collect::<std::result::Result<_, _>>()?,
+            upper: Some((path(upper)?, path(work)?)),
+            userxattr: *userxattr,
+            volatile: true,
+        },
+    };
+    Ok(overlay(&stack)?)
 }
 
 #[cfg(test)]

@@ -5,12 +5,13 @@
 //! within its root, so that no symbolic link of an image leads out of it.
 
 use crate::caps::CapSet;
+use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 /// A process to run in namespaces of its own.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "independent switches of the command line"
@@ -32,6 +33,18 @@ pub struct ProcessSpec {
     pub hostname: String,
     /// What the process sees of the network.
     pub network: Network,
+    /// Which processes it sees. Any but its own takes a [`Launcher`](crate::Launcher).
+    pub pid: Namespace,
+    /// Which System V objects and message queues it sees.
+    pub ipc: Namespace,
+    /// Which host name it sees; one that is not its own is not set.
+    pub uts: Namespace,
+    /// Kernel settings below `/proc/sys`, by path, for its own namespaces.
+    pub sysctls: Vec<(PathBuf, String)>,
+    /// AppArmor profile that the program runs under, where the kernel has AppArmor.
+    pub apparmor: Option<String>,
+    /// Whether a small init is process 1, passes on signals and reaps.
+    pub init: bool,
     /// Mounts beyond the standard ones, attached in order.
     pub mounts: Vec<Mount>,
     /// The bounding set, and for uid 0 also the permitted and effective ones.
@@ -84,6 +97,12 @@ impl ProcessSpec {
             additional_groups: Vec::new(),
             hostname: "localhost".to_owned(),
             network: Network::Host,
+            pid: Namespace::Private,
+            ipc: Namespace::Private,
+            uts: Namespace::Private,
+            sysctls: Vec::new(),
+            apparmor: None,
+            init: false,
             mounts: Vec::new(),
             capabilities: CapSet::docker(),
             seccomp: Seccomp::Default,
@@ -100,6 +119,27 @@ impl ProcessSpec {
             umask: 0o022,
             volatile: true,
             privileged: false,
+        }
+    }
+}
+
+impl ProcessSpec {
+    /// Returns the part of it that is the process itself.
+    pub(crate) fn itself(&self) -> ExecSpec {
+        ExecSpec {
+            args: self.args.clone(),
+            env: self.env.clone(),
+            cwd: self.cwd.clone(),
+            user: self.user.clone(),
+            additional_groups: self.additional_groups.clone(),
+            terminal: self.terminal,
+            capabilities: self.capabilities,
+            seccomp: self.seccomp,
+            no_new_privileges: self.no_new_privileges,
+            rlimits: self.rlimits.clone(),
+            umask: self.umask,
+            apparmor: self.apparmor.clone(),
+            privileged: self.privileged,
         }
     }
 }
@@ -136,7 +176,7 @@ pub const READONLY_PATHS: &[&str] = &[
 ];
 
 /// Where the root file system comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Rootfs {
     /// An overlay, mounted inside the process' own mount namespace.
     Overlay {
@@ -154,11 +194,54 @@ pub enum Rootfs {
 }
 
 /// A user as a Dockerfile or `-u` writes it: `name|uid[:group|gid]`; empty is root.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserSpec(pub String);
 
+/// A further process in a running container.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ExecSpec {
+    /// As [`ProcessSpec::args`].
+    pub args: Vec<OsString>,
+    /// As [`ProcessSpec::env`].
+    pub env: Vec<(OsString, OsString)>,
+    /// As [`ProcessSpec::cwd`].
+    pub cwd: PathBuf,
+    /// As [`ProcessSpec::user`].
+    pub user: UserSpec,
+    /// As [`ProcessSpec::additional_groups`].
+    pub additional_groups: Vec<String>,
+    /// As [`ProcessSpec::terminal`].
+    pub terminal: Option<WindowSize>,
+    /// As [`ProcessSpec::capabilities`].
+    pub capabilities: CapSet,
+    /// As [`ProcessSpec::seccomp`].
+    pub seccomp: Seccomp,
+    /// As [`ProcessSpec::no_new_privileges`].
+    pub no_new_privileges: bool,
+    /// As [`ProcessSpec::rlimits`].
+    pub rlimits: Vec<Rlimit>,
+    /// As [`ProcessSpec::umask`].
+    pub umask: u32,
+    /// As [`ProcessSpec::apparmor`].
+    pub apparmor: Option<String>,
+    /// All capabilities and no filter.
+    pub privileged: bool,
+}
+
+/// Which namespace of a kind a process is in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Namespace {
+    /// A new one.
+    #[default]
+    Private,
+    /// The caller's.
+    Host,
+    /// The one that this file of `/proc/PID/ns` stands for.
+    Join(PathBuf),
+}
+
 /// What the process sees of the network.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {
     /// The network of the caller.
     #[default]
@@ -170,7 +253,7 @@ pub enum Network {
 }
 
 /// The system-call filter.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Seccomp {
     /// Docker's default profile for the given capabilities.
     #[default]
@@ -180,7 +263,7 @@ pub enum Seccomp {
 }
 
 /// One mount beyond the standard ones.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     /// Absolute path in the container.
     pub target: PathBuf,
@@ -191,7 +274,7 @@ pub struct Mount {
 }
 
 /// What a [`Mount`] shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MountKind {
     /// A directory or file of the host.
     Bind {
@@ -236,7 +319,7 @@ pub enum MountKind {
 }
 
 /// A terminal's size in characters.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WindowSize {
     /// Lines.
     pub rows: u16,
@@ -245,7 +328,7 @@ pub struct WindowSize {
 }
 
 /// A limit on one resource.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rlimit {
     /// Which resource.
     pub resource: Resource,
@@ -258,7 +341,7 @@ pub struct Rlimit {
 macro_rules! resources {
     ($($variant:ident = $name:literal, $constant:ident;)*) => {
         /// A resource that `setrlimit(2)` limits.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
         pub enum Resource {
             $(#[doc = concat!("`", $name, "`")] $variant,)*
         }

@@ -84,11 +84,12 @@ unsafe fn fork(flags: libc::c_int) -> Result<Option<Child>> {
     Ok(Some(Child { pidfd }))
 }
 
-/// Runs `body` as process 1 of a new PID namespace, and ends that when it returns. The caller must
-/// be single-threaded.
-pub(crate) fn fork_container(body: impl FnOnce()) -> Result<Child> {
-    // SAFETY: only the worker calls this, which has one thread.
-    if let Some(child) = unsafe { fork(libc::CLONE_NEWPID) }? {
+/// Runs `body` in a child, with `own_pids` as process 1 of a new PID namespace, and ends it when
+/// that returns. The caller must be single-threaded.
+pub(crate) fn fork_child(own_pids: bool, body: impl FnOnce()) -> Result<Child> {
+    let flags = if own_pids { libc::CLONE_NEWPID } else { 0 };
+    // SAFETY: only the worker and programs with a launcher call this, which have one thread.
+    if let Some(child) = unsafe { fork(flags) }? {
         return Ok(child);
     }
     run_to_end(body)
@@ -120,18 +121,25 @@ pub(crate) struct WorkerImage<'a> {
     pub(crate) control: BorrowedFd<'a>,
     /// Descriptors 0 to 2 in the worker.
     pub(crate) null: BorrowedFd<'a>,
+    /// Whether it is process 1 of a new PID namespace.
+    pub(crate) own_pids: bool,
 }
 
 /// The descriptor at which the worker finds its control socket.
 pub(crate) const CONTROL_FD: RawFd = 3;
 
-/// Starts the worker as process 1 of a new PID namespace. Every other descriptor of the caller
+/// Starts the worker. Every other descriptor of the caller
 /// is closed in it, so that it holds no lock and no pipe of the caller's.
 pub(crate) fn spawn_worker(image: &WorkerImage<'_>) -> Result<Child> {
     let argv = pointers(image.arguments);
     let envp: [*const libc::c_char; 1] = [ptr::null()];
+    let flags = if image.own_pids {
+        libc::CLONE_NEWPID
+    } else {
+        0
+    };
     // SAFETY: until exec the child makes system calls only, on the values above.
-    if let Some(child) = unsafe { fork(libc::CLONE_NEWPID) }? {
+    if let Some(child) = unsafe { fork(flags) }? {
         return Ok(child);
     }
     // SAFETY: system calls on integers and on pointers that are valid for the whole block;
@@ -232,6 +240,62 @@ pub(crate) fn close_on_exec_from(first: RawFd) -> Result<()> {
 pub(crate) fn unshare(flags: UnshareFlags) -> Result<()> {
     // SAFETY: unsafe for CLONE_FILES and CLONE_FS, which the callers do not pass.
     unsafe { rustix::thread::unshare_unsafe(flags) }
+}
+
+/// Makes children be born in another PID namespace: that of a pidfd, or one given by a handle.
+pub(crate) fn enter_pids(namespace: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: it changes where later children are born, and nothing else.
+    check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWPID) }.into()).map(drop)
+}
+
+/// Keeps processes without privileges over this one from looking into it.
+pub(crate) fn hide_from_tracers() -> Result<()> {
+    // SAFETY: PR_SET_DUMPABLE takes an integer.
+    check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) }.into()).map(drop)
+}
+
+/// Forks the program off and stays as a small init: passes on every signal, reaps every process,
+/// and ends as the program does. Returns in the child only. The caller is process 1 of a PID
+/// namespace, and no thread of it but this one exists.
+pub(crate) fn stay_as_init() -> Result<()> {
+    // SAFETY: signal sets are initialised by sigfillset; they and the status outlive the calls.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const all, ptr::null_mut());
+        let child = check(libc::fork().into())? as libc::pid_t;
+        if child == 0 {
+            // A group of its own, which a terminal's keys reach.
+            libc::setpgid(0, 0);
+            libc::tcsetpgrp(0, libc::getpgrp());
+            let mut none: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&raw mut none);
+            libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+            return Ok(());
+        }
+        libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0);
+        libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0);
+        loop {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let signal = libc::sigwaitinfo(&raw const all, &raw mut info);
+            if signal > 0 && signal != libc::SIGCHLD {
+                libc::kill(child, signal);
+            }
+            let mut status = 0;
+            loop {
+                let ended = libc::waitpid(-1, &raw mut status, libc::WNOHANG);
+                if ended <= 0 {
+                    break;
+                }
+                if ended == child && libc::WIFSIGNALED(status) {
+                    exit_now(128 + libc::WTERMSIG(status));
+                }
+                if ended == child {
+                    exit_now(libc::WEXITSTATUS(status));
+                }
+            }
+        }
+    }
 }
 
 /// Sends any signal number, real-time ones included.

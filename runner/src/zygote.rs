@@ -53,6 +53,7 @@ pub(crate) fn launch(settings: &Settings) -> Result<(OwnedFd, OwnedFd), StartErr
         arguments: &arguments,
         control: theirs.as_fd(),
         null: null.as_fd(),
+        own_pids: true,
     };
     let worker = sys::spawn_worker(&image)
         .map_err(|errno| system("start the worker in a new PID namespace")(errno.into()))?;
@@ -61,7 +62,7 @@ pub(crate) fn launch(settings: &Settings) -> Result<(OwnedFd, OwnedFd), StartErr
 }
 
 /// Returns a handle of this executable through which nobody can write to it.
-fn protected_executable() -> io::Result<OwnedFd> {
+pub(crate) fn protected_executable() -> io::Result<OwnedFd> {
     let read_only = MountAttrFlags::MOUNT_ATTR_RDONLY;
     let clone = crate::rootfs::clone_tree(CWD, c"/proc/self/exe", false)
         .and_then(|mount| sys::mount_setattr(mount.as_fd(), read_only, false).map(|()| mount));
@@ -224,7 +225,7 @@ impl Worker {
     fn fork(&self, base: &[u8], inbox: Inbox) -> io::Result<OwnedFd> {
         let base: Base = channel::decode(base)?;
         let context = &self.context;
-        Ok(sys::fork_container(move || init::run(context, &base, inbox))?.pidfd)
+        Ok(sys::fork_child(true, move || init::run(context, &base, inbox))?.pidfd)
     }
 
     fn take_warm(&mut self, base: &[u8]) -> Option<Warm> {
@@ -277,7 +278,7 @@ fn hand_over(warm: Warm, request: &Request) -> io::Result<OwnedFd> {
 }
 
 /// Nothing of the caller's inheritable and, with it, ambient capabilities reaches a container.
-fn drop_inheritable() -> rustix::io::Result<()> {
+pub(crate) fn drop_inheritable() -> rustix::io::Result<()> {
     let mut sets = rustix::thread::capabilities(None)?;
     sets.inheritable = CapabilitySet::empty();
     rustix::thread::set_capabilities(None, sets)

@@ -131,7 +131,10 @@ impl<'a> Child<'a> {
 
     fn run_step(&mut self, step: &Step) -> StepResult {
         match step {
-            Step::Isolate { network } => Ok(crate::namespaces::isolate(*network)?),
+            Step::Join(path) => Ok(crate::namespaces::join(path)?),
+            Step::Isolate { network, ipc, uts } => {
+                Ok(crate::namespaces::isolate(*network, *ipc, *uts)?)
+            }
             Step::JoinNetwork { path } => Ok(crate::namespaces::join_network(path)?),
             Step::Loopback => Ok(crate::network::loopback_up()?),
             Step::Make(standard) => self.make(*standard),
@@ -143,6 +146,10 @@ impl<'a> Child<'a> {
             Step::Overlay { stack } => self.mount_root(stack),
             Step::Directory { path } => self.clone_root(path),
             Step::Source { mount, source } => self.prepare_source(*mount, source),
+            Step::Sysctl { path, value } => process::write_setting(path, value),
+            Step::Profile(request) => process::ask_for_profile(request),
+            Step::OpenTerminal { rows, cols } => self.open_terminal(*rows, *cols),
+            Step::Init => Ok(sys::stay_as_init()?),
             Step::ReturnToSkeleton => self.return_to_skeleton(),
             Step::AttachRoot => self.attach_root(),
             Step::AttachStandard => self.attach_standard(),

@@ -28,17 +28,23 @@ impl Child<'_> {
         let pts = self.standard(|standard| *standard == Standard::Pts)?;
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let master = rustix::fs::openat(pts, c"ptmx", flags, Mode::empty())?;
-        rustix::pty::unlockpt(&master)?;
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags)?;
-        let size = Winsize {
-            ws_row: rows,
-            ws_col: cols,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        rustix::termios::tcsetwinsize(&master, size)?;
+        let slave = open_slave(&master, rows, cols)?;
         self.bind_console(&rustix::pty::ptsname(&master, Vec::new())?)?;
+        self.hand_over_terminal(&master, slave)
+    }
+
+    /// Opens a terminal of the container that was joined. What is at its path is the container's
+    /// doing; anything but a terminal multiplexer has no peer and is refused.
+    pub(super) fn open_terminal(&mut self, rows: u16, cols: u16) -> StepResult {
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let master = rustix::fs::openat2(CWD, c"/dev/pts/ptmx", flags, Mode::empty(), resolve)?;
+        rustix::io::ioctl_fionbio(&master, false)?;
+        let slave = open_slave(&master, rows, cols)?;
+        self.hand_over_terminal(&master, slave)
+    }
+
+    fn hand_over_terminal(&mut self, master: &OwnedFd, slave: OwnedFd) -> StepResult {
         let request = self.request.as_ref().ok_or(Fault::Errno(libc::ENOTCONN))?;
         channel::send(&request.child, &FromChild::Terminal, &[master.as_fd()])?;
         self.terminal = Some(slave);
@@ -158,6 +164,42 @@ impl Child<'_> {
         }
         env
     }
+}
+
+/// Unlocks a terminal, gives it a size and returns the side that the process gets.
+fn open_slave(master: &OwnedFd, rows: u16, cols: u16) -> Result<OwnedFd, Errno> {
+    rustix::pty::unlockpt(master)?;
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let slave = rustix::pty::ioctl_tiocgptpeer(master, flags)?;
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: cols,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    rustix::termios::tcsetwinsize(master, size)?;
+    Ok(slave)
+}
+
+/// Writes a kernel setting; those of a namespace are those of the writer's.
+pub(super) fn write_setting(path: &CStr, value: &[u8]) -> StepResult {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())?;
+    rustix::io::write(&file, value)?;
+    Ok(())
+}
+
+/// Asks for an AppArmor profile at the next execution. Kernels since 5.8 have a file of their own
+/// for it beside the one that all such modules share.
+pub(super) fn ask_for_profile(request: &CStr) -> StepResult {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let own = rustix::fs::open("/proc/self/attr/apparmor/exec", flags, Mode::empty());
+    let file = match own {
+        Err(Errno::NOENT) => rustix::fs::open("/proc/self/attr/exec", flags, Mode::empty())?,
+        opened => opened?,
+    };
+    rustix::io::write(&file, request.to_bytes())?;
+    Ok(())
 }
 
 /// An empty entry of `PATH` is the working directory.

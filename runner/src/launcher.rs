@@ -1,0 +1,221 @@
+//! Starting processes as children of this very process, and joining those that run.
+//!
+//! A [`Runner`](crate::Runner) has a worker do it, since its caller has threads. A program that
+//! is there for one container only, and never has threads, needs no worker: it forks itself. It
+//! is started by [`detach`] as this executable once more, in a session of its own, from the same
+//! protected handle as the worker, and as process 1 of a PID namespace: the kernel ends what is
+//! in it when it dies, however it dies.
+
+use crate::cgroup::Cgroup;
+use crate::channel::{self, FromChild};
+use crate::error::{RunError, StartError};
+use crate::executor::{Process, Stdio, pid_of, surroundings};
+use crate::init::{self, Context, Inbox, Request};
+use crate::namespaces::Views;
+use crate::plan::{self, Base};
+use crate::seccomp;
+use crate::spec::{ExecSpec, Namespace, ProcessSpec};
+use crate::sys::{self, WorkerImage};
+use crate::zygote;
+use rustix::fs::{Mode, OFlags};
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+/// A program started by [`detach`].
+#[derive(Debug)]
+pub struct Detached {
+    /// A `SOCK_SEQPACKET` socket, the other end of which [`inherited`] returns there.
+    pub socket: OwnedFd,
+    /// Its pidfd.
+    pub pidfd: OwnedFd,
+}
+
+/// Starts this executable as `name` (its zeroth argument) in a session of its own, with
+/// /dev/null for standard streams and nothing else of the caller's but a socket. With
+/// `own_pids` it is process 1 of a new PID namespace.
+pub fn detach(name: &str, own_pids: bool) -> Result<Detached, StartError> {
+    let system = |action| move |source| StartError::System { action, source };
+    let (ours, theirs) = channel::pair().map_err(system("make a socket"))?;
+    let null = File::options().read(true).write(true).open("/dev/null");
+    let null = null.map_err(system("open /dev/null"))?;
+    let executable =
+        zygote::protected_executable().map_err(system("open the program's own executable"))?;
+    let arguments = [CString::new(name).unwrap_or_default()];
+    let image = WorkerImage {
+        executable: executable.as_fd(),
+        arguments: &arguments,
+        control: theirs.as_fd(),
+        null: null.as_fd(),
+        own_pids,
+    };
+    let started = sys::spawn_worker(&image)
+        .map_err(|errno| system("start a process of this program")(errno.into()))?;
+    Ok(Detached {
+        socket: ours,
+        pidfd: started.pidfd,
+    })
+}
+
+/// Returns the socket that this program was started with by [`detach`]; to be called once, and
+/// first of all.
+pub fn inherited() -> io::Result<OwnedFd> {
+    let socket = sys::inherited_fd(sys::CONTROL_FD)?;
+    rustix::process::umask(Mode::empty());
+    sys::reset_signals();
+    rustix::process::setsid()?;
+    zygote::drop_inheritable()?;
+    Ok(socket)
+}
+
+/// Starts processes as children of this process, which must not have threads.
+#[derive(Debug)]
+pub struct Launcher {
+    context: Context,
+    scratch: PathBuf,
+    own_pids: OwnedFd,
+}
+
+impl Launcher {
+    /// Prepares what all processes share. `scratch` is as in
+    /// [`RunnerOptions`](crate::RunnerOptions).
+    pub fn prepare(scratch: impl Into<PathBuf>) -> Result<Self, StartError> {
+        let scratch = scratch.into();
+        std::fs::create_dir_all(&scratch).map_err(|source| StartError::Scratch {
+            path: scratch.clone(),
+            source,
+        })?;
+        let system = |errno: rustix::io::Errno| StartError::System {
+            action: "prepare a mount namespace",
+            source: errno.into(),
+        };
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        Ok(Self {
+            own_pids: rustix::fs::open("/proc/self/ns/pid", flags, Mode::empty())
+                .map_err(system)?,
+            context: Context {
+                views: Views::prepare().map_err(system)?,
+                default_filter: seccomp::default_filter(crate::caps::CapSet::docker().bits()),
+            },
+            scratch,
+        })
+    }
+
+    /// Starts a process, in a control group of its own if one is given: nothing of it is set up
+    /// outside the group. Errors of its set-up come from [`Process::started`].
+    pub fn spawn(
+        &self,
+        spec: &ProcessSpec,
+        stdio: Stdio,
+        cgroup: Option<&Cgroup>,
+    ) -> Result<Process, RunError> {
+        let (mut base, mut job) = plan::plan(spec, &surroundings(&self.scratch, spec)?)?;
+        if cgroup.is_some() {
+            // The cgroup namespace has to be made where the process is to live.
+            job.steps.splice(..0, std::mem::take(&mut base.steps));
+        }
+        let (child, request) = request(stdio)?;
+        let worker = |source| RunError::Worker { source };
+        let pidfd = self
+            .fork_in(&spec.pid, &base, request)
+            .map_err(|source| RunError::SetUp {
+                step: "start a process in its PID namespace".to_owned(),
+                source,
+            })?;
+        if let Some(cgroup) = cgroup {
+            let gone = || worker(io::ErrorKind::ConnectionAborted.into());
+            cgroup.add(pid_of(&pidfd).ok_or_else(gone)?)?;
+        }
+        // The child waits for its job; hung up without one, it exits.
+        channel::send_large(&child, &job).map_err(worker)?;
+        Ok(Process::own(pidfd, child, spec, base.steps, job.steps))
+    }
+
+    fn fork_in(&self, pids: &Namespace, base: &Base, request: Request) -> io::Result<OwnedFd> {
+        match pids {
+            Namespace::Private => self.fork(base, request, true),
+            Namespace::Host => self.fork(base, request, false),
+            Namespace::Join(path) => {
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                let namespace = rustix::fs::open(path, flags, Mode::empty())?;
+                self.below(namespace.as_fd(), || self.fork(base, request, false))
+            }
+        }
+    }
+
+    /// Starts a further process in all namespaces of the container whose first process is
+    /// `container`.
+    pub fn exec(
+        &self,
+        container: BorrowedFd<'_>,
+        spec: &ExecSpec,
+        stdio: Stdio,
+    ) -> Result<Process, RunError> {
+        let job = plan::join(spec)?;
+        let base = Base { steps: Vec::new() };
+        let (child, request) = request(stdio)?;
+        channel::send_large(&child, &job).map_err(|source| RunError::Worker { source })?;
+        let pidfd = self.below(container, || {
+            let context = &self.context;
+            let child = sys::fork_child(false, move || {
+                // What this process still holds must not be reached from the container.
+                match sys::hide_from_tracers().and_then(|()| enter(container)) {
+                    Ok(()) => init::run(context, &base, Inbox::Given(request)),
+                    Err(errno) => {
+                        let (step, fault) = (u32::MAX, errno.into());
+                        let _ =
+                            channel::send(&request.child, &FromChild::Failed { step, fault }, &[]);
+                    }
+                }
+            })?;
+            Ok(child.pidfd)
+        });
+        let pidfd = pidfd.map_err(|source| RunError::SetUp {
+            step: "enter the container's namespaces".to_owned(),
+            source,
+        })?;
+        Ok(Process::joined(pidfd, child, spec, job.steps))
+    }
+
+    fn fork(&self, base: &Base, request: Request, own_pids: bool) -> io::Result<OwnedFd> {
+        let context = &self.context;
+        let inbox = Inbox::Given(request);
+        Ok(sys::fork_child(own_pids, move || init::run(context, base, inbox))?.pidfd)
+    }
+
+    /// Forks by `fork` in the PID namespace that `namespace`, a handle of one or a pidfd, stands
+    /// for.
+    fn below(
+        &self,
+        namespace: BorrowedFd<'_>,
+        fork: impl FnOnce() -> io::Result<OwnedFd>,
+    ) -> io::Result<OwnedFd> {
+        sys::enter_pids(namespace)?;
+        let forked = fork();
+        // Its own namespace, or one above, is always allowed.
+        sys::enter_pids(self.own_pids.as_fd())?;
+        forked
+    }
+}
+
+/// Enters all namespaces of the process `container` but that of PIDs.
+fn enter(container: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    use rustix::thread::ThreadNameSpaceType as Kind;
+    let kinds = Kind::MOUNT
+        | Kind::CONTROL_GROUP
+        | Kind::HOST_NAME_AND_NIS_DOMAIN_NAME
+        | Kind::INTER_PROCESS_COMMUNICATION
+        | Kind::NETWORK;
+    rustix::thread::move_into_thread_name_spaces(container, kinds)
+}
+
+fn request(stdio: Stdio) -> Result<(OwnedFd, Request), RunError> {
+    let (child, childs_end) = channel::pair().map_err(|source| RunError::Worker { source })?;
+    let request = Request {
+        child: childs_end,
+        streams: [stdio.stdin, stdio.stdout, stdio.stderr],
+    };
+    Ok((child, request))
+}
