@@ -4,6 +4,7 @@
 //! the collector. Unlike a lease it outlives the process that made it.
 
 use std::fs;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,12 @@ impl Store {
     /// Ends a hold; none is no error.
     pub fn release(&self, name: &str) -> Result<(), StoreError> {
         remove(&self.shared().layout.dir("holds").join(name))
+    }
+
+    /// Ends a hold of the store at `root`, which need not be open: taking a root away is safe at
+    /// any time.
+    pub fn release_at(root: &Path, name: &str) -> Result<(), StoreError> {
+        remove(&root.join("holds").join(name))
     }
 
     /// Returns the names of all holds, sorted.

@@ -12,6 +12,7 @@
 pub mod build;
 pub mod cache;
 mod collect;
+pub mod container;
 pub mod doctor;
 pub mod du;
 pub mod fsck;
@@ -85,10 +86,36 @@ enum Command {
     /// Run a program in a container made from an image
     #[command(disable_help_flag = true)]
     Run(Box<run::RunArgs>),
+    /// Make a container of an image, to be started later
+    #[command(disable_help_flag = true)]
+    Create(Box<run::CreateArgs>),
     /// List containers
     Ps(ps::PsArgs),
+    /// Start containers that have ended or were only made
+    Start(container::StartArgs),
+    /// End containers: a signal, and SIGKILL after a while
+    Stop(container::StopArgs),
+    /// End containers and start them again
+    Restart(container::RestartArgs),
+    /// Send a signal to containers
+    Kill(container::KillArgs),
+    /// Wait until containers end, and print their exit codes
+    Wait(container::WaitArgs),
     /// Remove containers
-    Rm(ps::RmArgs),
+    Rm(container::RmArgs),
+    /// Give a container another name
+    Rename(container::RenameArgs),
+    /// Change containers
+    Update(container::UpdateArgs),
+    /// Show what a container wrote
+    Logs(container::LogsArgs),
+    /// Connect to a running container's streams
+    Attach(container::AttachArgs),
+    /// Run a further program in a running container
+    Exec(Box<container::ExecArgs>),
+    /// The same commands, as `docker container` has them
+    #[command(subcommand)]
+    Container(Box<container::ContainerCommand>),
     /// Fetch an image from a registry
     Pull(remote::PullArgs),
     /// Send an image to a registry
@@ -197,7 +224,19 @@ fn dispatch(command: Command, settings: &Settings) -> Result<ExitCode, Report> {
         Command::Load(args) => done(args.run(settings)),
         Command::Save(args) => done(args.run(settings)),
         Command::Ps(args) => done(args.run(settings)),
+        Command::Create(args) => done(args.run(settings)),
+        Command::Start(args) => args.run(settings),
+        Command::Stop(args) => done(args.run(settings)),
+        Command::Restart(args) => done(args.run(settings)),
+        Command::Kill(args) => done(args.run(settings)),
+        Command::Wait(args) => done(args.run(settings)),
         Command::Rm(args) => done(args.run(settings)),
+        Command::Rename(args) => done(args.run(settings)),
+        Command::Update(args) => done(args.run(settings)),
+        Command::Logs(args) => done(args.run(settings)),
+        Command::Attach(args) => args.run(settings),
+        Command::Exec(args) => args.run(settings),
+        Command::Container(command) => dispatch(command.command(), settings),
         Command::Images(args) => done(args.run(settings)),
         Command::Inspect(args) => done(args.run(settings)),
         Command::History(args) => done(args.run(settings)),

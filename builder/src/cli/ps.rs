@@ -1,4 +1,4 @@
-//! `cooper ps` and `cooper rm`: containers.
+//! `cooper ps`: the list of containers.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use super::images::Format;
 use super::session::Session;
 use super::table::{Table, shorten};
 use super::{Settings, human};
-use crate::container::{Container, Containers, Found, State};
+use crate::container::{Container, Containers, Found, HealthStatus, Status};
 use crate::report::{Report, print_data};
 
 /// Options of `cooper ps`.
@@ -43,7 +43,9 @@ impl PsArgs {
             .list()
             .map_err(|error| Report::from_error(&error))?;
         let now = Timestamp::now();
-        let shown = found.iter().filter(|found| self.all || found.live);
+        let shown = found
+            .iter()
+            .filter(|found| self.all || found.state.status.is_active());
         let values = shown.map(|found| self.json(found, now));
         match self.format.render("CONTAINER ID", values) {
             Some(text) if !self.quiet => print_data(&text?),
@@ -52,7 +54,9 @@ impl PsArgs {
     }
 
     fn render(&self, found: &[Found], now: Timestamp) -> String {
-        let shown = found.iter().filter(|found| self.all || found.live);
+        let shown = found
+            .iter()
+            .filter(|found| self.all || found.state.status.is_active());
         if self.quiet {
             return shown
                 .map(|found| self.id(&found.container).to_owned() + "\n")
@@ -120,75 +124,34 @@ impl PsArgs {
             "Labels": labels.join(","),
             "Names": container.name,
             "RunningFor": human::since(Some(&container.created), now),
-            "State": if found.live { "running" } else { "exited" },
+            "State": found.state.status.name(),
             "Status": status(found, now),
         })
     }
 }
 
-/// Returns how a container fares. One that was running and is not held any more was killed
-/// together with the process that ran it.
-fn status(found: &Found, now: Timestamp) -> String {
-    let ago = |time: &str| human::since(Some(time), now);
-    match &found.container.state {
-        State::Exited { code, finished } => format!("Exited ({code}) {}", ago(finished)),
-        State::Created => "Created".to_owned(),
-        State::Running { started } if found.live => {
-            let up = ago(started);
-            format!("Up {}", up.strip_suffix(" ago").unwrap_or(&up))
-        }
-        State::Running { .. } => "Dead".to_owned(),
-    }
-}
-
-/// Options of `cooper rm`.
-#[derive(Args, Clone, Debug)]
-pub struct RmArgs {
-    /// Containers, by name or ID
-    #[arg(required = true, value_name = "CONTAINER")]
-    pub containers: Vec<String>,
-
-    /// Remove their anonymous volumes too
-    #[arg(short, long)]
-    pub volumes: bool,
-}
-
-impl RmArgs {
-    /// Removes containers that have ended.
-    pub fn run(&self, settings: &Settings) -> Result<(), Report> {
-        let session = Session::open(settings)?;
-        let containers = Containers::of(session.store.root());
-        let mut failures = Vec::new();
-        for name in &self.containers {
-            match self.remove(&session, &containers, name) {
-                Ok(()) => print_data(&format!("{name}\n"))?,
-                Err(report) => failures.push(report),
+/// Returns how a container fares, as docker says it.
+pub(super) fn status(found: &Found, now: Timestamp) -> String {
+    let state = &found.state;
+    let ago = |time: &Option<String>| human::since(time.as_deref(), now);
+    let up = || {
+        let since = ago(&state.started);
+        format!("Up {}", since.strip_suffix(" ago").unwrap_or(&since))
+    };
+    match state.status {
+        Status::Created => "Created".to_owned(),
+        Status::Running => match &state.health {
+            Some(health) if health.status == HealthStatus::Starting => {
+                format!("{} (health: starting)", up())
             }
+            Some(health) => format!("{} ({})", up(), health.status.name()),
+            None => up(),
+        },
+        Status::Paused => format!("{} (Paused)", up()),
+        Status::Restarting => {
+            format!("Restarting ({}) {}", state.exit_code, ago(&state.finished))
         }
-        Report::of_all(failures)
-    }
-
-    fn remove(&self, session: &Session, containers: &Containers, name: &str) -> Result<(), Report> {
-        let failed = |error: crate::container::ContainerError| Report::from_error(&error);
-        let found = containers.find(name).map_err(failed)?;
-        let container = match found.as_slice() {
-            [] => return Err(Report::new(format!("no such container: {name}"))),
-            [found] if found.live => {
-                return Err(Report::new(format!("container {name} is running"))
-                    .hint("end the `cooper run` that runs it"));
-            }
-            [found] => &found.container,
-            _ => return Err(Report::new(format!("{name} could mean several containers"))),
-        };
-        if self.volumes {
-            let volumes = crate::container::Volumes::of(session.store.root());
-            container
-                .anonymous_volumes
-                .iter()
-                .try_for_each(|name| volumes.remove(name))
-                .map_err(failed)?;
-        }
-        containers.remove(container).map_err(failed)
+        Status::Exited => format!("Exited ({}) {}", state.exit_code, ago(&state.finished)),
     }
 }
 
@@ -206,8 +169,9 @@ pub(super) fn used_images(settings: &Settings) -> Result<BTreeSet<Digest>, Repor
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::container::State;
 
-    fn found(id: char, live: bool, state: State) -> Found {
+    fn found(id: char, state: State) -> Found {
         let mut config = crate::container::testing::config(false);
         config.runtime.cmd = Some(
             ["sh", "-c", "sleep 100 && echo done"]
@@ -221,34 +185,42 @@ mod tests {
             created: "2024-05-01T10:00:00Z".into(),
             config,
             anonymous_volumes: Vec::new(),
-            state,
         };
-        Found { container, live }
+        Found {
+            live: state.status.is_active(),
+            container,
+            state,
+            dir: "/c".into(),
+        }
     }
 
     fn render(args: &PsArgs) -> String {
-        let time = |time: &str| time.to_owned();
+        let time = |time: &str| Some(format!("2024-05-01T{time}:00Z"));
         let all = [
             found(
                 'a',
-                true,
-                State::Running {
-                    started: time("2024-05-01T11:58:00Z"),
+                State {
+                    status: Status::Running,
+                    started: time("11:58"),
+                    ..State::default()
                 },
             ),
             found(
                 'b',
-                false,
-                State::Exited {
-                    code: 3,
-                    finished: time("2024-05-01T11:00:00Z"),
+                State {
+                    status: Status::Exited,
+                    exit_code: 3,
+                    finished: time("11:00"),
+                    ..State::default()
                 },
             ),
             found(
                 'c',
-                false,
-                State::Running {
-                    started: time("2024-05-01T10:00:00Z"),
+                State {
+                    status: Status::Restarting,
+                    exit_code: 1,
+                    finished: time("11:59"),
+                    ..State::default()
                 },
             ),
         ];

@@ -8,6 +8,7 @@ mod network;
 mod process;
 mod resources;
 
+use std::fs;
 use std::process::ExitCode;
 
 use clap::{ArgAction, Args};
@@ -18,9 +19,13 @@ use super::session::Session;
 use super::value::ValueError;
 use super::{Settings, remote};
 use crate::config;
-use crate::container::{self, RunOptions};
+use crate::container::RunOptions;
+use crate::container::attach;
+use crate::container::record::Held;
+use crate::container::run::{create, run_attached};
+use crate::container::start::{Attachment, start};
 use crate::options::Pull;
-use crate::report::{Exit, Report};
+use crate::report::{Exit, Report, print_data};
 
 pub use health::HealthArgs;
 pub use isolation::IsolationArgs;
@@ -28,6 +33,7 @@ pub use logging::LogArgs;
 pub use mounts::MountArgs;
 pub use network::NetworkArgs;
 pub use process::ProcessArgs;
+pub(super) use process::{restart_policy, variables};
 pub use resources::ResourceArgs;
 
 /// Options that say what a container is: those of `cooper run` and `cooper create`.
@@ -97,6 +103,28 @@ pub struct RunArgs {
           default_value_t = false, default_missing_value = "true", hide_default_value = true,
           hide_possible_values = true, value_name = "BOOL")]
     pub detach: bool,
+
+    /// Pass signals on to the container
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value_t = true, default_missing_value = "true", hide_default_value = true,
+          hide_possible_values = true, value_name = "BOOL")]
+    pub sig_proxy: bool,
+
+    /// Keys that detach from the container, such as ctrl-p,ctrl-q
+    #[arg(long, value_name = "KEYS")]
+    pub detach_keys: Option<String>,
+
+    /// Show only stdout, or only stderr; given, stdin is sent only if it is named
+    #[arg(short, long, value_name = "STREAM")]
+    pub attach: Vec<String>,
+}
+
+/// Options of `cooper create`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct CreateArgs {
+    /// What the container is.
+    #[command(flatten)]
+    pub container: ContainerArgs,
 }
 
 impl RunArgs {
@@ -111,9 +139,85 @@ impl RunArgs {
     }
 
     fn run_to_end(&self, settings: &Settings) -> Result<u8, Report> {
+        let attach = self.attach_options()?;
         let options = self.container.resolve(settings)?;
         let session = Session::open(settings)?;
-        let image = self.container.image(settings, &session)?;
+        // Nothing that the collector takes may be missing until the container is written down.
+        let lease = session.lease()?;
+        let mut held = self.container.create(&options, settings, &session)?;
+        let id = held.container.id.clone();
+        drop(lease);
+        if self.detach {
+            let _connection = start(&session.store, held, Attachment::default())?;
+            print_data(&format!("{id}\n"))?;
+            return Ok(0);
+        }
+        let names = |stream: &str| self.attach.iter().any(|asked| asked == stream);
+        if !self.attach.is_empty() && !names("stdin") {
+            held.container.config.open_stdin = false;
+        }
+        run_attached(&session.store, held, &attach)
+    }
+
+    fn attach_options(&self) -> Result<attach::Options, Report> {
+        let mut options = attach_options(self.sig_proxy, self.detach_keys.as_deref())?;
+        for stream in &self.attach {
+            if !matches!(stream.as_str(), "stdin" | "stdout" | "stderr") {
+                let known = ["stdin", "stdout", "stderr"];
+                let error = ValueError::unknown("stream", stream, &known);
+                return Err(error.report("--attach", stream));
+            }
+        }
+        if !self.attach.is_empty() {
+            let names = |wanted: &str| self.attach.iter().any(|stream| stream == wanted);
+            options.stdout = names("stdout");
+            options.stderr = names("stderr");
+        }
+        Ok(options)
+    }
+}
+
+impl CreateArgs {
+    /// Makes the container and prints its ID.
+    pub fn run(&self, settings: &Settings) -> Result<(), Report> {
+        let options = self.container.resolve(settings)?;
+        let session = Session::open(settings)?;
+        let _lease = session.lease()?;
+        let held = self.container.create(&options, settings, &session)?;
+        print_data(&format!("{}\n", held.container.id))
+    }
+}
+
+/// Returns how a command is attached.
+pub(super) fn attach_options(relay: bool, keys: Option<&str>) -> Result<attach::Options, Report> {
+    let mut options = attach::Options {
+        relay,
+        ..attach::Options::default()
+    };
+    if let Some(keys) = keys {
+        options.detach_keys = attach::detach_keys(keys).ok_or_else(|| {
+            ValueError::new("not a sequence of keys")
+                .hint("write letters and ctrl-X, separated by commas")
+                .report("--detach-keys", keys)
+        })?;
+    }
+    Ok(options)
+}
+
+impl ContainerArgs {
+    /// Makes the container that is asked for, of an image that this machine can run.
+    fn create(
+        &self,
+        options: &RunOptions,
+        settings: &Settings,
+        session: &Session,
+    ) -> Result<Held, Report> {
+        let cidfile = self.process.cidfile.as_deref();
+        if let Some(path) = cidfile.filter(|path| path.exists()) {
+            return Err(Report::new(format!("--cidfile {} exists", path.display()))
+                .hint("remove it, or name another file"));
+        }
+        let image = self.image(settings, session)?;
         let config = session.config(&image)?;
         let (found, host) = (config.platform(), Platform::host());
         if !host.matches(&found) {
@@ -122,11 +226,16 @@ impl RunArgs {
                 options.image
             )));
         }
-        container::run(&options, &session.store, &image, &config)
+        let held = create(options, &session.store, &image, &config)?;
+        if let Some(path) = cidfile {
+            fs::write(path, &held.container.id).map_err(|error| {
+                Report::from_error(&error)
+                    .context(format!("cannot write --cidfile {}", path.display()))
+            })?;
+        }
+        Ok(held)
     }
-}
 
-impl ContainerArgs {
     /// Returns what these arguments ask for, given the environment.
     pub fn resolve(&self, settings: &Settings) -> Result<RunOptions, Report> {
         let process = &self.process;
@@ -183,8 +292,6 @@ impl ContainerArgs {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use clap::Parser;
 
     use super::*;

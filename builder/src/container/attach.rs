@@ -1,134 +1,248 @@
-//! The streams and signals between a container and whoever runs it.
+//! The streams and signals between a running container and a command that is attached to it.
 //!
-//! Without `-t` a container must not see a terminal: where the caller's stream is one, a pipe
-//! stands between; any other stream is handed over as it is, which costs nothing. With `-t` the
-//! container has a terminal of its own, and the caller's is in raw mode while it runs, so that
-//! every key, Ctrl-C among them, is the container's.
+//! The container's streams are its monitor's; what passes between is frames. With a terminal the
+//! command's own is in raw mode, so that every key, Ctrl-C among them, is the container's, and a
+//! sequence of keys detaches: the command ends and the container goes on.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::thread::JoinHandle;
 
-use cooper_runner::{Killer, Process, Stdio, WindowSize};
-use rustix::termios::{
-    OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+use cooper_runner::WindowSize;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use signal_hook::consts::{
+    SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
 };
-use signal_hook::consts::{SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 use signal_hook::iterator::{Handle, Signals};
+
+use super::protocol::{Answer, Connection, Request, Sender, kind};
+use super::start::report;
+use crate::report::Report;
 
 /// Interrupts after which a container that ignores them is killed.
 const PATIENCE: u32 = 3;
 
 /// Signals that are the container's business.
-const RELAYED: [i32; 7] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH];
+const RELAYED: [i32; 8] = [
+    SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGCONT,
+];
 
-/// The caller's side of a container's streams, and the signals for it: they are collected from
-/// here on, so that one that comes before the process runs is not lost and does not end the
-/// caller alone.
-#[derive(Debug)]
-pub(super) struct Streams {
-    signals: Signals,
-    /// What the container's process gets; absent with a terminal of its own.
-    stdio: Option<Stdio>,
-    /// Ends once the container's side is closed.
-    outputs: Vec<JoinHandle<()>>,
-    interactive: bool,
+/// How a command is attached.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// Whether signals go to the container.
+    pub(crate) relay: bool,
+    /// Keys that detach.
+    pub(crate) detach_keys: Vec<u8>,
+    /// Whether the container's standard output is shown.
+    pub(crate) stdout: bool,
+    /// Whether its standard error is.
+    pub(crate) stderr: bool,
 }
 
-impl Streams {
-    /// Makes the streams of a container without a terminal.
-    pub(super) fn plain(interactive: bool) -> io::Result<Self> {
-        let mut outputs = Vec::new();
-        let stdin = if !interactive {
-            File::open("/dev/null")?.into()
-        } else if io::stdin().is_terminal() {
-            let (reader, writer) = io::pipe()?;
-            // It may wait for a key for ever; the process's end takes it along.
-            spawn("stdin", move || {
-                copy(io::stdin(), File::from(OwnedFd::from(writer)));
-            })?;
-            reader.into()
-        } else {
-            io::stdin().as_fd().try_clone_to_owned()?
-        };
-        let stdout = output("stdout", io::stdout(), &mut outputs)?;
-        let stderr = output("stderr", io::stderr(), &mut outputs)?;
-        Ok(Self {
-            signals: Signals::new(RELAYED)?,
-            stdio: Some(Stdio {
-                stdin,
-                stdout,
-                stderr,
-            }),
-            outputs,
-            interactive,
-        })
-    }
-
-    /// Makes the streams of a container with a terminal.
-    pub(super) fn terminal(interactive: bool) -> io::Result<Self> {
-        Ok(Self {
-            signals: Signals::new(RELAYED)?,
-            stdio: None,
-            outputs: Vec::new(),
-            interactive,
-        })
-    }
-
-    /// Takes the streams that the process is to be started with.
-    pub(super) fn take_stdio(&mut self) -> io::Result<Stdio> {
-        match self.stdio.take() {
-            Some(stdio) => Ok(stdio),
-            None => Stdio::null(),
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            relay: true,
+            detach_keys: vec![0x10, 0x11],
+            stdout: true,
+            stderr: true,
         }
     }
+}
 
-    /// Connects the started process; what is returned undoes it all when dropped.
-    pub(super) fn connect(mut self, process: &mut Process) -> io::Result<Attached> {
-        let mut raw = None;
-        let terminal = process.take_terminal();
-        if let Some(terminal) = &terminal {
-            let master = File::from(terminal.try_clone()?);
-            self.outputs
-                .push(spawn("terminal", move || copy(master, io::stdout()))?);
-            if self.interactive {
-                raw = RawMode::enter()?;
-                let master = File::from(terminal.try_clone()?);
-                spawn("keys", move || copy(io::stdin(), master))?;
+/// A command's side of the streams, before there is a container.
+#[derive(Debug)]
+pub(crate) struct Side {
+    signals: Signals,
+    options: Options,
+    terminal: bool,
+    stdin: bool,
+}
+
+impl Side {
+    /// Begins to collect signals.
+    pub(crate) fn prepare(options: &Options, terminal: bool, stdin: bool) -> Result<Self, Report> {
+        let mut wanted = Vec::new();
+        if options.relay {
+            wanted.extend(RELAYED);
+        }
+        if terminal {
+            wanted.push(SIGWINCH);
+        }
+        Ok(Self {
+            signals: Signals::new(wanted).map_err(stream_error)?,
+            options: options.clone(),
+            terminal,
+            stdin,
+        })
+    }
+
+    /// Carries streams and signals until the container ends, and returns its exit code, or 0 once
+    /// the keys that detach were pressed.
+    pub(crate) fn run(self, mut connection: Connection) -> Result<u8, Report> {
+        let raw = RawMode::enter(self.terminal && self.stdin).map_err(stream_error)?;
+        if self.terminal {
+            let WindowSize { rows, cols } = window_size();
+            let size = Request::Resize { rows, cols };
+            connection
+                .request(&size, Vec::new())
+                .map_err(stream_error)?;
+        }
+        let sender = connection.sender().map_err(stream_error)?;
+        let relay = Relay::start(self.signals, sender, false).map_err(stream_error)?;
+        if self.stdin {
+            let sender = connection.sender().map_err(stream_error)?;
+            let keys = if self.terminal {
+                self.options.detach_keys.clone()
+            } else {
+                Vec::new()
+            };
+            // It may wait for a key for ever; the process's end takes it along.
+            spawn("stdin", move || send_input(&sender, &keys)).map_err(stream_error)?;
+        }
+        let code = carry(&mut connection, &self.options);
+        relay.stop();
+        drop(raw);
+        code
+    }
+}
+
+impl Side {
+    /// Waits for the end of a further process that has the streams themselves.
+    pub(crate) fn run_exec(self, mut connection: Connection) -> Result<u8, Report> {
+        let sender = connection.sender().map_err(stream_error)?;
+        let relay = Relay::start(self.signals, sender, true).map_err(stream_error)?;
+        let code = carry(&mut connection, &self.options);
+        relay.stop();
+        code
+    }
+
+    /// Carries the terminal of a further process until that ends.
+    pub(crate) fn run_terminal(
+        self,
+        mut connection: Connection,
+        terminal: OwnedFd,
+    ) -> Result<u8, Report> {
+        let clone = || terminal.try_clone().map(File::from);
+        let raw = RawMode::enter(self.stdin).map_err(stream_error)?;
+        let mut signals = self.signals;
+        let handle = signals.handle();
+        let resized = clone().map_err(stream_error)?;
+        spawn("window", move || {
+            for _ in signals.forever() {
+                resize(&resized);
+            }
+        })
+        .map_err(stream_error)?;
+        let mut output = clone().map_err(stream_error)?;
+        let shown = spawn("terminal", move || copy_terminal(&mut output)).map_err(stream_error)?;
+        if self.stdin {
+            let mut input = clone().map_err(stream_error)?;
+            let keys = self.options.detach_keys.clone();
+            let sender = connection.sender().map_err(stream_error)?;
+            spawn("keys", move || {
+                let mut detach = Keys::new(&keys);
+                let mut buffer = [0; 4 << 10];
+                while let Ok(count @ 1..) = io::stdin().lock().read(&mut buffer) {
+                    let (bytes, detached) = detach.pass(&buffer[..count]);
+                    let written = input.write_all(&bytes);
+                    if detached {
+                        let _ = sender.request(&Request::Detach);
+                    }
+                    if detached || written.is_err() {
+                        return;
+                    }
+                }
+            })
+            .map_err(stream_error)?;
+        }
+        let code = carry(&mut connection, &self.options);
+        handle.close();
+        // The last that it wrote is still in its terminal, which reads as an error after it.
+        drop(terminal);
+        wait_briefly(&shown);
+        drop(raw);
+        code
+    }
+}
+
+/// A terminal that another process of the container has kept open has no end.
+fn wait_briefly(shown: &JoinHandle<()>) {
+    for _ in 0..50 {
+        if shown.is_finished() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}
+
+fn copy_terminal(from: &mut File) {
+    let mut buffer = [0; 16 << 10];
+    let mut stdout = io::stdout();
+    loop {
+        match from.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => return,
+            Ok(count) => {
+                let shown = stdout.write_all(&buffer[..count]);
+                if shown.and_then(|()| stdout.flush()).is_err() {
+                    return;
+                }
             }
         }
-        let signals = Relay::start(self.signals, process.killer()?, terminal)?;
-        Ok(Attached {
-            outputs: self.outputs,
-            signals,
-            raw,
-        })
     }
 }
 
-/// A container that is connected.
-#[derive(Debug)]
-pub(super) struct Attached {
-    outputs: Vec<JoinHandle<()>>,
-    signals: Relay,
-    raw: Option<RawMode>,
+fn resize(terminal: &File) {
+    let WindowSize { rows, cols } = window_size();
+    let size = rustix::termios::Winsize {
+        ws_row: rows,
+        ws_col: cols,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // A terminal without a process has no size to be told.
+    let _ = rustix::termios::tcsetwinsize(terminal, size);
 }
 
-impl Attached {
-    /// Waits until everything that the container wrote is out, and gives the terminal back.
-    pub(super) fn finish(self) {
-        for output in self.outputs {
-            // A thread that panicked has nothing more to write.
-            let _ = output.join();
+#[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]
+fn stream_error(error: io::Error) -> Report {
+    Report::from_error(&error).context("cannot connect the container's streams")
+}
+
+/// Shows what comes, until the container ends.
+fn carry(connection: &mut Connection, options: &Options) -> Result<u8, Report> {
+    let (mut stdout, mut stderr) = (io::stdout(), io::stderr());
+    // One that is closed takes nothing, and the container goes on.
+    let show = |stream: &mut dyn Write, bytes: &[u8]| {
+        let _ = stream.write_all(bytes).and_then(|()| stream.flush());
+    };
+    loop {
+        let frame = connection.receive().map_err(stream_error)?;
+        let Some(frame) = frame else {
+            return Err(Report::new("the container's monitor is gone")
+                .hint("`cooper ps -a` tells how the container fares"));
+        };
+        match frame.kind {
+            kind::OUTPUT if options.stdout => show(&mut stdout, &frame.payload),
+            kind::ERROR if options.stderr => show(&mut stderr, &frame.payload),
+            kind::ANSWER => match frame.json().map_err(stream_error)? {
+                Answer::Ended { code } | Answer::ExecEnded { code } => {
+                    return Ok(u8::try_from(code & 0xff).unwrap_or(u8::MAX));
+                }
+                Answer::Detached => return Ok(0),
+                Answer::Failed(failure) => return Err(report(&failure)),
+                Answer::Started | Answer::Done | Answer::ExecStarted => {}
+            },
+            _ => {}
         }
-        self.signals.stop();
-        drop(self.raw);
     }
 }
 
 /// Returns the size of the terminal that this process is on.
-pub(super) fn window_size() -> WindowSize {
+pub(crate) fn window_size() -> WindowSize {
     let size = tcgetwinsize(io::stdout()).or_else(|_| tcgetwinsize(io::stdin()));
     size.map_or(WindowSize { rows: 24, cols: 80 }, |size| WindowSize {
         rows: size.ws_row,
@@ -136,54 +250,87 @@ pub(super) fn window_size() -> WindowSize {
     })
 }
 
-fn output<S>(name: &str, stream: S, outputs: &mut Vec<JoinHandle<()>>) -> io::Result<OwnedFd>
-where
-    S: Write + AsFd + IsTerminal + Send + 'static,
-{
-    if !stream.is_terminal() {
-        return stream.as_fd().try_clone_to_owned();
-    }
-    let (reader, writer) = io::pipe()?;
-    outputs.push(spawn(name, move || copy(reader, stream))?);
-    Ok(writer.into())
-}
-
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+pub(crate) fn spawn(
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(work)
 }
 
-/// Copies until either side ends. A terminal whose other side is closed reads as an error.
-fn copy(mut from: impl Read, mut to: impl Write) {
+/// Sends stdin to the container until it ends or `keys` come.
+fn send_input(sender: &Sender, keys: &[u8]) {
+    let mut stdin = io::stdin().lock();
     let mut buffer = [0; 16 << 10];
+    let mut detach = Keys::new(keys);
     loop {
-        match from.read(&mut buffer) {
-            Ok(0) => return,
-            Ok(length)
-                if to
-                    .write_all(&buffer[..length])
-                    .and_then(|()| to.flush())
-                    .is_err() =>
-            {
+        match stdin.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => {
+                let _ = sender.end_input();
                 return;
             }
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return,
-            _ => {}
+            Ok(count) => {
+                let (bytes, detached) = detach.pass(&buffer[..count]);
+                if !bytes.is_empty() && sender.input(&bytes).is_err() {
+                    return;
+                }
+                if detached {
+                    let _ = sender.request(&Request::Detach);
+                    return;
+                }
+            }
         }
+    }
+}
+
+/// Finds a sequence of keys in what is typed. Keys that may begin it are held back.
+#[derive(Debug)]
+pub(super) struct Keys {
+    sequence: Vec<u8>,
+    seen: usize,
+}
+
+impl Keys {
+    pub(super) fn new(sequence: &[u8]) -> Self {
+        Self {
+            sequence: sequence.to_vec(),
+            seen: 0,
+        }
+    }
+
+    /// Returns what of `typed` is for the container, and whether the sequence is complete.
+    pub(super) fn pass(&mut self, typed: &[u8]) -> (Vec<u8>, bool) {
+        let mut passed = Vec::with_capacity(typed.len());
+        for &key in typed {
+            if self.sequence.get(self.seen) == Some(&key) {
+                self.seen += 1;
+                if self.seen == self.sequence.len() {
+                    return (passed, true);
+                }
+                continue;
+            }
+            passed.extend_from_slice(&self.sequence[..self.seen]);
+            self.seen = usize::from(self.sequence.first() == Some(&key));
+            if self.seen == 0 {
+                passed.push(key);
+            }
+        }
+        (passed, false)
     }
 }
 
 /// A terminal in raw mode.
 #[derive(Debug)]
-struct RawMode {
+pub(super) struct RawMode {
     before: Termios,
 }
 
 impl RawMode {
-    /// Puts the terminal on stdin into raw mode; there may be none.
-    fn enter() -> io::Result<Option<Self>> {
-        if !io::stdin().is_terminal() {
+    /// Puts the terminal on stdin, if that is one and `wanted`, into raw mode.
+    pub(super) fn enter(wanted: bool) -> io::Result<Option<Self>> {
+        if !wanted || !io::stdin().is_terminal() {
             return Ok(None);
         }
         let before = tcgetattr(io::stdin())?;
@@ -209,12 +356,17 @@ struct Relay {
 }
 
 impl Relay {
-    fn start(mut signals: Signals, killer: Killer, terminal: Option<OwnedFd>) -> io::Result<Self> {
+    fn start(mut signals: Signals, sender: Sender, exec: bool) -> io::Result<Self> {
         let handle = signals.handle();
         let thread = spawn("signals", move || {
             let mut interrupts = 0;
             for signal in signals.forever() {
-                relay(signal, &killer, terminal.as_ref(), &mut interrupts);
+                // A monitor that is gone is noticed where its answers are read.
+                let request = match relayed(signal, &mut interrupts) {
+                    Request::Signal(signal) if exec => Request::SignalExec(signal),
+                    request => request,
+                };
+                let _ = sender.request(&request);
             }
         })?;
         Ok(Self { handle, thread })
@@ -226,28 +378,61 @@ impl Relay {
     }
 }
 
-fn relay(signal: i32, killer: &Killer, terminal: Option<&OwnedFd>, interrupts: &mut u32) {
+fn relayed(signal: i32, interrupts: &mut u32) -> Request {
     if signal == SIGWINCH {
         let WindowSize { rows, cols } = window_size();
-        if let Some(terminal) = terminal {
-            let size = Winsize {
-                ws_row: rows,
-                ws_col: cols,
-                ws_xpixel: 0,
-                ws_ypixel: 0,
-            };
-            let _ = tcsetwinsize(terminal, size);
-        }
-        return;
+        return Request::Resize { rows, cols };
     }
     *interrupts += u32::from(matches!(signal, SIGINT | SIGTERM));
     // The first process of a container ignores signals that it has no handler for, and the user
     // has to be able to end it all the same.
-    let signal = if *interrupts >= PATIENCE {
+    Request::Signal(if *interrupts >= PATIENCE {
         SIGKILL
     } else {
         signal
+    })
+}
+
+/// Parses keys that detach: letters and `ctrl-X`, separated by commas.
+pub(crate) fn detach_keys(text: &str) -> Option<Vec<u8>> {
+    let key = |word: &str| match (word.as_bytes(), word.strip_prefix("ctrl-")) {
+        (&[key], _) => Some(key),
+        (_, Some(control)) => match control.as_bytes() {
+            &[letter @ b'a'..=b'z'] => Some(letter - b'a' + 1),
+            b"@" => Some(0),
+            &[sign @ b'['..=b'_'] => Some(sign - b'[' + 27),
+            _ => None,
+        },
+        _ => None,
     };
-    // One that has ended meanwhile needs no signal.
-    let _ = killer.kill(signal);
+    text.split(',').map(key).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_detach_are_found_and_others_pass() {
+        let mut keys = Keys::new(&[0x10, 0x11]);
+        assert_eq!(keys.pass(b"ab"), (b"ab".to_vec(), false));
+        assert_eq!(keys.pass(b"a\x10"), (b"a".to_vec(), false));
+        assert_eq!(keys.pass(b"b\x10"), (b"\x10b".to_vec(), false));
+        assert_eq!(keys.pass(b"\x10\x11c"), (b"\x10".to_vec(), true));
+        assert_eq!(Keys::new(&[]).pass(b"x"), (b"x".to_vec(), false));
+    }
+
+    #[test]
+    fn keys_are_written_as_docker_writes_them() {
+        for (text, expected) in [
+            ("ctrl-p,ctrl-q", Some(vec![0x10, 0x11])),
+            ("a,b", Some(vec![b'a', b'b'])),
+            ("ctrl-@,ctrl-_", Some(vec![0, 31])),
+            ("ctrl-A", None),
+            ("ab", None),
+            ("", None),
+        ] {
+            assert_eq!(detach_keys(text), expected, "{text}");
+        }
+    }
 }

@@ -1,27 +1,43 @@
-//! Containers on disk, and running one in the foreground.
+//! Containers: on disk, under their monitors, and as commands reach them.
 //!
 //! ```text
-//! <root>/containers/lock               held while containers are made or swept
-//! <root>/containers/<id>/config.json   the container; replaced by rename
-//!                        lock          held by the process that runs it
-//!                        fs/           its writable layer (the overlay's upper directory)
-//!                        work/         the overlay's work directory
-//! <root>/volumes/<name>/_data          a volume
+//! <root>/containers/lock                held while containers are made or named
+//! <root>/containers/<id>/config.json    the container; written when it is made or changed
+//!                        state.json     how it fares; written by its monitor
+//!                        lock           held by whoever runs, makes or removes it
+//!                        socket         where its monitor listens
+//!                        json.log       what it wrote; older parts beside it
+//!                        fs/            its writable layer (the overlay's upper directory)
+//!                        work/          the overlay's work directory
+//! <root>/mountpoints/                   see the runner's scratch directory
+//! <root>/volumes/<name>/_data           a volume
 //! ```
 //!
-//! A container runs exactly as long as its lock is held: the kernel lets go of it when the
-//! process dies, however it dies, and with it dies everything in the container. What a killed
-//! process left behind is therefore recognised without a daemon: a container that was to be
-//! removed at its end (`--rm`) and whose lock is free is swept by the next command that looks.
+//! There is no daemon. Every container that runs has a [`monitor`], a small process of its own
+//! that outlives the command that started it. The lock tells the truth about it: the kernel lets
+//! go of it when the monitor dies, however it dies, and what the monitor ran dies with it. A state
+//! that says "running" beside a free lock is therefore a thing of the past; the next command that
+//! looks settles it: it writes down that the container has ended, and removes it if it was to go
+//! (`--rm`).
+//!
+//! ```text
+//! options ─[spec]→ Config ─[start]→ ProcessSpec ─→ monitor ⇄ [protocol] ⇄ attach, exec, stop …
+//! ```
 
-mod attach;
+pub(crate) mod attach;
 mod config;
 mod hosts;
+pub(crate) mod log;
+mod monitor;
 mod name;
 mod process;
-mod record;
-mod run;
+pub(crate) mod protocol;
+pub(crate) mod record;
+pub(crate) mod run;
+pub mod signal;
 mod spec;
+pub(crate) mod start;
+mod state;
 #[cfg(test)]
 pub(crate) mod testing;
 mod volume;
@@ -31,10 +47,21 @@ pub use config::{
     NetworkConfig, NetworkMode, Resources, RestartPolicy, SeccompMode, TmpfsMount, VolumeMount,
     VolumeSource,
 };
-pub use record::{Container, ContainerError, Containers, Found, NewContainer, State};
-pub use run::run;
+pub use record::{Container, ContainerError, Containers, Found, NewContainer};
 pub use spec::{HealthOptions, RunOptions, SpecError};
+pub use state::{Health, HealthStatus, Probe, State, Status};
 pub use volume::Volumes;
+
+/// Becomes a container's monitor if this execution of the program was meant for it, and then does
+/// not return. It comes first in `main`, right after [`cooper_runner::init`].
+pub fn init() {
+    if std::env::args_os()
+        .next()
+        .is_some_and(|name| name == monitor::NAME)
+    {
+        monitor::serve();
+    }
+}
 
 /// Fills `buffer` from the kernel's random numbers.
 fn random(buffer: &mut [u8]) -> std::io::Result<()> {

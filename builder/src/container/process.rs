@@ -1,5 +1,6 @@
 //! From a container's [`Config`] to the process that runs: a pure function.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use cooper_runner::{Mount, MountKind, Network, ProcessSpec, Rlimit, Rootfs, Seccomp, UserSpec};
@@ -43,7 +44,7 @@ impl Config {
         mounts.sort_by_key(|mount| mount.target.components().count());
         let isolation = &self.isolation;
         let mut spec = ProcessSpec::new(rootfs, self.args());
-        spec.env = self.env(&hostname);
+        spec.env = self.env(&hostname, self.terminal);
         spec.cwd = PathBuf::from(&self.runtime.working_dir);
         spec.user = UserSpec(self.runtime.user.clone());
         spec.additional_groups.clone_from(&self.groups);
@@ -76,7 +77,7 @@ impl Config {
     }
 
     /// Returns the environment with what depends on the container.
-    fn env(&self, hostname: &str) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
+    pub(crate) fn env(&self, hostname: &str, terminal: bool) -> Vec<(OsString, OsString)> {
         let mut env: Vec<(String, String)> = Vec::new();
         let pairs = self.runtime.env.iter().map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -88,7 +89,7 @@ impl Config {
                 env.insert(1.min(env.len()), (name.to_owned(), value.to_owned()));
             }
         };
-        if self.terminal {
+        if terminal {
             default("TERM", "xterm");
         }
         default("HOSTNAME", hostname);
@@ -97,7 +98,8 @@ impl Config {
             .collect()
     }
 
-    fn rlimits(&self) -> Result<Vec<Rlimit>, SpecError> {
+    /// Returns the limits of each process.
+    pub(crate) fn rlimits(&self) -> Result<Vec<Rlimit>, SpecError> {
         let limit = |ulimit: &Ulimit| {
             let unknown = |_| SpecError::UnknownLimit {
                 name: ulimit.name.clone(),

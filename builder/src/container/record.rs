@@ -4,13 +4,22 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use cooper_cache::Store;
 use rustix::fs::{FlockOperation, flock};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::config::Config;
 use super::name;
+use super::state::{State, Status};
+
+/// How often a container is tried to be held, and how long between: a command that only looks
+/// holds it for a moment too, and a monitor has to tidy up at its end.
+const HOLD_TRIES: u32 = 400;
+const HOLD_PAUSE: Duration = Duration::from_millis(5);
 
 /// Why a container could not be dealt with.
 #[derive(Debug, Error)]
@@ -41,6 +50,24 @@ pub enum ContainerError {
         /// The name.
         name: String,
     },
+    /// There is no such container.
+    #[error("no such container: {name}")]
+    Missing {
+        /// The name or ID as given.
+        name: String,
+    },
+    /// There are several.
+    #[error("{name} could mean several containers")]
+    Ambiguous {
+        /// The start of an ID as given.
+        name: String,
+    },
+    /// It is running.
+    #[error("container {name} is running")]
+    Running {
+        /// The name.
+        name: String,
+    },
 }
 
 impl ContainerError {
@@ -51,26 +78,16 @@ impl ContainerError {
             source,
         }
     }
-}
 
-/// How far a container has come, as it was last written down.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "status", rename_all = "lowercase")]
-pub enum State {
-    /// Made, not started.
-    Created,
-    /// Started.
-    Running {
-        /// When, RFC 3339.
-        started: String,
-    },
-    /// At its end.
-    Exited {
-        /// The exit code.
-        code: i32,
-        /// When, RFC 3339.
-        finished: String,
-    },
+    /// Returns what can be done about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Missing { .. } => Some("`cooper ps -a` lists containers"),
+            Self::Ambiguous { .. } => Some("more of its ID, or its name, tells it apart"),
+            Self::Running { .. } => Some("`cooper stop` ends it"),
+            _ => None,
+        }
+    }
 }
 
 /// A container as it is written down.
@@ -87,8 +104,13 @@ pub struct Container {
     /// Volumes that were made for it alone.
     #[serde(default)]
     pub anonymous_volumes: Vec<String>,
-    /// How far it has come.
-    pub state: State,
+}
+
+impl Container {
+    /// Returns the start of its ID that is shown.
+    pub fn short(&self) -> &str {
+        self.id.get(..12).unwrap_or(&self.id)
+    }
 }
 
 /// What a new container is to be.
@@ -107,8 +129,44 @@ pub struct NewContainer {
 pub struct Found {
     /// What is written down of it.
     pub container: Container,
+    /// How it fares.
+    pub state: State,
+    /// Its directory.
+    pub dir: PathBuf,
     /// Whether a process holds it.
     pub live: bool,
+}
+
+impl Found {
+    /// Returns whether it has, or will have again without being asked, a process.
+    pub fn is_active(&self) -> bool {
+        self.live && self.state.status.is_active()
+    }
+
+    /// Holds a container that nothing runs.
+    pub(crate) fn hold(&self) -> Result<Held, ContainerError> {
+        let name = || self.container.name.clone();
+        for _ in 0..HOLD_TRIES {
+            if let Some(lock) = try_hold(&self.dir, FlockOperation::NonBlockingLockExclusive)? {
+                let container = read(&self.dir.join("config.json"))?
+                    .ok_or_else(|| ContainerError::Missing { name: name() })?;
+                return Ok(Held {
+                    container,
+                    state: read_state(&self.dir)?,
+                    dir: self.dir.clone(),
+                    lock,
+                });
+            }
+            if !self.dir.exists() {
+                return Err(ContainerError::Missing { name: name() });
+            }
+            if read_state(&self.dir)?.status.is_active() {
+                break;
+            }
+            std::thread::sleep(HOLD_PAUSE);
+        }
+        Err(ContainerError::Running { name: name() })
+    }
 }
 
 /// The containers of a store.
@@ -117,12 +175,13 @@ pub struct Containers {
     dir: PathBuf,
 }
 
-/// A container held by this process.
+/// A container held by this process: nobody else starts or removes it.
 #[derive(Debug)]
-pub(super) struct Held {
-    pub(super) container: Container,
-    dir: PathBuf,
-    _lock: File,
+pub(crate) struct Held {
+    pub(crate) container: Container,
+    pub(crate) state: State,
+    pub(crate) dir: PathBuf,
+    pub(super) lock: File,
 }
 
 impl Containers {
@@ -133,21 +192,29 @@ impl Containers {
         }
     }
 
-    /// Returns all containers, youngest first, after sweeping those left to be removed.
+    /// Returns all containers, youngest first, after settling what killed monitors left.
     pub fn list(&self) -> Result<Vec<Found>, ContainerError> {
+        let mut found = Vec::new();
+        for dir in self.dirs()? {
+            found.extend(self.look(&dir)?);
+        }
+        found.sort_by(|a, b| b.container.created.cmp(&a.container.created));
+        Ok(found)
+    }
+
+    fn dirs(&self) -> Result<Vec<PathBuf>, ContainerError> {
         let entries = match fs::read_dir(&self.dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(ContainerError::io("list", &self.dir))?,
         };
-        let mut found = Vec::new();
+        let mut dirs = Vec::new();
         for entry in entries {
             let dir = entry.map_err(ContainerError::io("list", &self.dir))?.path();
             if dir.is_dir() {
-                found.extend(self.look(&dir)?);
+                dirs.push(dir);
             }
         }
-        found.sort_by(|a, b| b.container.created.cmp(&a.container.created));
-        Ok(found)
+        Ok(dirs)
     }
 
     /// Returns the containers that `name` (a name, or the start of an ID) could mean.
@@ -160,50 +227,123 @@ impl Containers {
         Ok(all)
     }
 
-    /// Removes a container that nothing runs.
-    pub fn remove(&self, container: &Container) -> Result<(), ContainerError> {
-        remove_dir(&self.dir.join(&container.id))
+    /// Returns the one container that `name` means.
+    pub fn one(&self, name: &str) -> Result<Found, ContainerError> {
+        // Docker lists names with a slash before them, and takes them so.
+        let name = name.strip_prefix('/').unwrap_or(name);
+        let mut found = self.find(name)?;
+        match found.len() {
+            1 => Ok(found.remove(0)),
+            0 => Err(ContainerError::Missing { name: name.into() }),
+            _ => Err(ContainerError::Ambiguous { name: name.into() }),
+        }
+    }
+
+    /// Gives a container another name.
+    pub(crate) fn rename(&self, found: &Found, name: &str) -> Result<(), ContainerError> {
+        let _making = self.lock_all()?;
+        let name = self.free_name(Some(name))?;
+        let container = Container {
+            name,
+            ..found.container.clone()
+        };
+        write(&found.dir.join("config.json"), &container)
+    }
+
+    /// Writes down a container that was changed.
+    pub(crate) fn update(&self, container: &Container) -> Result<(), ContainerError> {
+        let _making = self.lock_all()?;
+        write(&self.dir.join(&container.id).join("config.json"), container)
+    }
+
+    /// Removes a container, with its anonymous volumes if it was made to go at its end.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "what is removed is not held any more"
+    )]
+    pub(crate) fn remove(&self, held: Held) -> Result<(), ContainerError> {
+        if held.container.config.lifecycle.remove {
+            let volumes = super::Volumes::of(self.dir.parent().unwrap_or(&self.dir));
+            let names = &held.container.anonymous_volumes;
+            names.iter().try_for_each(|name| volumes.remove(name))?;
+        }
+        if let Some(root) = self.dir.parent() {
+            // A hold that stays keeps layers from the collector, and nothing else.
+            let _ = Store::release_at(root, &held.container.id);
+        }
+        remove_dir(&held.dir)
     }
 
     /// Reads the container at `dir`; none if it is gone, or was to be removed and now is.
     fn look(&self, dir: &Path) -> Result<Option<Found>, ContainerError> {
         let path = dir.join("config.json");
-        let Some(container) = read(&path)? else {
+        let Some(container) = read::<Container>(&path)? else {
             // Neither made to its end nor held: a process died while it made it.
             let _making = self.lock_all()?;
-            if read(&path)?.is_none() && try_hold(dir)?.is_some() {
+            let exclusive = FlockOperation::NonBlockingLockExclusive;
+            if read::<Container>(&path)?.is_none() && try_hold(dir, exclusive)?.is_some() {
                 remove_dir(dir)?;
             }
             return Ok(None);
         };
-        let lock = try_hold(dir)?;
-        if lock.is_some() && container.config.lifecycle.remove {
-            let volumes = super::Volumes::of(self.dir.parent().unwrap_or(&self.dir));
-            container
-                .anonymous_volumes
-                .iter()
-                .try_for_each(|name| volumes.remove(name))?;
-            remove_dir(dir)?;
+        let lock = try_hold(dir, FlockOperation::NonBlockingLockShared)?;
+        let found = Found {
+            container,
+            state: read_state(dir)?,
+            dir: dir.to_owned(),
+            live: lock.is_none(),
+        };
+        drop(lock);
+        let ended = found.state.status == Status::Exited;
+        let goes = found.container.config.lifecycle.remove && ended;
+        if found.live || !(goes || found.state.status.is_active()) {
+            return Ok(Some(found));
+        }
+        self.settle(found)
+    }
+
+    /// Deals with what a killed monitor left: a process that outlives it, a state that is not
+    /// true any more, a container that was to be removed.
+    fn settle(&self, mut found: Found) -> Result<Option<Found>, ContainerError> {
+        let exclusive = FlockOperation::NonBlockingLockExclusive;
+        let Some(lock) = try_hold(&found.dir, exclusive)? else {
+            // Another command is at it, or has started it again.
+            return Ok(Some(found));
+        };
+        found.state = read_state(&found.dir)?;
+        if let Some(orphan) = found.state.orphan() {
+            // It may have ended just now.
+            let _ = rustix::process::kill_process(orphan, rustix::process::Signal::KILL);
+        }
+        if found.container.config.lifecycle.remove && found.state.status != Status::Created {
+            self.remove(Held {
+                container: found.container,
+                state: found.state,
+                dir: found.dir,
+                lock,
+            })?;
             return Ok(None);
         }
-        Ok(Some(Found {
-            container,
-            live: lock.is_none(),
-        }))
+        if found.state.status.is_active() {
+            found.state.bury(jiff::Timestamp::now().to_string());
+            write(&found.dir.join("state.json"), &found.state)?;
+        }
+        Ok(Some(found))
     }
 
     /// Makes a container and holds it.
-    pub(super) fn create(&self, new: NewContainer) -> Result<Held, ContainerError> {
-        fs::create_dir_all(&self.dir).map_err(ContainerError::io("create", &self.dir))?;
+    pub(crate) fn create(&self, new: NewContainer) -> Result<Held, ContainerError> {
+        make_dir(&self.dir)?;
         let _making = self.lock_all()?;
         let name = self.free_name(new.name.as_deref())?;
         let id =
             super::random_id().map_err(ContainerError::io("read", Path::new("/dev/urandom")))?;
         let dir = self.dir.join(&id);
         for path in [dir.clone(), dir.join("fs"), dir.join("work")] {
-            fs::create_dir(&path).map_err(ContainerError::io("create", &path))?;
+            make_dir(&path)?;
         }
-        let lock = try_hold(&dir)?.ok_or_else(|| ContainerError::Io {
+        let exclusive = FlockOperation::NonBlockingLockExclusive;
+        let lock = try_hold(&dir, exclusive)?.ok_or_else(|| ContainerError::Io {
             action: "lock",
             path: dir.clone(),
             source: io::ErrorKind::WouldBlock.into(),
@@ -214,12 +354,12 @@ impl Containers {
             created: new.created,
             config: new.config,
             anonymous_volumes: Vec::new(),
-            state: State::Created,
         };
         let held = Held {
             container,
+            state: State::default(),
             dir,
-            _lock: lock,
+            lock,
         };
         held.write()?;
         Ok(held)
@@ -261,16 +401,16 @@ impl Containers {
         })
     }
 
-    /// Returns the names that are taken, with their containers' IDs. It locks nothing and sweeps
-    /// nothing, as its caller holds the lock.
+    /// Returns the names that are taken, with their containers' IDs. What a killed monitor left
+    /// to be removed has none any more.
     fn names(&self) -> Result<BTreeMap<String, String>, ContainerError> {
-        let entries = fs::read_dir(&self.dir).map_err(ContainerError::io("list", &self.dir))?;
         let mut names = BTreeMap::new();
-        for entry in entries {
-            let dir = entry.map_err(ContainerError::io("list", &self.dir))?.path();
-            if let Some(container) = read(&dir.join("config.json"))? {
-                let swept = container.config.lifecycle.remove && try_hold(&dir)?.is_some();
-                if !swept {
+        for dir in self.dirs()? {
+            if let Some(container) = read::<Container>(&dir.join("config.json"))? {
+                let goes = container.config.lifecycle.remove
+                    && read_state(&dir)?.status != Status::Created
+                    && try_hold(&dir, FlockOperation::NonBlockingLockShared)?.is_some();
+                if !goes {
                     names.insert(container.name, container.id);
                 }
             }
@@ -292,28 +432,28 @@ impl Held {
 
     /// Writes the container down as it now is.
     pub(super) fn write(&self) -> Result<(), ContainerError> {
-        let (path, tmp) = (
-            self.dir.join("config.json"),
-            self.dir.join("config.json.new"),
-        );
-        let bytes = serde_json::to_vec_pretty(&self.container).unwrap_or_default();
-        fs::write(&tmp, bytes).map_err(ContainerError::io("write", &tmp))?;
-        fs::rename(&tmp, &path).map_err(ContainerError::io("write", &path))
+        write(&self.dir.join("config.json"), &self.container)
     }
 
-    /// Writes down how the container now is.
-    pub(super) fn set(&mut self, state: State) -> Result<(), ContainerError> {
-        self.container.state = state;
-        self.write()
-    }
-
-    /// Removes the container.
-    pub(super) fn remove(self) -> Result<(), ContainerError> {
-        remove_dir(&self.dir)
+    /// Writes down how the container now fares.
+    pub(super) fn write_state(&self) -> Result<(), ContainerError> {
+        write(&self.dir.join("state.json"), &self.state)
     }
 }
 
-fn read(path: &Path) -> Result<Option<Container>, ContainerError> {
+/// Replaces a document; whoever reads it sees the old one or the new one.
+pub(super) fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), ContainerError> {
+    let tmp = path.with_extension("json.new");
+    let bytes = serde_json::to_vec_pretty(value).unwrap_or_default();
+    fs::write(&tmp, bytes).map_err(ContainerError::io("write", &tmp))?;
+    fs::rename(&tmp, path).map_err(ContainerError::io("write", path))
+}
+
+fn read_state(dir: &Path) -> Result<State, ContainerError> {
+    Ok(read(&dir.join("state.json"))?.unwrap_or_default())
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ContainerError> {
     match fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map(Some)
@@ -330,6 +470,17 @@ fn read(path: &Path) -> Result<Option<Container>, ContainerError> {
     }
 }
 
+/// Makes a directory that is nobody else's business; one that is there already may stay.
+fn make_dir(path: &Path) -> Result<(), ContainerError> {
+    use std::os::unix::fs::DirBuilderExt;
+    // The container's root shows the mode of `fs`, which is set when it is started.
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o711)
+        .create(path);
+    made.map_err(ContainerError::io("create", path))
+}
+
 fn open_lock(path: &Path) -> Result<File, ContainerError> {
     File::options()
         .create(true)
@@ -340,7 +491,7 @@ fn open_lock(path: &Path) -> Result<File, ContainerError> {
 }
 
 /// Takes the lock of the container at `dir` unless a process has it.
-fn try_hold(dir: &Path) -> Result<Option<File>, ContainerError> {
+fn try_hold(dir: &Path, how: FlockOperation) -> Result<Option<File>, ContainerError> {
     let path = dir.join("lock");
     let file = match open_lock(&path) {
         // The container was removed meanwhile: nobody holds it.
@@ -349,14 +500,14 @@ fn try_hold(dir: &Path) -> Result<Option<File>, ContainerError> {
         }
         file => file?,
     };
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    match flock(&file, how) {
         Ok(()) => Ok(Some(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         Err(errno) => Err(ContainerError::io("lock", &path)(errno.into())),
     }
 }
 
-fn remove_dir(dir: &Path) -> Result<(), ContainerError> {
+pub(super) fn remove_dir(dir: &Path) -> Result<(), ContainerError> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(ContainerError::io("remove", dir)(error))
@@ -367,8 +518,6 @@ fn remove_dir(dir: &Path) -> Result<(), ContainerError> {
 
 #[cfg(test)]
 mod tests {
-    use std::slice;
-
     use super::*;
 
     fn new(name: Option<&str>, remove: bool) -> NewContainer {
@@ -391,29 +540,23 @@ mod tests {
         assert_eq!(containers.list().expect("lists"), []);
         let held = containers.create(new(Some("web"), false)).expect("makes");
         assert!(held.upper().is_dir() && held.work().is_dir());
-        let expected = Found {
-            container: held.container.clone(),
-            live: true,
+        let listed = |live| {
+            let found = containers.list().expect("lists");
+            assert_eq!((found.len(), found[0].live), (1, live));
+            found[0].clone()
         };
-        assert_eq!(
-            containers.list().expect("lists"),
-            slice::from_ref(&expected)
-        );
+        let found = listed(true);
+        assert_eq!(found.container, held.container);
         drop(held);
-        let expected = Found {
-            live: false,
-            ..expected
-        };
-        assert_eq!(
-            containers.find("web").expect("lists"),
-            slice::from_ref(&expected)
-        );
-        let prefix = &expected.container.id[..5];
-        assert_eq!(
-            containers.find(prefix).expect("lists"),
-            slice::from_ref(&expected)
-        );
-        containers.remove(&expected.container).expect("removes");
+        listed(false);
+        for name in ["web", "/web", &found.container.id[..5]] {
+            let one = containers.one(name).expect("finds");
+            assert_eq!(one.container, found.container);
+        }
+        let missing = containers.one("no");
+        assert!(matches!(missing, Err(ContainerError::Missing { .. })));
+        let held = found.hold().expect("nobody holds it");
+        containers.remove(held).expect("removes");
         assert_eq!(containers.list().expect("lists"), []);
     }
 
@@ -431,39 +574,42 @@ mod tests {
         );
         assert!(containers.create(new(Some("no/name"), false)).is_err());
         let unnamed = containers.create(new(None, false)).expect("makes");
-        assert!(name::is_valid(&unnamed.container.name));
+        let found = containers.one("web").expect("finds");
+        let taken = containers.rename(&found, &unnamed.container.name);
+        assert!(matches!(taken, Err(ContainerError::NameTaken { .. })));
+        containers.rename(&found, "shop").expect("renames");
+        let renamed = containers.one("shop").expect("finds");
+        assert_eq!(renamed.container.id, first.container.id);
     }
 
     #[test]
-    fn what_was_to_be_removed_is_swept_once_nobody_holds_it() {
+    fn what_a_killed_monitor_left_is_settled() {
         let (root, containers) = scene();
-        let held = containers.create(new(Some("web"), true)).expect("makes");
-        assert_eq!(containers.list().expect("lists").len(), 1);
-        drop(held);
-        assert!(
-            containers.create(new(Some("web"), false)).is_ok(),
-            "the name is free again"
-        );
-        assert_eq!(containers.list().expect("lists").len(), 1);
+        for (name, remove) in [("goes", true), ("stays", false)] {
+            let mut held = containers.create(new(Some(name), remove)).expect("makes");
+            held.state.status = Status::Running;
+            held.write_state().expect("writes");
+            assert!(containers.one(name).expect("finds").is_active());
+        }
+        let again = containers.create(new(Some("goes"), false));
+        drop(again.expect("the name is free again"));
+        let mut left = containers.list().expect("lists");
+        left.retain(|found| found.state.status != Status::Created);
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].container.name, "stays");
+        let state = &left[0].state;
+        assert_eq!((state.status, state.exit_code), (Status::Exited, 137));
+        assert!(!left[0].is_active());
         fs::create_dir(root.path().join("containers/abc")).expect("makes");
-        assert_eq!(containers.list().expect("lists").len(), 1);
-        assert!(
-            !root.path().join("containers/abc").exists(),
-            "half-made ones are swept too"
-        );
+        assert_eq!(containers.list().expect("lists").len(), 2);
+        let half_made = root.path().join("containers/abc");
+        assert!(!half_made.exists(), "half-made ones are swept too");
     }
 
     #[test]
-    fn states_are_written_down() {
+    fn one_that_was_only_made_stays_whatever_it_is_to_do_at_its_end() {
         let (_root, containers) = scene();
-        let mut held = containers.create(new(None, false)).expect("makes");
-        let state = State::Exited {
-            code: 3,
-            finished: "2024-05-01T10:00:01Z".into(),
-        };
-        held.set(state.clone()).expect("writes");
-        assert_eq!(containers.list().expect("lists")[0].container.state, state);
-        held.remove().expect("removes");
-        assert_eq!(containers.list().expect("lists"), []);
+        drop(containers.create(new(Some("web"), true)).expect("makes"));
+        assert_eq!(containers.list().expect("lists").len(), 1);
     }
 }

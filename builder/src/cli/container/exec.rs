@@ -1,0 +1,277 @@
+//! `cooper exec` and `cooper attach`: reaching into a running container.
+
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread::JoinHandle;
+
+use clap::{ArgAction, Args};
+use cooper_runner::{CapSet, ExecSpec, Seccomp, UserSpec};
+
+use super::{failed, reach};
+use crate::cli::Settings;
+use crate::cli::run::{attach_options, variables};
+use crate::cli::session::Session;
+use crate::container::attach::{self, Side, window_size};
+use crate::container::protocol::{Answer, Connection, Request};
+use crate::container::run::check_terminal;
+use crate::container::start::report;
+use crate::container::{Containers, Found, SeccompMode, Status};
+use crate::report::{Exit, Report};
+
+/// Options of `cooper exec`.
+#[derive(Args, Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
+pub struct ExecArgs {
+    /// The container, by name or ID
+    pub container: String,
+
+    /// Program and arguments
+    #[arg(
+        required = true,
+        value_name = "COMMAND",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub command: Vec<String>,
+
+    /// Do not wait for its end
+    #[arg(short, long)]
+    pub detach: bool,
+
+    /// Let stdin reach the program
+    #[arg(short, long)]
+    pub interactive: bool,
+
+    /// Give the program a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+
+    /// Set a variable; without a value, to that of the environment variable
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+
+    /// Read variables from a file, one a line
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
+
+    /// User, by name or number
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+
+    /// Working directory in the container
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<PathBuf>,
+
+    /// Confine nothing
+    #[arg(long)]
+    pub privileged: bool,
+
+    /// Keys that detach, such as ctrl-p,ctrl-q
+    #[arg(long, value_name = "KEYS")]
+    pub detach_keys: Option<String>,
+}
+
+impl ExecArgs {
+    /// Runs the program and returns its exit code.
+    pub fn run(&self, settings: &Settings) -> Result<ExitCode, Report> {
+        let options = attach_options(true, self.detach_keys.as_deref())?;
+        let env = variables(&self.env_file, &self.env, settings)?;
+        let session = Session::open(settings)?;
+        let containers = Containers::of(session.store.root());
+        let found = containers
+            .one(&self.container)
+            .map_err(|error| failed(&error))?;
+        if found.state.status == Status::Paused {
+            return Err(
+                Report::new(format!("container {} is paused", found.container.name))
+                    .hint("`cooper unpause` lets it go on"),
+            );
+        }
+        let spec = self.spec(&found, env)?;
+        check_terminal(self.tty && !self.detach, self.interactive)?;
+        let connection = reach(&found)?;
+        self.carry(spec, connection, &options).map(ExitCode::from)
+    }
+
+    /// Returns the process: the container's, but for what the options say.
+    fn spec(&self, found: &Found, env: Vec<(String, String)>) -> Result<ExecSpec, Report> {
+        let config = &found.container.config;
+        let hostname = config.hostname(&found.container.id);
+        let mut environment = config.env(&hostname, self.tty);
+        for (name, value) in env {
+            environment.retain(|(known, _)| *known != *name);
+            environment.push((name.into(), value.into()));
+        }
+        let cwd = Path::new(&config.runtime.working_dir);
+        let rlimits = config
+            .rlimits()
+            .map_err(|error| Report::from_error(&error))?;
+        let privileged = self.privileged || config.isolation.privileged;
+        Ok(ExecSpec {
+            args: self.command.iter().map(Into::into).collect(),
+            env: environment,
+            cwd: cwd.join(self.workdir.as_deref().unwrap_or(Path::new(""))),
+            user: UserSpec(self.user.clone().unwrap_or(config.runtime.user.clone())),
+            additional_groups: config.groups.clone(),
+            terminal: self.tty.then(window_size),
+            capabilities: if privileged {
+                CapSet::all()
+            } else {
+                config.isolation.capabilities
+            },
+            seccomp: match config.isolation.seccomp {
+                SeccompMode::Default => Seccomp::Default,
+                SeccompMode::Unconfined => Seccomp::Unconfined,
+            },
+            no_new_privileges: config.isolation.no_new_privileges,
+            rlimits,
+            umask: 0o022,
+            apparmor: None,
+            privileged,
+        })
+    }
+
+    fn carry(
+        &self,
+        spec: ExecSpec,
+        mut connection: Connection,
+        options: &attach::Options,
+    ) -> Result<u8, Report> {
+        let streams = Streams::new(self.interactive && !self.tty, self.detach || self.tty)
+            .map_err(stream_error)?;
+        let side = Side::prepare(options, self.tty, self.interactive)?;
+        connection
+            .request(&Request::Exec(Box::new(spec)), streams.fds)
+            .map_err(stream_error)?;
+        match connection.answer().map_err(stream_error)? {
+            Answer::Failed(failure) => return Err(report(&failure)),
+            _ if self.detach => return Ok(0),
+            _ => {}
+        }
+        let code = match connection.take_fd() {
+            Some(terminal) => side.run_terminal(connection, terminal),
+            None => side.run_exec(connection),
+        };
+        for output in streams.outputs {
+            // A thread that panicked has nothing more to write.
+            let _ = output.join();
+        }
+        code
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]
+fn stream_error(error: io::Error) -> Report {
+    Report::from_error(&error)
+        .context("cannot connect the program's streams")
+        .exit(Exit::Code(126))
+}
+
+/// The streams that a further process gets: those of this process as they are, which costs
+/// nothing, or pipes where they are terminals, which it must not see.
+struct Streams {
+    fds: Vec<OwnedFd>,
+    outputs: Vec<JoinHandle<()>>,
+}
+
+impl Streams {
+    fn new(stdin: bool, nothing: bool) -> io::Result<Self> {
+        let mut outputs = Vec::new();
+        let null = || -> io::Result<OwnedFd> {
+            let null = File::options().read(true).write(true).open("/dev/null")?;
+            Ok(null.into())
+        };
+        if nothing {
+            return Ok(Self {
+                fds: vec![null()?, null()?, null()?],
+                outputs,
+            });
+        }
+        let stdin = if !stdin {
+            null()?
+        } else if io::stdin().is_terminal() {
+            let (reader, mut writer) = io::pipe()?;
+            // It may wait for a key for ever; the process's end takes it along.
+            attach::spawn("stdin", move || {
+                let _ = io::copy(&mut io::stdin(), &mut writer);
+            })?;
+            reader.into()
+        } else {
+            io::stdin().as_fd().try_clone_to_owned()?
+        };
+        let stdout = if io::stdout().is_terminal() {
+            let (mut reader, writer) = io::pipe()?;
+            outputs.push(attach::spawn("stdout", move || {
+                let _ = io::copy(&mut reader, &mut io::stdout());
+            })?);
+            writer.into()
+        } else {
+            io::stdout().as_fd().try_clone_to_owned()?
+        };
+        let stderr = if io::stderr().is_terminal() {
+            let (mut reader, writer) = io::pipe()?;
+            outputs.push(attach::spawn("stderr", move || {
+                let _ = io::copy(&mut reader, &mut io::stderr());
+            })?);
+            writer.into()
+        } else {
+            io::stderr().as_fd().try_clone_to_owned()?
+        };
+        Ok(Self {
+            fds: vec![stdin, stdout, stderr],
+            outputs,
+        })
+    }
+}
+
+/// Options of `cooper attach`.
+#[derive(Args, Clone, Debug)]
+pub struct AttachArgs {
+    /// The container, by name or ID
+    pub container: String,
+
+    /// Send no input
+    #[arg(long)]
+    pub no_stdin: bool,
+
+    /// Pass signals on to the container
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value_t = true, default_missing_value = "true", hide_default_value = true,
+          hide_possible_values = true, value_name = "BOOL")]
+    pub sig_proxy: bool,
+
+    /// Keys that detach from the container, such as ctrl-p,ctrl-q
+    #[arg(long, value_name = "KEYS")]
+    pub detach_keys: Option<String>,
+}
+
+impl AttachArgs {
+    /// Carries the container's streams until it ends, and returns its exit code.
+    pub fn run(&self, settings: &Settings) -> Result<ExitCode, Report> {
+        let options = attach_options(self.sig_proxy, self.detach_keys.as_deref())?;
+        let session = Session::open(settings)?;
+        let containers = Containers::of(session.store.root());
+        let found = containers
+            .one(&self.container)
+            .map_err(|error| failed(&error))?;
+        if found.state.status == Status::Paused {
+            return Err(Report::new("a paused container cannot be attached to")
+                .hint("`cooper unpause` lets it go on"));
+        }
+        let config = &found.container.config;
+        let stdin = config.open_stdin && !self.no_stdin;
+        check_terminal(config.terminal, stdin)?;
+        let side = Side::prepare(&options, config.terminal, stdin)?;
+        let connection = reach(&found)?;
+        connection
+            .request(&Request::Attach { stdin }, Vec::new())
+            .map_err(stream_error)?;
+        side.run(connection).map(ExitCode::from)
+    }
+}

@@ -1,0 +1,287 @@
+//! Starting a container: from what is written down of it to a process under a monitor.
+//!
+//! The command does all that needs the store; the monitor gets a finished process description. It
+//! is started first and told last, so that it has made its namespaces by the time there is work.
+
+use std::fs;
+use std::io::{self, Seek, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use cooper_cache::{MergedTree, RelPath, Store};
+use cooper_runner::{Detached, Mount, MountKind, ProcessSpec, Rootfs, WindowSize};
+use rustix::fs::MemfdFlags;
+
+use super::config::{Config, NamespaceMode, VolumeMount, VolumeSource};
+use super::monitor;
+use super::process::Scene;
+use super::protocol::{self, Answer, Connection, Failure, Launch, Outbox, Request, kind};
+use super::record::{Containers, Held};
+use super::volume::Volumes;
+use crate::report::{Exit, Report};
+
+/// How a container is started.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Attachment {
+    /// Whether its output is wanted.
+    pub(crate) output: bool,
+    /// Whether input is sent.
+    pub(crate) stdin: bool,
+    /// The size of its terminal.
+    pub(crate) window: Option<WindowSize>,
+}
+
+/// Starts the container and returns the connection to its monitor, once it runs.
+pub(crate) fn start(
+    store: &Store,
+    mut held: Held,
+    attachment: Attachment,
+) -> Result<Connection, Report> {
+    let own_pids = held.container.config.isolation.pid == NamespaceMode::Private;
+    let started = cooper_runner::detach(monitor::NAME, own_pids).map_err(|error| failed(&error))?;
+    let start = Start {
+        store,
+        config: &held.container.config.clone(),
+    };
+    let mut spec = match start.spec(&mut held) {
+        Ok(spec) => spec,
+        Err(report) => {
+            if held.container.config.lifecycle.remove {
+                // What cannot be removed now stays listed, as made and not started.
+                let _ = Containers::of(store.root()).remove(held);
+            }
+            return Err(report);
+        }
+    };
+    if held.container.config.terminal {
+        spec.terminal = Some(
+            attachment
+                .window
+                .unwrap_or(WindowSize { rows: 24, cols: 80 }),
+        );
+    }
+    let image = held.container.config.image.clone();
+    let name = held.container.name.clone();
+    let stranded = |error: io::Error| {
+        failed(&error).context(format!("cannot reach the monitor of container {name}"))
+    };
+    let mut connection = launch(store, held, spec, attachment, &started).map_err(stranded)?;
+    match connection.answer().map_err(stranded)? {
+        Answer::Failed(failure) => Err(report(&failure).context(format!("cannot run {image}"))),
+        _ => Ok(connection),
+    }
+}
+
+/// Hands everything over to the monitor, the lock among it.
+fn launch(
+    store: &Store,
+    held: Held,
+    spec: ProcessSpec,
+    attachment: Attachment,
+    monitor: &Detached,
+) -> io::Result<Connection> {
+    let (ours, theirs) = protocol::pair()?;
+    let connection = Connection::new(ours);
+    if attachment.output {
+        let stdin = attachment.stdin;
+        connection.request(&Request::Attach { stdin }, Vec::new())?;
+    }
+    let launch = Launch {
+        dir: held.dir,
+        container: held.container,
+        state: held.state,
+        spec,
+        scratch: store.root().join("mountpoints"),
+        stdin_once: attachment.stdin,
+    };
+    let memory = rustix::fs::memfd_create("cooper-launch", MemfdFlags::CLOEXEC)?;
+    let mut file = fs::File::from(memory);
+    serde_json::to_writer(&mut file, &launch)?;
+    file.flush()?;
+    file.rewind()?;
+    let mut outbox = Outbox::default();
+    outbox.push(
+        kind::REQUEST,
+        &[],
+        vec![file.into(), held.lock.into(), theirs],
+    );
+    outbox.flush(&monitor.socket)?;
+    Ok(connection)
+}
+
+/// Returns what a monitor's failure says.
+pub(crate) fn report(failure: &Failure) -> Report {
+    let mut messages = failure.messages.iter().rev();
+    let innermost = messages.next().cloned().unwrap_or_default();
+    let report = messages.fold(Report::new(innermost), |report, message| {
+        report.context(message.clone())
+    });
+    let report = report.exit(Exit::Code(failure.code));
+    match &failure.hint {
+        Some(hint) => report.hint(hint.clone()),
+        None => report,
+    }
+}
+
+struct Start<'a> {
+    store: &'a Store,
+    config: &'a Config,
+}
+
+impl Start<'_> {
+    fn spec(&self, held: &mut Held) -> Result<ProcessSpec, Report> {
+        let scene = Scene {
+            rootfs: self.rootfs(held)?,
+            mounts: self.mounts(held)?,
+            hostname: self.config.hostname(&held.container.id),
+            // A host without one resolves names by files alone, and so does the container.
+            resolv_conf: fs::read("/etc/resolv.conf").unwrap_or_default(),
+        };
+        let spec = self.config.process(scene).map_err(|error| failed(&error))?;
+        self.ensure_cwd(&spec.cwd, &spec.mounts, &held.upper())?;
+        Ok(spec)
+    }
+
+    /// Returns the image's layers with the container's own on top.
+    fn rootfs(&self, held: &Held) -> Result<Rootfs, Report> {
+        let layers = self.store.layers();
+        let mut lowers: Vec<PathBuf> = Vec::new();
+        for layer in self.config.layers.iter().rev() {
+            let dir = layers
+                .ensure_dir(layer)
+                .map_err(|error| failed(&error))?
+                .fs();
+            // Overlayfs refuses a directory twice; its upper occurrence hides the lower one.
+            if !lowers.contains(&dir) {
+                lowers.push(dir);
+            }
+        }
+        if let Some(top) = lowers.first() {
+            inherit(top, &held.upper()).map_err(|error| failed(&error))?;
+        }
+        Ok(Rootfs::Overlay {
+            lowers,
+            upper: held.upper(),
+            work: held.work(),
+            userxattr: self.store.options().userxattr,
+        })
+    }
+
+    fn tree(&self) -> Result<MergedTree, Report> {
+        let layers = self.store.layers();
+        layers
+            .tree(&self.config.layers)
+            .map_err(|error| failed(&error))
+    }
+
+    fn mounts(&self, held: &mut Held) -> Result<Vec<Mount>, Report> {
+        let volumes = self.config.mounts.volumes.clone();
+        if volumes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let tree = self.tree()?;
+        let mut mounts = Vec::new();
+        for volume in volumes {
+            let source = self.volume_source(&volume, &tree, held)?;
+            let kind = MountKind::Bind {
+                source,
+                subpath: None,
+                readonly: volume.readonly,
+                recursive: true,
+            };
+            mounts.push(Mount {
+                target: volume.target,
+                kind,
+                create_target: true,
+            });
+        }
+        Ok(mounts)
+    }
+
+    fn volume_source(
+        &self,
+        volume: &VolumeMount,
+        tree: &MergedTree,
+        held: &mut Held,
+    ) -> Result<PathBuf, Report> {
+        let volumes = Volumes::of(self.store.root());
+        let name = match &volume.source {
+            VolumeSource::Host(path) => return host_path(path),
+            VolumeSource::Named(name) => name.clone(),
+            VolumeSource::Anonymous => {
+                let name = super::random_id().map_err(|error| failed(&error))?;
+                // Written down before it is made, so that a sweep finds it, and the next start too.
+                held.container.anonymous_volumes.push(name.clone());
+                let volumes = &mut held.container.config.mounts.volumes;
+                let own = volumes.iter_mut().find(|own| own.target == volume.target);
+                if let Some(own) = own {
+                    own.source = VolumeSource::Named(name.clone());
+                }
+                held.write().map_err(|error| failed(&error))?;
+                name
+            }
+        };
+        volumes.ensure(&name, self.store, tree, &volume.target)
+    }
+
+    /// Makes the working directory in the container's own layer if the image lacks it. One that
+    /// lies in a mount is the mount's.
+    fn ensure_cwd(&self, cwd: &Path, mounts: &[Mount], upper: &Path) -> Result<(), Report> {
+        if cwd == Path::new("/") || mounts.iter().any(|mount| cwd.starts_with(&mount.target)) {
+            return Ok(());
+        }
+        let tree = self.tree()?;
+        let resolved = tree
+            .resolve(&RelPath::clean(cwd.as_os_str().as_encoded_bytes()), true)
+            .map_err(|error| failed(&error))?;
+        if resolved.exists {
+            return Ok(());
+        }
+        make_dirs(&tree, &resolved.path, upper).map_err(|error| {
+            failed(&error).context(format!(
+                "cannot make the working directory {}",
+                cwd.display()
+            ))
+        })
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> Report {
+    Report::from_error(error)
+}
+
+/// Returns a bind's source; docker makes a directory where there is nothing.
+fn host_path(path: &Path) -> Result<PathBuf, Report> {
+    let made = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(path),
+        Err(error) => Err(error),
+        Ok(_) => Ok(()),
+    };
+    made.and_then(|()| path.canonicalize())
+        .map_err(|error| failed(&error).context(format!("cannot mount {}", path.display())))
+}
+
+/// Makes `path` and what is missing above it in `upper`. Directories that the image has keep
+/// their mode and owner there, since overlayfs shows those of the uppermost.
+fn make_dirs(tree: &MergedTree, path: &RelPath, upper: &Path) -> io::Result<()> {
+    let mut here = RelPath::root();
+    for name in path.components() {
+        here = here.join(name);
+        let dir = here.under(upper);
+        fs::create_dir(&dir)?;
+        let (mode, uid, gid) = match tree.get(&here) {
+            Some(node) => (node.entry.mode, node.entry.uid, node.entry.gid),
+            None => (0o755, 0, 0),
+        };
+        chown(&dir, Some(uid), Some(gid))?;
+        fs::set_permissions(&dir, fs::Permissions::from_mode(mode))?;
+    }
+    Ok(())
+}
+
+/// Gives the root of the container's own layer the mode and owner of the image's.
+fn inherit(from: &Path, to: &Path) -> io::Result<()> {
+    let metadata = fs::metadata(from)?;
+    chown(to, Some(metadata.uid()), Some(metadata.gid()))?;
+    fs::set_permissions(to, metadata.permissions())
+}
