@@ -21,6 +21,7 @@
 //! }
 //! ```
 
+pub mod binfmt;
 mod caps;
 mod cgroup;
 mod channel;
