@@ -353,11 +353,16 @@ pub enum Output {
     Local {
         /// The directory; made when missing.
         dest: PathBuf,
+        /// Whether each platform has a directory of its own; as many platforms ask for it when
+        /// absent.
+        split: Option<bool>,
     },
     /// The root filesystem as one tar stream.
     Tar {
         /// Where the stream goes.
         dest: Sink,
+        /// Whether each platform has a directory of its own, as for [`Output::Local`].
+        split: Option<bool>,
     },
     /// Nowhere: the build only fills the cache.
     CacheOnly,

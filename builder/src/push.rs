@@ -8,7 +8,7 @@ use cooper_cache::{Store, StoreError};
 use cooper_oci::{Descriptor, Digest, Reference};
 use thiserror::Error;
 
-use crate::image::Image;
+use crate::image::{Image, ImageSet, Packed};
 use crate::options::ImageFormat;
 use crate::progress::StepGuard;
 use crate::registry::{Client, Event, PushImage, PushManifest, RegistryError, Watch};
@@ -34,13 +34,13 @@ pub enum PushError {
 
 /// What is pushed, and how.
 pub struct PushRequest<'a> {
-    /// The image.
-    pub image: &'a Image,
+    /// The image, or those of several platforms.
+    pub set: &'a ImageSet,
     /// The names to push it under.
     pub names: &'a [Reference],
     /// How its manifest and layers are written.
     pub format: &'a ImageFormat,
-    /// The manifest that the image was pulled with, which is then sent as it came.
+    /// The manifest that the only image was pulled with, which is then sent as it came.
     pub original: Option<(Descriptor, Vec<u8>)>,
     /// Whether the manifest is named by its digest alone.
     pub by_digest: bool,
@@ -57,33 +57,17 @@ pub fn push_image(
     request: &PushRequest<'_>,
     step: &StepGuard,
 ) -> Result<Descriptor, PushError> {
-    let (manifest, bytes, layers) = if let Some((descriptor, bytes)) = &request.original {
-        let layers = request
-            .image
-            .layers
-            .iter()
-            .filter_map(|layer| layer.blobs.first().cloned())
-            .collect();
-        (descriptor.clone(), bytes.clone(), layers)
+    let packed = if let Some(original) = &request.original {
+        Sent::as_it_came(request.set, original)
     } else {
         let docker = !request.format.oci_media_types.unwrap_or(true);
-        let manifest = request
-            .image
-            .manifest(&store.layers(), request.format, docker)?;
-        let bytes = manifest.to_json();
-        (
-            Descriptor::of(manifest.media_type(), &bytes),
-            bytes,
-            manifest.layers,
-        )
+        Sent::packed(request.set.pack(&store.layers(), request.format, docker)?)
     };
-    let open = |blob: &Descriptor, offset: u64| open_blob(store, request.image, blob, offset);
+    let open = |blob: &Descriptor, offset: u64| open_blob(store, request.set, blob, offset);
+    let top = packed.top.clone();
     let push = PushImage {
-        blobs: blobs(request.image, layers),
-        manifests: vec![PushManifest {
-            descriptor: manifest.clone(),
-            bytes,
-        }],
+        blobs: blobs(request.set, packed.layers),
+        manifests: packed.manifests,
         mount_from: BTreeMap::new(),
         open: &open,
     };
@@ -97,7 +81,7 @@ pub fn push_image(
     }
     for name in request.names {
         let target = if request.by_digest {
-            name.without_tag().with_digest(manifest.digest.clone())
+            name.without_tag().with_digest(top.digest.clone())
         } else {
             name.with_default_tag()
         };
@@ -108,27 +92,72 @@ pub fn push_image(
                 source: Box::new(source),
             })?;
     }
-    Ok(manifest)
+    Ok(top)
 }
 
-/// Layers and configuration, each once.
-fn blobs(image: &Image, layers: Vec<Descriptor>) -> Vec<Descriptor> {
+/// What is sent, byte for byte.
+struct Sent {
+    /// What the name will stand for: the last of the manifests.
+    top: Descriptor,
+    manifests: Vec<PushManifest>,
+    layers: Vec<Descriptor>,
+}
+
+impl Sent {
+    fn as_it_came(set: &ImageSet, (descriptor, bytes): &(Descriptor, Vec<u8>)) -> Self {
+        let layers = set.images.iter().flat_map(|image| &image.layers);
+        Self {
+            top: descriptor.clone(),
+            manifests: vec![PushManifest {
+                descriptor: descriptor.clone(),
+                bytes: bytes.clone(),
+            }],
+            layers: layers
+                .filter_map(|layer| layer.blobs.first().cloned())
+                .collect(),
+        }
+    }
+
+    fn packed(packed: Packed) -> Self {
+        let top = packed.top().clone();
+        let mut layers = Vec::new();
+        let mut manifests = Vec::new();
+        for one in packed.manifests {
+            layers.extend(one.manifest.layers);
+            manifests.push(PushManifest {
+                descriptor: one.descriptor,
+                bytes: one.bytes,
+            });
+        }
+        let index = packed.index.into_iter();
+        manifests.extend(index.map(|(descriptor, bytes)| PushManifest { descriptor, bytes }));
+        Self {
+            top,
+            manifests,
+            layers,
+        }
+    }
+}
+
+/// Layers and configurations, each once.
+fn blobs(set: &ImageSet, layers: Vec<Descriptor>) -> Vec<Descriptor> {
     let mut seen: BTreeSet<Digest> = BTreeSet::new();
-    let config = Descriptor::of(cooper_oci::media_type::OCI_CONFIG, &image.config_bytes);
+    let config =
+        |image: &Image| Descriptor::of(cooper_oci::media_type::OCI_CONFIG, &image.config_bytes);
     layers
         .into_iter()
-        .chain([config])
+        .chain(set.images.iter().map(config))
         .filter(|blob| seen.insert(blob.digest.clone()))
         .collect()
 }
 
 fn open_blob(
     store: &Store,
-    image: &Image,
+    set: &ImageSet,
     blob: &Descriptor,
     offset: u64,
 ) -> io::Result<Box<dyn Read>> {
-    if blob.digest == image.id {
+    if let Some(image) = set.images.iter().find(|image| image.id == blob.digest) {
         let from = usize::try_from(offset)
             .unwrap_or(usize::MAX)
             .min(image.config_bytes.len());
@@ -195,7 +224,7 @@ mod tests {
             .parse()
             .expect("valid");
         let request = PushRequest {
-            image: &image,
+            set: &ImageSet::from(image),
             names: &[name],
             format: &ImageFormat::default(),
             original: None,

@@ -234,11 +234,11 @@ impl Check<'_> {
         for path in list(&layout.dir("refs"))? {
             self.checked();
             let gone = parse::<Tag>(&path).and_then(|tag| {
-                let image = layout.image(&tag.image);
-                let there = image.exists() && !self.is_lost(&image);
-                there
-                    .then_some(())
-                    .ok_or_else(|| format!("image {} is gone", tag.image))
+                let lost = tag.images().into_iter().find(|image| {
+                    let path = layout.image(image);
+                    !path.exists() || self.is_lost(&path)
+                });
+                lost.map_or(Ok(()), |image| Err(format!("image {image} is gone")))
             });
             if let Err(reason) = gone {
                 self.found(&path, reason)?;

@@ -3,13 +3,16 @@
 //! An image is one JSON file by config digest, a name one JSON file by the
 //! hash of the reference; both are replaced by rename, so that processes may
 //! tag at once and the last one wins.
+//!
+//! A name can stand for one thing on several platforms: an image each. Such images are
+//! images like others; only the name knows that they belong together.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cooper_oci::{Descriptor, DiffId, Digest, Reference};
+use cooper_oci::{Descriptor, DiffId, Digest, Platform, Reference};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -47,10 +50,49 @@ pub struct ImageRecord {
     pub size: u64,
 }
 
+/// One of the images that a name stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlatformImage {
+    /// The platform that it is for, in normal form.
+    pub platform: Platform,
+    /// The image.
+    pub image: Digest,
+}
+
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Tag {
     pub(crate) reference: Reference,
+    /// What the name means where no platform is asked for.
     pub(crate) image: Digest,
+    /// The images of all platforms; empty for a name that stands for one image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) platforms: Vec<PlatformImage>,
+}
+
+impl Tag {
+    /// Returns all images that the name stands for, each once.
+    pub(crate) fn images(&self) -> Vec<&Digest> {
+        let mut images = vec![&self.image];
+        for member in &self.platforms {
+            if !images.contains(&&member.image) {
+                images.push(&member.image);
+            }
+        }
+        images
+    }
+
+    /// Returns the image for `platform`, the closest if there are several.
+    fn image_for(&self, platform: &Platform) -> &Digest {
+        closest(&self.platforms, platform).map_or(&self.image, |member| &member.image)
+    }
+}
+
+fn closest<'a>(members: &'a [PlatformImage], platform: &Platform) -> Option<&'a PlatformImage> {
+    let ranked = members
+        .iter()
+        .filter_map(|member| Some((platform.rank(&member.platform)?, member)));
+    let best = ranked.min_by_key(|(rank, _)| *rank);
+    best.map(|(_, member)| member)
 }
 
 /// Which image a name means.
@@ -89,14 +131,43 @@ impl Images {
     /// Gives an image a name, taking it from another image if need be.
     pub fn tag(&self, reference: &Reference, id: &Digest) -> Result<(), StoreError> {
         let path = self.tag_path(reference);
-        if read_json::<Tag>(&path)?.is_some_and(|tag| tag.image == *id) {
+        let same = |tag: Tag| tag.image == *id && tag.platforms.is_empty();
+        if read_json::<Tag>(&path)?.is_some_and(same) {
             return Ok(());
         }
         let tag = Tag {
             reference: reference.clone(),
             image: id.clone(),
+            platforms: Vec::new(),
         };
         self.shared.write_atomic(&path, &json(&tag))
+    }
+
+    /// Gives a name to images of one thing for several platforms. Without a platform the name
+    /// means this machine's image, or the first if there is none.
+    pub fn tag_platforms(
+        &self,
+        reference: &Reference,
+        platforms: &[PlatformImage],
+    ) -> Result<(), StoreError> {
+        let own = closest(platforms, &Platform::host());
+        let Some(default) = own.or(platforms.first()) else {
+            return Ok(());
+        };
+        let tag = Tag {
+            reference: reference.clone(),
+            image: default.image.clone(),
+            platforms: platforms.to_vec(),
+        };
+        self.shared
+            .write_atomic(&self.tag_path(reference), &json(&tag))
+    }
+
+    /// Returns the images of all platforms that a name stands for; none if it stands for one
+    /// image, or for nothing.
+    pub fn platforms(&self, reference: &Reference) -> Result<Vec<PlatformImage>, StoreError> {
+        let tag: Option<Tag> = read_json(&self.tag_path(reference))?;
+        Ok(tag.map_or_else(Vec::new, |tag| tag.platforms))
     }
 
     /// Takes a name away; returns the image it named.
@@ -111,6 +182,19 @@ impl Images {
     pub fn by_reference(&self, reference: &Reference) -> Result<Option<ImageRecord>, StoreError> {
         match read_json::<Tag>(&self.tag_path(reference))? {
             Some(tag) => self.get(&tag.image),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the image that `reference` names for `platform`. A name that stands for one image
+    /// means that image, whatever it is for.
+    pub fn by_platform(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<Option<ImageRecord>, StoreError> {
+        match read_json::<Tag>(&self.tag_path(reference))? {
+            Some(tag) => self.get(tag.image_for(platform)),
             None => Ok(None),
         }
     }
@@ -167,25 +251,31 @@ impl Images {
         Ok(images)
     }
 
-    /// Returns all names with the image each means, sorted.
+    /// Returns all names with the images that each stands for, sorted; a name that stands for
+    /// several platforms comes with each of them.
     pub fn tags(&self) -> Result<Vec<(Reference, Digest)>, StoreError> {
         let dir = self.shared.layout.dir("refs");
         let mut tags = Vec::new();
         for item in fs::read_dir(&dir).during("list", &dir)? {
             let path = item.during("list", &dir)?.path();
             if let Some(tag) = read_json::<Tag>(&path)? {
-                tags.push((tag.reference, tag.image));
+                let images = tag.images().into_iter().cloned();
+                tags.extend(images.map(|image| (tag.reference.clone(), image)));
             }
         }
         tags.sort_by_cached_key(|(reference, _)| reference.to_string());
         Ok(tags)
     }
 
-    /// Forgets an image and all its names; its layers and blobs stay for the collector.
+    /// Forgets an image and all its names (a name that stands for other platforms, too, keeps those); its layers and blobs stay for the collector.
     pub fn remove(&self, id: &Digest) -> Result<(), StoreError> {
-        for (reference, image) in self.tags()? {
-            if image == *id {
+        for (reference, _) in self.tags()?.into_iter().filter(|(_, image)| image == id) {
+            let mut left = self.platforms(&reference)?;
+            left.retain(|member| member.image != *id);
+            if left.is_empty() {
                 remove(&self.tag_path(&reference))?;
+            } else {
+                self.tag_platforms(&reference, &left)?;
             }
         }
         remove(&self.shared.layout.image(id))
@@ -216,5 +306,67 @@ fn remove(path: &Path) -> Result<(), StoreError> {
             Err(StoreError::io("remove", path, error))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Store, StoreOptions};
+
+    fn platform(text: &str) -> Platform {
+        text.parse().expect("valid")
+    }
+
+    fn member(text: &str) -> PlatformImage {
+        PlatformImage {
+            platform: platform(text),
+            image: Digest::sha256(text),
+        }
+    }
+
+    #[test]
+    fn a_name_stands_for_the_images_of_several_platforms() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let store = Store::open(dir.path(), StoreOptions::default()).expect("open");
+        let images = store.images();
+        let members = ["linux/s390x", "linux/arm/v6", "linux/arm/v7"].map(member);
+        for one in &members {
+            let record = ImageRecord {
+                id: one.image.clone(),
+                layers: Vec::new(),
+                manifest: None,
+                created: None,
+                size: 0,
+            };
+            images.put(&record).expect("put");
+        }
+        let name: Reference = "multi:1".parse().expect("valid");
+        images.tag_platforms(&name, &members).expect("tag");
+
+        let id = |text: &str| {
+            let found = images.by_platform(&name, &platform(text)).expect("read");
+            found.expect("an image").id
+        };
+        assert_eq!(id("linux/arm/v7"), members[2].image);
+        assert_eq!(id("linux/arm/v6"), members[1].image);
+        // The closest that runs there; what runs on none means the default: the first here.
+        assert_eq!(id("linux/arm64"), members[2].image);
+        assert_eq!(id("linux/riscv64"), members[0].image);
+        let default = images.by_reference(&name).expect("read").expect("an image");
+        assert_eq!(default.id, members[0].image);
+        let listed = images.list().expect("list");
+        assert!(
+            listed.iter().all(|(_, names)| *names == [name.clone()]),
+            "{listed:?}"
+        );
+
+        // Without one of them it stands for the others; a new meaning replaces all.
+        images.remove(&members[0].image).expect("remove");
+        assert_eq!(images.platforms(&name).expect("read"), members[1..]);
+        images.tag(&name, &members[1].image).expect("tag");
+        assert_eq!(images.platforms(&name).expect("read"), []);
+        images.remove(&members[1].image).expect("remove");
+        assert_eq!(images.by_reference(&name).expect("read"), None);
     }
 }

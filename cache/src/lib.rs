@@ -56,7 +56,7 @@ pub use context::{ContextFilter, ContextScan, ContextTree, Verdict};
 pub use error::{ArchiveError, ResolveError, StoreError};
 pub use fsck::{FsckReport, Problem};
 pub use gc::{DiskUsage, Evict, GcOptions, GcReport, Policy, UsageEntry, UsageKind};
-pub use images::{ImageLayer, ImageRecord, Images, Lookup};
+pub use images::{ImageLayer, ImageRecord, Images, Lookup, PlatformImage};
 pub use layer::{
     Confirm, CopyItem, DecodeError, Entry, EntryKind, Found, Layer, LayerId, LayerIndex, Layers,
     Limits, NeedleGroup, Needles, Source, Staging, Timestamp, Unpack, Unpacked, Xattr,

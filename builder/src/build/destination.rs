@@ -59,8 +59,8 @@ impl DestinationError {
 pub(super) fn check(options: &BuildOptions) -> Result<(), DestinationError> {
     for output in &options.outputs {
         match output {
-            Output::Tar { dest } => sink(dest)?,
-            Output::Local { dest } => directory(dest)?,
+            Output::Tar { dest, .. } => sink(dest)?,
+            Output::Local { dest, .. } => directory(dest)?,
             Output::Oci(archive) | Output::Docker(archive) => match &archive.dest {
                 ArchiveDest::Tar(dest) => sink(dest)?,
                 ArchiveDest::Directory(dest) => directory(dest)?,

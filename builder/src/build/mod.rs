@@ -80,7 +80,7 @@ use cooper_frontend::lower::GraphBuilder;
 use cooper_oci::{Descriptor, Digest};
 use cooper_solver::CancelToken;
 
-use crate::image::{DatedLayer, Image, Parts, Squashed};
+use crate::image::{DatedLayer, Image, ImageSet, Parts, Squashed};
 use crate::options::BuildOptions;
 use crate::progress::Progress;
 use crate::registry::Client;
@@ -112,12 +112,24 @@ pub struct Session {
 /// What a build made.
 #[derive(Debug, Clone, Default)]
 pub struct Built {
-    /// The image ID: digest of the configuration.
+    /// The image ID, digest of the configuration. Of several platforms' images it is this
+    /// machine's, or the first.
     pub id: Option<Digest>,
-    /// The manifest, if an output made one.
+    /// Whether there is an index, of images for several platforms.
+    pub indexed: bool,
+    /// The manifest, or the index of several platforms, if an output made one.
     pub manifest: Option<Descriptor>,
     /// Names that the image has now.
     pub names: Vec<String>,
+}
+
+impl Built {
+    /// Returns what the result is known by: the image ID, or the digest of an index that an
+    /// output made.
+    pub fn digest(&self) -> Option<&Digest> {
+        let index = self.manifest.as_ref().filter(|_| self.indexed);
+        index.map(|index| &index.digest).or(self.id.as_ref())
+    }
 }
 
 /// How a build went.
@@ -279,17 +291,27 @@ fn finish(
     if options.outputs.is_empty() {
         return Ok(Built::default());
     }
-    let (variant, root) = (&target.variants[0], &roots[0]);
-    let squashed = squash::squash(&target.engine, root, options.squash, progress)?;
-    let image = assemble(target, variant, root, squashed)?;
-    let result = leaks::Product {
-        image: &image,
-        root,
-        history: &variant.lowered().history,
-        file: &target.source,
+    let mut images = Vec::with_capacity(roots.len());
+    for (variant, root) in target.variants.iter().zip(roots) {
+        let squashed = squash::squash(&target.engine, root, options.squash, progress)?;
+        let image = assemble(target, variant, root, squashed)?;
+        let result = leaks::Product {
+            image: &image,
+            root,
+            history: &variant.lowered().history,
+            file: &target.source,
+        };
+        guard.check(&target.engine, &result, &options.outputs, progress)?;
+        images.push(image);
+    }
+    let platforms = target.variants.iter().map(|variant| &variant.platform);
+    let made = outputs::Made {
+        engine: &target.engine,
+        options,
+        set: ImageSet::new(images),
+        roots: platforms.zip(roots).collect(),
     };
-    guard.check(&target.engine, &result, &options.outputs, progress)?;
-    outputs::write(&target.engine, &image, root, options, label, progress)
+    outputs::write(&made, label, progress)
 }
 
 fn assemble(

@@ -1,9 +1,9 @@
-//! The outputs of a build, one after the other, from one image.
+//! The outputs of a target, one after the other, from its images.
 
 use std::io::Write;
 
-use cooper_cache::{ImageRecord, LayerId};
-use cooper_oci::{Descriptor, Digest, Reference};
+use cooper_cache::{ImageRecord, LayerId, MergedTree, PlatformImage, RelPath};
+use cooper_oci::{Descriptor, Digest, Platform, Reference};
 use rayon::prelude::*;
 
 use super::Built;
@@ -11,27 +11,35 @@ use super::engine::Engine;
 use super::error::BuildError;
 use super::output::Root;
 use crate::export::{ExportError, Layout, export_archive, export_directory, export_tar};
-use crate::image::Image;
+use crate::image::{Image, ImageSet};
 use crate::options::{ArchiveOutput, BuildOptions, ImageOutput, Output};
 use crate::progress::{Progress, StepGuard};
 use crate::push::{PushRequest, push_image};
 
+/// What a target came to: its images and their files, a platform each.
+pub(super) struct Made<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) options: &'a BuildOptions,
+    pub(super) set: ImageSet,
+    /// Platform and root filesystem of each image of the set.
+    pub(super) roots: Vec<(&'a Platform, &'a Root)>,
+}
+
 /// Writes all outputs, then the files that tell of them.
 pub(super) fn write(
-    engine: &Engine,
-    image: &Image,
-    root: &Root,
-    options: &BuildOptions,
+    made: &Made<'_>,
     label: &str,
     progress: &Progress,
 ) -> Result<Built, BuildError> {
+    let options = made.options;
     let mut built = Built {
-        id: Some(image.id.clone()),
+        id: Some(made.set.default_image().id.clone()),
+        indexed: made.set.indexed,
         ..Built::default()
     };
     for output in &options.outputs {
         let step = progress.step(heading(output, label));
-        let result = one(engine, image, root, options, output, &step);
+        let result = made.one(output, &step);
         let result = step.end_with(result)?;
         built.manifest = result.or(built.manifest);
         let own = match output {
@@ -65,108 +73,128 @@ fn heading(output: &Output, label: &str) -> String {
     }
 }
 
-fn one(
-    engine: &Engine,
-    image: &Image,
-    root: &Root,
-    options: &BuildOptions,
-    output: &Output,
-    step: &StepGuard,
-) -> Result<Option<Descriptor>, BuildError> {
-    match output {
-        Output::CacheOnly => Ok(None),
-        Output::Image(to) => to_image(engine, image, options, to, step),
-        Output::Oci(to) => archive(engine, image, options, to, Layout::Oci).map(Some),
-        Output::Docker(to) => archive(engine, image, options, to, Layout::Docker).map(Some),
-        Output::Local { dest } => {
-            let tree = engine
-                .root_tree(root)
-                .map_err(|source| BuildError::Internal { source })?;
-            export_directory(&tree, dest)?;
-            Ok(None)
-        }
-        Output::Tar { dest } => {
-            let tree = engine
-                .root_tree(root)
-                .map_err(|source| BuildError::Internal { source })?;
-            export_tar(&tree, dest)?;
-            Ok(None)
-        }
-    }
-}
-
 fn names<'a>(own: &'a [Reference], tags: &'a [Reference]) -> &'a [Reference] {
     if own.is_empty() { tags } else { own }
 }
 
-fn archive(
-    engine: &Engine,
-    image: &Image,
-    options: &BuildOptions,
-    to: &ArchiveOutput,
-    layout: Layout,
-) -> Result<Descriptor, BuildError> {
-    fetch_all(engine, image)?;
-    let names = names(&to.names, &options.tags).to_vec();
-    let mut written = export_archive(engine.store(), &[(image, names)], to, layout)?;
-    written
-        .pop()
-        .map(|one| one.manifest)
-        .ok_or_else(|| BuildError::Solver {
-            message: "an archive without a manifest was written".to_owned(),
-        })
+impl Made<'_> {
+    fn one(&self, output: &Output, step: &StepGuard) -> Result<Option<Descriptor>, BuildError> {
+        match output {
+            Output::CacheOnly => Ok(None),
+            Output::Image(to) => self.to_image(to, step),
+            Output::Oci(to) => self.archive(to, Layout::Oci).map(Some),
+            Output::Docker(to) => self.archive(to, Layout::Docker).map(Some),
+            Output::Local { dest, split } => {
+                for (below, tree) in self.trees(*split)? {
+                    export_directory(&tree, &below.under(dest))?;
+                }
+                Ok(None)
+            }
+            Output::Tar { dest, split } => {
+                let trees = self.trees(*split)?;
+                let trees: Vec<_> = trees.iter().map(|(at, tree)| (at.clone(), tree)).collect();
+                export_tar(&trees, dest)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Returns the files of each platform and the directory that they go to.
+    fn trees(&self, split: Option<bool>) -> Result<Vec<(RelPath, MergedTree)>, BuildError> {
+        let split = split.unwrap_or(self.set.indexed);
+        let tree = |&(platform, root): &(&Platform, &Root)| {
+            let below = if split {
+                RelPath::clean(platform.to_string().replace('/', "_"))
+            } else {
+                RelPath::root()
+            };
+            let tree = self.engine.root_tree(root);
+            Ok((
+                below,
+                tree.map_err(|source| BuildError::Internal { source })?,
+            ))
+        };
+        self.roots.iter().map(tree).collect()
+    }
+
+    fn archive(&self, to: &ArchiveOutput, layout: Layout) -> Result<Descriptor, BuildError> {
+        if layout == Layout::Docker && self.set.indexed {
+            return Err(ExportError::ManifestList.into());
+        }
+        self.fetch_all()?;
+        let names = names(&to.names, &self.options.tags).to_vec();
+        let mut written = export_archive(self.engine.store(), &[(&self.set, names)], to, layout)?;
+        written
+            .pop()
+            .map(|one| one.manifest)
+            .ok_or_else(|| BuildError::Solver {
+                message: "an archive without a manifest was written".to_owned(),
+            })
+    }
+
+    fn to_image(
+        &self,
+        to: &ImageOutput,
+        step: &StepGuard,
+    ) -> Result<Option<Descriptor>, BuildError> {
+        let names = names(&to.names, &self.options.tags);
+        if to.store {
+            self.store(names, step)?;
+        }
+        let Some(push) = to.push else { return Ok(None) };
+        self.fetch_all()?;
+        let request = PushRequest {
+            set: &self.set,
+            names,
+            format: &to.format,
+            original: None,
+            by_digest: push.by_digest,
+            canceled: &|| self.engine.remote().canceled(),
+        };
+        let (store, client) = (self.engine.store(), self.engine.remote().client());
+        Ok(Some(push_image(store, client, &request, step)?))
+    }
+
+    /// Keeps the images under their names. One that is there already only gets the names.
+    fn store(&self, names: &[Reference], step: &StepGuard) -> Result<(), BuildError> {
+        let store = self.engine.store();
+        let images = store.images();
+        let mut members = Vec::with_capacity(self.set.images.len());
+        for image in &self.set.images {
+            if images.get(&image.id)?.is_none() {
+                fetch(self.engine, image)?;
+                store.blobs().put(&image.config_bytes)?;
+                let record: ImageRecord = image.record(size(self.engine, image));
+                images.put(&record)?;
+            }
+            step.status(&format!("writing image {}", image.id), 0, None, true);
+            members.push(PlatformImage {
+                platform: image.config.platform().normalized(),
+                image: image.id.clone(),
+            });
+        }
+        for name in names {
+            let name = name.with_default_tag();
+            if self.set.indexed {
+                images.tag_platforms(&name, &members)?;
+            } else {
+                images.tag(&name, &self.set.images[0].id)?;
+            }
+            step.status(&format!("naming to {name}"), 0, None, true);
+        }
+        Ok(())
+    }
+
+    /// Brings in what is still only in a registry, so that the images can be sent on.
+    fn fetch_all(&self) -> Result<(), BuildError> {
+        self.set
+            .images
+            .iter()
+            .try_for_each(|image| fetch(self.engine, image))
+    }
 }
 
-fn to_image(
-    engine: &Engine,
-    image: &Image,
-    options: &BuildOptions,
-    to: &ImageOutput,
-    step: &StepGuard,
-) -> Result<Option<Descriptor>, BuildError> {
-    let names = names(&to.names, &options.tags);
-    if to.store {
-        store(engine, image, names, step)?;
-    }
-    let Some(push) = to.push else { return Ok(None) };
-    fetch_all(engine, image)?;
-    let request = PushRequest {
-        image,
-        names,
-        format: &to.format,
-        original: None,
-        by_digest: push.by_digest,
-        canceled: &|| engine.remote().canceled(),
-    };
-    let pushed = push_image(engine.store(), engine.remote().client(), &request, step)?;
-    Ok(Some(pushed))
-}
-
-/// Keeps the image under its names. An image that is there already only gets the names.
-fn store(
-    engine: &Engine,
-    image: &Image,
-    names: &[Reference],
-    step: &StepGuard,
-) -> Result<(), BuildError> {
-    let images = engine.store().images();
-    if images.get(&image.id)?.is_none() {
-        fetch_all(engine, image)?;
-        engine.store().blobs().put(&image.config_bytes)?;
-        let record: ImageRecord = image.record(size(engine, image));
-        images.put(&record)?;
-    }
-    step.status(&format!("writing image {}", image.id), 0, None, true);
-    for name in names {
-        let name = name.with_default_tag();
-        images.tag(&name, &image.id)?;
-        step.status(&format!("naming to {name}"), 0, None, true);
-    }
-    Ok(())
-}
-
-/// Brings in what is still only in a registry, so that the image can be kept or sent on.
-fn fetch_all(engine: &Engine, image: &Image) -> Result<(), BuildError> {
+fn fetch(engine: &Engine, image: &Image) -> Result<(), BuildError> {
     image
         .layers
         .par_iter()
@@ -192,7 +220,7 @@ fn size(engine: &Engine, image: &Image) -> u64 {
 
 /// Writes `--iidfile` and `--metadata-file`.
 fn report_files(built: &Built, options: &BuildOptions) -> Result<(), BuildError> {
-    if let (Some(path), Some(id)) = (&options.iidfile, &built.id) {
+    if let (Some(path), Some(id)) = (&options.iidfile, built.digest()) {
         write_file(path, id.to_string().as_bytes())?;
     }
     if let Some(path) = &options.metadata_file {
@@ -204,7 +232,7 @@ fn report_files(built: &Built, options: &BuildOptions) -> Result<(), BuildError>
 fn metadata(built: &Built) -> Vec<u8> {
     let mut map = serde_json::Map::new();
     let mut add = |key: &str, value: serde_json::Value| map.insert(key.to_owned(), value);
-    if let Some(id) = &built.id {
+    if let Some(id) = built.id.as_ref().filter(|_| !built.indexed) {
         add("containerimage.config.digest", id.to_string().into());
     }
     if let Some(manifest) = &built.manifest {

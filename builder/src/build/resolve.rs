@@ -179,7 +179,7 @@ impl Resolver<'_> {
     ) -> Result<ResolvedImage, ResolveImageError> {
         let reference = reference.with_default_tag();
         let mut other_platform = None;
-        if let Some(record) = self.stored(&reference)?
+        if let Some(record) = self.stored(&reference, &request.platform)?
             && (self.pull != Pull::Always || self.is_current(&reference, &record))
         {
             let config = Image::load(self.store, &record)?.config;
@@ -226,8 +226,12 @@ impl Resolver<'_> {
         }
     }
 
-    fn stored(&self, reference: &Reference) -> Result<Option<ImageRecord>, StoreError> {
-        let found = match self.store.images().by_reference(reference)? {
+    fn stored(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<Option<ImageRecord>, StoreError> {
+        let found = match self.store.images().by_platform(reference, platform)? {
             Some(record) => Some(record),
             None => match self.store.images().resolve(&reference.familiar())? {
                 Lookup::Found(record) => Some(*record),

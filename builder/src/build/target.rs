@@ -373,15 +373,17 @@ fn target_of<'o>(request: &ImageRequest, options: &'o BuildOptions) -> Option<&'
     }
 }
 
-/// Collects what is asked, each image once: a context means something else to each asker.
+/// Collects what is asked, each image once: a context means something else to each target.
 fn questions(askers: &[Asker<'_>]) -> Vec<Question> {
     let mut questions: Vec<Question> = Vec::new();
     for (at, asker) in askers.iter().enumerate() {
         for request in asker.plan.requests(asker.images) {
             let shared = matches!(request.key.name, ImageName::Reference(_));
             let same = questions.iter_mut().find(|known| {
-                let pull = askers[known.askers[0]].options.pull;
-                shared && known.request.key == request.key && pull == asker.options.pull
+                let other = askers[known.askers[0]].options;
+                let same = (shared && other.pull == asker.options.pull)
+                    || std::ptr::eq(other, asker.options);
+                same && known.request.key == request.key
             });
             match same {
                 Some(known) => known.askers.push(at),

@@ -99,9 +99,9 @@ pub struct BuildArgs {
           default_missing_value = "true", hide_possible_values = true, value_name = "BOOL")]
     pub detect_credentials: Option<bool>,
 
-    /// Platform to build for
-    #[arg(long, value_name = "OS/ARCH")]
-    pub platform: Option<String>,
+    /// Platforms to build for; several make an index of images [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
+    pub platform: Vec<String>,
 
     /// Where the result goes: DIR, -, or type=image|registry|oci|docker|local|tar,KEY=VALUE…
     #[arg(short, long, value_name = "OUTPUT")]
@@ -294,17 +294,21 @@ impl BuildArgs {
     }
 
     fn platforms(&self) -> Result<Vec<Platform>, Report> {
-        let Some(text) = &self.platform else {
-            return Ok(Vec::new());
-        };
-        if text.contains(',') {
-            let error = ValueError::new("one platform can be built at a time");
-            return Err(error.report("--platform", text));
+        let mut platforms = Vec::new();
+        let written = self.platform.iter().map(|text| text.trim());
+        for text in written.filter(|text| !text.is_empty()) {
+            let platform = if text == "local" {
+                Platform::host()
+            } else {
+                text.parse().map_err(|error: cooper_oci::PlatformError| {
+                    ValueError::new(error.to_string()).report("--platform", text)
+                })?
+            };
+            if !platforms.contains(&platform) {
+                platforms.push(platform);
+            }
         }
-        let platform = text.parse().map_err(|error: cooper_oci::PlatformError| {
-            ValueError::new(error.to_string()).report("--platform", text)
-        })?;
-        Ok(vec![platform])
+        Ok(platforms)
     }
 
     fn labels(
@@ -463,7 +467,7 @@ impl Output {
     /// Returns whether the output goes to stdout.
     pub fn is_stdout(&self) -> bool {
         match self {
-            Self::Tar { dest } => *dest == Sink::Stdout,
+            Self::Tar { dest, .. } => *dest == Sink::Stdout,
             Self::Oci(archive) | Self::Docker(archive) => {
                 archive.dest == ArchiveDest::Tar(Sink::Stdout)
             }

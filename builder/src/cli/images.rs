@@ -134,6 +134,8 @@ fn headers(line: &Value, id: &str) -> Value {
 struct Line {
     id: String,
     name: Option<Reference>,
+    /// Of a name that stands for several platforms.
+    platform: Option<String>,
     digest: Option<String>,
     created: Option<String>,
     size: u64,
@@ -148,7 +150,16 @@ impl ImagesArgs {
             .images()
             .list()
             .map_err(|error| Report::from_error(&error))?;
-        let lines = self.lines(images)?;
+        let mut lines = self.lines(images)?;
+        for line in &mut lines {
+            let Some(name) = &line.name else { continue };
+            let members = session.platforms(&name.to_string())?;
+            let own = members
+                .into_iter()
+                .find(|one| one.image.to_string() == line.id);
+            line.platform = own.map(|own| own.platform.to_string());
+        }
+        sort(&mut lines);
         let now = Timestamp::now();
         let values = lines.iter().map(|line| self.json(line, now));
         match self.format.render("IMAGE ID", values) {
@@ -175,6 +186,7 @@ impl ImagesArgs {
             let line = |name| Line {
                 id: record.id.to_string(),
                 name,
+                platform: None,
                 digest: digest.clone(),
                 created: record.created.clone(),
                 size: record.size,
@@ -187,12 +199,7 @@ impl ImagesArgs {
                 .filter(|name| wanted.as_ref().is_none_or(|wanted| matches(wanted, name)));
             lines.extend(shown.map(|name| line(Some(name))));
         }
-        let time = |line: &Line| {
-            line.created
-                .as_deref()
-                .and_then(|at| at.parse::<Timestamp>().ok())
-        };
-        lines.sort_by(|a, b| time(b).cmp(&time(a)).then_with(|| a.name.cmp(&b.name)));
+        sort(&mut lines);
         Ok(lines)
     }
 
@@ -206,12 +213,23 @@ impl ImagesArgs {
             let text = |line: &Line| self.json(line, now).to_string() + "\n";
             return lines.iter().map(text).collect();
         }
-        let mut header = vec!["REPOSITORY", "TAG", "DIGEST", "IMAGE ID", "CREATED", "SIZE"];
+        let mut header = vec![
+            "REPOSITORY",
+            "TAG",
+            "PLATFORM",
+            "DIGEST",
+            "IMAGE ID",
+            "CREATED",
+            "SIZE",
+        ];
+        let platforms = lines.iter().any(|line| line.platform.is_some());
+        header.retain(|column| platforms || *column != "PLATFORM");
         header.retain(|column| self.digests || *column != "DIGEST");
         let mut table = Table::new(header);
         for line in lines {
             let (repository, tag) = line.repository_and_tag();
             let mut cells = vec![repository, tag];
+            cells.extend(platforms.then(|| line.platform.clone().unwrap_or_default()));
             cells.extend(
                 self.digests
                     .then(|| line.digest.clone().unwrap_or_else(none)),
@@ -240,6 +258,7 @@ impl ImagesArgs {
             "CreatedSince": human::since(line.created.as_deref(), now),
             "Digest": line.digest.clone().unwrap_or_else(none),
             "ID": self.id(&line.id),
+            "Platform": line.platform.clone().unwrap_or_default(),
             "Repository": repository,
             "SharedSize": "N/A",
             "Size": human::size(line.size),
@@ -259,6 +278,19 @@ impl Line {
             None => (none(), none()),
         }
     }
+}
+
+/// The youngest first, then by name and platform.
+fn sort(lines: &mut [Line]) {
+    let time = |line: &Line| {
+        line.created
+            .as_deref()
+            .and_then(|at| at.parse::<Timestamp>().ok())
+    };
+    lines.sort_by(|a, b| {
+        let names = (&a.name, &a.platform).cmp(&(&b.name, &b.platform));
+        time(b).cmp(&time(a)).then(names)
+    });
 }
 
 fn none() -> String {

@@ -1,7 +1,7 @@
 //! `cooper inspect`: everything about images, in docker's JSON shape.
 
 use clap::Args;
-use cooper_cache::ImageRecord;
+use cooper_cache::{ImageRecord, PlatformImage};
 use cooper_oci::{ImageConfig, Reference};
 use serde_json::{Value, json};
 
@@ -69,7 +69,14 @@ fn formatted(template: &Template, mut image: Value) -> Result<String, Report> {
 fn inspect(session: &Session, name: &str) -> Result<Value, Report> {
     let record = session.image(name)?;
     let config = session.config(&record)?;
-    Ok(image(&record, &session.names(&record)?, &config))
+    let mut value = image(&record, &session.names(&record)?, &config);
+    let members = session.platforms(name)?;
+    if !members.is_empty() {
+        let entry =
+            |one: &PlatformImage| json!({ "Platform": one.platform, "Id": one.image.to_string() });
+        value["Platforms"] = members.iter().map(entry).collect();
+    }
+    Ok(value)
 }
 
 /// Returns docker's description of an image.

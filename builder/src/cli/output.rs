@@ -51,7 +51,10 @@ pub fn parse(text: &str) -> Result<Output, ValueError> {
         return Err(ValueError::new("it is empty"));
     }
     if text == "-" {
-        return Ok(Output::Tar { dest: Sink::Stdout });
+        return Ok(Output::Tar {
+            dest: Sink::Stdout,
+            split: None,
+        });
     }
     let fields = csv(text)?;
     if let [field] = fields.as_slice()
@@ -59,6 +62,7 @@ pub fn parse(text: &str) -> Result<Output, ValueError> {
     {
         return Ok(Output::Local {
             dest: PathBuf::from(field),
+            split: None,
         });
     }
     Fields::new(&fields)?.output()
@@ -95,8 +99,12 @@ impl Fields {
         match kind.as_str() {
             "local" => Ok(Output::Local {
                 dest: self.directory()?,
+                split: self.flag("platform-split")?,
             }),
-            "tar" => Ok(Output::Tar { dest: self.sink()? }),
+            "tar" => Ok(Output::Tar {
+                dest: self.sink()?,
+                split: self.flag("platform-split")?,
+            }),
             "oci" => Ok(Output::Oci(self.archive()?)),
             "docker" if self.values.contains_key("dest") => Ok(Output::Docker(self.archive()?)),
             "docker" => self.image(None),
@@ -112,7 +120,7 @@ impl Fields {
     fn check_keys(&self, kind: &str) -> Result<(), ValueError> {
         let (own, format): (&[&str], &[&str]) = match kind {
             "local" => (&["dest", "platform-split"], &[]),
-            "tar" => (&["dest"], &[]),
+            "tar" => (&["dest", "platform-split"], &[]),
             "cacheonly" => (&[], &[]),
             "oci" | "docker" => (&["dest", "tar", "name"], &FORMAT_KEYS),
             "image" | "registry" => (&IMAGE_KEYS, &FORMAT_KEYS),
@@ -145,8 +153,6 @@ impl Fields {
 
     fn directory(&mut self) -> Result<PathBuf, ValueError> {
         let dest = self.dest()?;
-        // One platform a build: there is nothing to split.
-        self.flag("platform-split")?;
         if dest == "-" {
             return Err(
                 ValueError::new("a directory cannot go to stdout").hint("use type=tar,dest=-")
@@ -266,6 +272,17 @@ mod tests {
         text.parse::<Reference>().expect("valid").with_default_tag()
     }
 
+    fn local(dest: &str) -> Output {
+        Output::Local {
+            dest: dest.into(),
+            split: None,
+        }
+    }
+
+    fn tar(dest: Sink) -> Output {
+        Output::Tar { dest, split: None }
+    }
+
     fn archive(dest: ArchiveDest) -> ArchiveOutput {
         ArchiveOutput {
             dest,
@@ -298,17 +315,26 @@ mod tests {
                     oci-mediatypes=false,rewrite-timestamp=true,annotation.a.b=c";
         let names = vec![name("a"), name("r.example/b:1")];
         let cases = [
-            ("out", Output::Local { dest: "out".into() }),
-            (".", Output::Local { dest: ".".into() }),
-            ("-", Output::Tar { dest: Sink::Stdout }),
-            ("type=local,dest=out", Output::Local { dest: "out".into() }),
-            ("type=tar,dest=-", Output::Tar { dest: Sink::Stdout }),
+            ("out", local("out")),
+            (".", local(".")),
+            ("-", tar(Sink::Stdout)),
+            ("type=local,dest=out", local("out")),
             (
-                "type=tar,dest=x.tar",
-                Output::Tar {
-                    dest: file("x.tar"),
+                "type=local,dest=out,platform-split=false",
+                Output::Local {
+                    dest: "out".into(),
+                    split: Some(false),
                 },
             ),
+            (
+                "type=tar,dest=-,platform-split=1",
+                Output::Tar {
+                    dest: Sink::Stdout,
+                    split: Some(true),
+                },
+            ),
+            ("type=tar,dest=-", tar(Sink::Stdout)),
+            ("type=tar,dest=x.tar", tar(file("x.tar"))),
             (
                 "type=oci,dest=a.tar",
                 Output::Oci(archive(ArchiveDest::Tar(file("a.tar")))),
@@ -405,7 +431,7 @@ mod tests {
         ERROR: invalid value "type=oci,x" for --output: "x" is no KEY=VALUE pair
         ERROR: invalid value "type=image,name=A" for --output: invalid reference format: repository name (A) must be lowercase
         ERROR: invalid value "type=tar,dest=x,compression=gzip" for --output: unknown key for type=tar: "compression"
-          hint: known are dest
+          hint: known are dest, platform-split
         "#);
     }
 }

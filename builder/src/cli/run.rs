@@ -274,7 +274,16 @@ impl ContainerArgs {
                 return Err(error.report("--pull", other));
             }
         };
-        let found = session.find_image(&self.image)?;
+        let platform = remote::platform(self.platform.as_deref())?;
+        let found = session.find_platform(&self.image, &platform)?;
+        // One that is here for another platform only is what docker would pull again.
+        let found = match found {
+            Some(record) if self.platform.is_some() && wanted != Pull::Never => {
+                let config = session.config(&record)?;
+                platform.matches(&config.platform()).then_some(record)
+            }
+            found => found,
+        };
         match (wanted, found) {
             (Pull::Missing | Pull::Never, Some(record)) => Ok(record),
             (Pull::Never, None) => session.image(&self.image),
@@ -282,8 +291,8 @@ impl ContainerArgs {
                 let options = settings.registry(&[])?;
                 let reference = remote::reference(&self.image)?;
                 let mode = config::progress_mode(None, &settings.environment, &settings.file)?;
-                let host = Platform::host();
-                let pulled = remote::pull(session, settings, &options, mode, &reference, &host)?;
+                let pulled =
+                    remote::pull(session, settings, &options, mode, &reference, &platform)?;
                 Ok(pulled.record)
             }
         }

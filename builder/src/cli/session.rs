@@ -2,11 +2,12 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use cooper_cache::{ImageRecord, Lease, Lookup, Store, StoreOptions};
-use cooper_oci::{ImageConfig, Reference};
+use cooper_cache::{ImageRecord, Lease, Lookup, PlatformImage, Store, StoreOptions};
+use cooper_oci::{ImageConfig, Platform, Reference};
 use cooper_runner::rootless;
 
 use super::{Settings, collect};
+use crate::image::{Image, ImageSet};
 use crate::report::{Report, did_you_mean};
 
 /// An open store, and whether this process is root only in a user namespace.
@@ -82,6 +83,22 @@ impl Session {
         }
     }
 
+    /// Returns the image that `name` means, if any; of those for several platforms the one for
+    /// `platform`.
+    pub fn find_platform(
+        &self,
+        name: &str,
+        platform: &Platform,
+    ) -> Result<Option<ImageRecord>, Report> {
+        let members = self.platforms(name)?;
+        if members.is_empty() {
+            return self.find_image(name);
+        }
+        let image = &member(name, &members, platform)?.image;
+        let record = self.store.images().get(image);
+        record.map_err(|error| Report::from_error(&error))
+    }
+
     /// Returns the image that `name` means.
     pub fn image(&self, name: &str) -> Result<ImageRecord, Report> {
         if let Some(record) = self.find_image(name)? {
@@ -97,6 +114,44 @@ impl Session {
             Some(known) => report.hint(format!("did you mean {known}?")),
             None => report,
         })
+    }
+
+    /// Returns the image that `name` means for `platform`, or all images that it stands for.
+    pub fn image_set(&self, name: &str, platform: Option<&Platform>) -> Result<ImageSet, Report> {
+        let images = self.store.images();
+        let mut members = self.platforms(name)?;
+        if let Some(platform) = platform.filter(|_| !members.is_empty()) {
+            members = vec![member(name, &members, platform)?.clone()];
+        }
+        let load = |record: &ImageRecord| {
+            Image::load(&self.store, record).map_err(|error| Report::from_error(&error))
+        };
+        if members.is_empty() {
+            return Ok(load(&self.image(name)?)?.into());
+        }
+        let mut set = Vec::with_capacity(members.len());
+        for member in members {
+            let record = images.get(&member.image);
+            let record = record.map_err(|error| Report::from_error(&error))?;
+            let gone = || {
+                Report::new(format!(
+                    "the image of {name} for {} is gone",
+                    member.platform
+                ))
+            };
+            set.push(load(&record.ok_or_else(gone)?)?);
+        }
+        Ok(ImageSet::new(set))
+    }
+
+    /// Returns the images that `name` stands for; none unless it stands for several platforms.
+    pub fn platforms(&self, name: &str) -> Result<Vec<PlatformImage>, Report> {
+        let Ok(reference) = name.parse::<Reference>() else {
+            return Ok(Vec::new());
+        };
+        let images = self.store.images();
+        let members = images.platforms(&reference.with_default_tag());
+        members.map_err(|error| Report::from_error(&error))
     }
 
     /// Returns an image's configuration.
@@ -128,4 +183,21 @@ impl Session {
             .map(|(name, _)| name)
             .collect())
     }
+}
+
+/// Returns the image for `platform`, the closest that runs there.
+fn member<'m>(
+    name: &str,
+    members: &'m [PlatformImage],
+    platform: &Platform,
+) -> Result<&'m PlatformImage, Report> {
+    let ranked = members
+        .iter()
+        .filter_map(|member| Some((platform.rank(&member.platform)?, member)));
+    let best = ranked.min_by_key(|(rank, _)| *rank);
+    best.map(|(_, member)| member).ok_or_else(|| {
+        let known: Vec<_> = members.iter().map(|m| m.platform.to_string()).collect();
+        Report::new(format!("{name} has no image for {platform}"))
+            .hint(format!("it has {}", known.join(", ")))
+    })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
-use cooper_cache::ImageRecord;
+use cooper_cache::{ImageRecord, StoreError};
 use cooper_oci::{Digest, Reference};
 
 use super::Settings;
@@ -27,11 +27,14 @@ impl TagArgs {
             image_name(&self.target).map_err(|error| error.report("the name", &self.target))?;
         let session = Session::open(settings)?;
         let record = session.image(&self.source)?;
-        session
-            .store
-            .images()
-            .tag(&target, &record.id)
-            .map_err(|error| Report::from_error(&error))
+        let images = session.store.images();
+        let members = session.platforms(&self.source)?;
+        let tagged = if members.is_empty() {
+            images.tag(&target, &record.id)
+        } else {
+            images.tag_platforms(&target, &members)
+        };
+        tagged.map_err(|error| Report::from_error(&error))
     }
 }
 
@@ -72,16 +75,23 @@ impl RmiArgs {
         let record = session.image(name)?;
         let removal = self.plan(name, &record, &session.names(&record)?, used)?;
         let images = session.store.images();
+        let failed = |error: StoreError| Report::from_error(&error);
+        let mut others: BTreeSet<Digest> = BTreeSet::new();
         for reference in &removal.untag {
+            let platforms = images.platforms(reference).map_err(failed)?;
+            others.extend(platforms.into_iter().map(|one| one.image));
             images
                 .untag(reference)
                 .map_err(|error| Report::from_error(&error))?;
             print_data(&format!("Untagged: {}\n", reference.familiar()))?;
         }
-        if let Some(id) = &removal.delete {
-            images
-                .remove(id)
-                .map_err(|error| Report::from_error(&error))?;
+        let named = images.tags().map_err(failed)?;
+        // The images of other platforms go with their last name, too.
+        others.retain(|id| {
+            *id != record.id && !used.contains(id) && named.iter().all(|(_, image)| image != id)
+        });
+        for id in removal.delete.iter().chain(&others) {
+            images.remove(id).map_err(failed)?;
             print_data(&format!("Deleted: {id}\n"))?;
         }
         Ok(())

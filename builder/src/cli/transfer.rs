@@ -7,14 +7,14 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use cooper_cache::ImageRecord;
-use cooper_oci::{Compression, Descriptor, Reference};
+use cooper_oci::{Compression, Descriptor, Platform, Reference};
 
 use super::interrupt::Interrupt;
 use super::session::Session;
 use super::{Settings, remote};
 use crate::config;
 use crate::export::{Layout, export_archive};
-use crate::image::{self, Image, Loaded};
+use crate::image::{self, ImageSet, Loaded};
 use crate::options::{ArchiveDest, ArchiveOutput, ImageFormat, ProgressMode, Sink};
 use crate::progress::{Display, DisplayOptions};
 use crate::push::{PushError, PushRequest, push_image};
@@ -44,7 +44,8 @@ impl LoadArgs {
         let (name, archive) = self.open()?;
         let session = Session::open(settings)?;
         let _lease = session.lease()?;
-        let loaded = image::load(&session.store, archive, &platform)
+        let wanted = self.platform.is_some().then_some(&platform);
+        let loaded = image::load(&session.store, archive, wanted)
             .map_err(|error| Report::from_error(&error).context(format!("cannot load {name}")))?;
         print_data(
             &loaded
@@ -102,6 +103,10 @@ pub struct SaveArgs {
     /// Compression of layers: gzip, zstd or uncompressed
     #[arg(long, value_name = "NAME")]
     pub compression: Option<Compression>,
+
+    /// Of images for several platforms, save only this one's [default: all]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<Platform>,
 }
 
 /// Which files an archive has.
@@ -124,18 +129,19 @@ impl SaveArgs {
         }
         let session = Session::open(settings)?;
         let _lease = session.lease()?;
-        let mut images: Vec<(Image, Vec<Reference>)> = Vec::new();
+        let mut images: Vec<(ImageSet, Vec<Reference>)> = Vec::new();
         for name in &self.images {
+            let set = session.image_set(name, self.platform.as_ref())?;
             let record = session.image(name)?;
             let names = saved_names(name, session.names(&record)?);
-            match images.iter_mut().find(|(image, _)| image.id == record.id) {
+            match images.iter_mut().find(|(known, _)| *known == set) {
                 Some((_, known)) => known.extend(names),
-                None => images.push((load(&session, &record)?, names)),
+                None => images.push((set, names)),
             }
         }
         let images: Vec<_> = images
             .iter()
-            .map(|(image, names)| (image, names.clone()))
+            .map(|(set, names)| (set, names.clone()))
             .collect();
         let layout = match self.format {
             ArchiveFormat::Docker => Layout::Docker,
@@ -189,6 +195,10 @@ pub struct PushArgs {
     /// Compression of layers that are not compressed yet: gzip, zstd or uncompressed
     #[arg(long, value_name = "NAME")]
     pub compression: Option<Compression>,
+
+    /// Of images for several platforms, push only this one's [default: all]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<Platform>,
 }
 
 impl PushArgs {
@@ -206,17 +216,20 @@ impl PushArgs {
         let session = Session::open(settings)?;
         let _lease = session.lease()?;
         let record = session.image(&self.name)?;
-        let image = load(&session, &record)?;
+        let set = session.image_set(&self.name, self.platform.as_ref())?;
         let format = ImageFormat {
             compression: self.compression,
             ..ImageFormat::default()
         };
-        let original = self.original(&session, &record)?;
+        let original = match set.images.as_slice() {
+            [image] if image.id == record.id => self.original(&session, &record)?,
+            _ => None,
+        };
         let color = settings.color(&io::stderr());
         let display = Display::start(DisplayOptions { mode, color });
         let interrupt = Interrupt::listen().map_err(|error| Report::from_error(&error))?;
         let request = PushRequest {
-            image: &image,
+            set: &set,
             names: std::slice::from_ref(&name),
             format: &format,
             original,
@@ -257,10 +270,6 @@ impl PushArgs {
             .map_err(|error| Report::from_error(&error))?;
         Ok(Some((manifest.clone(), bytes)))
     }
-}
-
-fn load(session: &Session, record: &ImageRecord) -> Result<Image, Report> {
-    Image::load(&session.store, record).map_err(|error| Report::from_error(&error))
 }
 
 fn failure(error: &PushError) -> Report {

@@ -14,11 +14,11 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use cooper_cache::Store;
-use cooper_oci::{Descriptor, Digest, Index, Manifest, Reference};
+use cooper_oci::{Descriptor, Digest, Index, Reference};
 use serde_json::json;
 
 use super::{ExportError, Names, failed, open_blob, to_sink};
-use crate::image::Image;
+use crate::image::{Image, ImageSet, Packed, PackedManifest};
 use crate::options::{ArchiveDest, ArchiveOutput};
 
 /// The layout file of the OCI image layout specification.
@@ -47,11 +47,10 @@ pub enum Layout {
     Docker,
 }
 
-/// One image with the names it goes by.
+/// What goes by the same names: an image or an index of images.
 pub(super) struct Exported<'a> {
-    image: &'a Image,
-    manifest: Manifest,
-    manifest_bytes: Vec<u8>,
+    set: &'a ImageSet,
+    packed: Packed,
     names: Names<'a>,
 }
 
@@ -60,23 +59,22 @@ pub(super) struct Exported<'a> {
 /// Layers that are not packed yet are packed first; nothing is read twice.
 pub fn export_archive(
     store: &Store,
-    images: &[(&Image, Vec<Reference>)],
+    images: &[(&ImageSet, Vec<Reference>)],
     output: &ArchiveOutput,
     layout: Layout,
 ) -> Result<Vec<Archived>, ExportError> {
-    let docker_types = !output
-        .format
-        .oci_media_types
-        .unwrap_or(layout == Layout::Oci);
+    let oci_types = output.format.oci_media_types;
     let layers = store.layers();
     let mut exported = Vec::with_capacity(images.len());
-    for (image, names) in images {
-        let manifest = image.manifest(&layers, &output.format, docker_types)?;
-        let manifest_bytes = manifest.to_json();
+    for (set, names) in images {
         exported.push(Exported {
-            image,
-            manifest,
-            manifest_bytes,
+            set,
+            // What is beyond docker's own documents is for readers of OCI layouts.
+            packed: set.pack(
+                &layers,
+                &output.format,
+                !oci_types.unwrap_or(layout == Layout::Oci || set.indexed),
+            )?,
             names,
         });
     }
@@ -94,14 +92,14 @@ pub fn export_archive(
     Ok(exported
         .iter()
         .map(|one| Archived {
-            manifest: one.descriptor(),
+            manifest: one.packed.top().clone(),
         })
         .collect())
 }
 
-impl Exported<'_> {
-    fn descriptor(&self) -> Descriptor {
-        Descriptor::of(self.manifest.media_type(), &self.manifest_bytes)
+impl<'a> Exported<'a> {
+    fn images(&self) -> impl Iterator<Item = (&'a Image, &PackedManifest)> {
+        self.set.images.iter().zip(&self.packed.manifests)
     }
 }
 
@@ -197,16 +195,16 @@ fn write_layout(
     to.directory("blobs/sha256")?;
     let mut written = BTreeSet::new();
     for one in images {
-        for layer in &one.manifest.layers {
-            put_blob(store, layer, &mut written, to)?;
+        for (image, packed) in one.images() {
+            for layer in &packed.manifest.layers {
+                put_blob(store, layer, &mut written, to)?;
+            }
+            put_bytes(&image.id, &image.config_bytes, &mut written, to)?;
+            put_bytes(&packed.descriptor.digest, &packed.bytes, &mut written, to)?;
         }
-        put_bytes(&one.image.id, &one.image.config_bytes, &mut written, to)?;
-        put_bytes(
-            &one.descriptor().digest,
-            &one.manifest_bytes,
-            &mut written,
-            to,
-        )?;
+        if let Some((index, bytes)) = &one.packed.index {
+            put_bytes(&index.digest, bytes, &mut written, to)?;
+        }
     }
     if layout == Layout::Docker {
         small(to, "manifest.json", &docker_manifest(images))?;
@@ -255,8 +253,12 @@ fn put_blob(
 fn index(images: &[Exported<'_>]) -> Index {
     let mut manifests = Vec::new();
     for one in images {
-        let mut plain = one.descriptor().with_platform(one.image.config.platform());
-        if let Some(created) = &one.image.config.created {
+        let image = &one.set.images[0];
+        let mut plain = one.packed.top().clone();
+        if !one.set.indexed {
+            plain = plain.with_platform(image.config.platform());
+        }
+        if let Some(created) = &image.config.created {
             plain = plain.with_annotation(CREATED, seconds(created));
         }
         if one.names.is_empty() {
@@ -288,15 +290,18 @@ fn seconds(time: &str) -> String {
 fn docker_manifest(images: &[Exported<'_>]) -> Vec<u8> {
     let entries: Vec<_> = images
         .iter()
-        .map(|one| {
+        .filter_map(|one| {
+            // It knows one platform; the others are in the index alone, as docker has it.
+            let default = one.set.default_image();
+            let (image, packed) = one.images().find(|(image, _)| image.id == default.id)?;
             let tags: Vec<String> = one.names.iter().map(Reference::familiar).collect();
-            let layers: Vec<String> = one
+            let layers: Vec<String> = packed
                 .manifest
                 .layers
                 .iter()
                 .map(|layer| blob_name(&layer.digest))
                 .collect();
-            json!({ "Config": blob_name(&one.image.id), "RepoTags": tags, "Layers": layers })
+            Some(json!({ "Config": blob_name(&image.id), "RepoTags": tags, "Layers": layers }))
         })
         .collect();
     cooper_oci::json::to_vec(&entries)
@@ -305,7 +310,7 @@ fn docker_manifest(images: &[Exported<'_>]) -> Vec<u8> {
 fn repositories(images: &[Exported<'_>]) -> Vec<u8> {
     let mut names: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     for one in images {
-        let Some(top) = one.manifest.layers.last() else {
+        let Some(top) = one.packed.manifests[0].manifest.layers.last() else {
             continue;
         };
         for name in one.names {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cooper_cache::MergedTree;
+use cooper_cache::{MergedTree, RelPath};
 
 use super::{ExportError, to_sink};
 use crate::options::Sink;
@@ -13,7 +13,8 @@ pub fn export_directory(tree: &MergedTree, dest: &Path) -> Result<(), ExportErro
     Ok(tree.write_to(dest)?)
 }
 
-/// Writes all files of `tree` as one tar.
-pub fn export_tar(tree: &MergedTree, sink: &Sink) -> Result<(), ExportError> {
-    to_sink(sink, |out| Ok(tree.write_tar(out)?))
+/// Writes all files of `trees` as one tar, each tree below a directory of its own; the root
+/// directory is the archive's.
+pub fn export_tar(trees: &[(RelPath, &MergedTree)], sink: &Sink) -> Result<(), ExportError> {
+    to_sink(sink, |out| Ok(MergedTree::write_tars(trees, out)?))
 }

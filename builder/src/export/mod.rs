@@ -42,6 +42,9 @@ pub enum ExportError {
         /// The blob.
         digest: Digest,
     },
+    /// Docker's archives hold one platform.
+    #[error("docker exporter does not currently support exporting manifest lists")]
+    ManifestList,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::io::{self, BufReader, Read};
 
-use cooper_cache::{ImageLayer, ImageRecord, LayerId, Store, StoreError};
+use cooper_cache::{ImageLayer, ImageRecord, LayerId, PlatformImage, Store, StoreError};
 use cooper_oci::{
     Compression, Descriptor, Digest, DocumentError, ImageConfig, Index, Manifest, Platform,
     Reference, media_type,
@@ -112,24 +112,32 @@ pub struct Loaded {
     pub names: Vec<Reference>,
 }
 
-/// Loads all images of an archive and gives them the names it says.
+/// Loads all images of an archive and gives them the names it says; of those for several
+/// platforms only `platform`'s, if one is asked for.
 pub fn load(
     store: &Store,
     archive: impl Read,
-    platform: &Platform,
+    platform: Option<&Platform>,
 ) -> Result<Vec<Loaded>, LoadError> {
+    let host = Platform::host();
     let contents = Contents::read(store, archive)?;
     let loader = Loader {
         store,
-        platform,
+        platform: platform.unwrap_or(&host),
+        one_platform: platform.is_some(),
         contents,
     };
-    if let Some(bytes) = loader.contents.documents.get("manifest.json") {
-        return loader.docker(bytes);
-    }
-    match loader.contents.documents.get("index.json") {
-        Some(bytes) => loader.oci(bytes),
-        None => Err(LoadError::NoImages),
+    let index = loader.index()?;
+    // Docker's own document knows one platform of each image.
+    let several = |index: &Index| {
+        let mut entries = index.manifests.iter();
+        entries.any(|entry| media_type::is_index(&entry.media_type))
+    };
+    match (loader.contents.documents.get("manifest.json"), index) {
+        (Some(bytes), index) if !index.as_ref().is_some_and(several) => loader.docker(bytes),
+        (_, Some(index)) => loader.oci(&index),
+        (Some(bytes), None) => loader.docker(bytes),
+        (None, None) => Err(LoadError::NoImages),
     }
 }
 
@@ -278,6 +286,8 @@ fn plain<'a>(archive: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
 struct Loader<'a> {
     store: &'a Store,
     platform: &'a Platform,
+    /// Whether other platforms are left out.
+    one_platform: bool,
     contents: Contents,
 }
 
@@ -306,19 +316,72 @@ impl Loader<'_> {
         Ok(loaded)
     }
 
-    fn oci(&self, bytes: &[u8]) -> Result<Vec<Loaded>, LoadError> {
-        let index = Index::from_json(bytes).map_err(|error| malformed("index.json", &error))?;
+    fn index(&self) -> Result<Option<Index>, LoadError> {
+        let bytes = self.contents.documents.get("index.json");
+        bytes
+            .map(|bytes| Index::from_json(bytes).map_err(|error| malformed("index.json", &error)))
+            .transpose()
+    }
+
+    fn oci(&self, index: &Index) -> Result<Vec<Loaded>, LoadError> {
         let mut loaded: Vec<Loaded> = Vec::new();
         for entry in &index.manifests {
             let names: Vec<Reference> = entry_name(entry).into_iter().collect();
-            let manifest = self.pick(entry)?;
-            let one = self.oci_image(&manifest, names)?;
+            let one = match self.members(entry)?.as_slice() {
+                [] | [_] => self.oci_image(&self.pick(entry)?, names)?,
+                members => self.several(members, names)?,
+            };
             match loaded.iter_mut().find(|known| known.id == one.id) {
                 Some(known) => known.names.extend(one.names),
                 None => loaded.push(one),
             }
         }
         Ok(loaded)
+    }
+
+    /// Returns the images of an index, as far as they are in the archive: `docker save` leaves
+    /// out those that it does not have.
+    fn members(&self, entry: &Descriptor) -> Result<Vec<Descriptor>, LoadError> {
+        if self.one_platform || !media_type::is_index(&entry.media_type) {
+            return Ok(Vec::new());
+        }
+        let name = entry.digest.to_string();
+        let index = Index::from_json(&self.blob(&entry.digest, "index")?)
+            .map_err(|e| malformed(&name, &e))?;
+        let here = |member: &Descriptor| {
+            let platform = member.platform.as_ref();
+            platform.is_some_and(|platform| platform.os != "unknown")
+                && media_type::is_manifest(&member.media_type)
+                && self.store.blobs().has(&member.digest)
+        };
+        Ok(index.manifests.into_iter().filter(here).collect())
+    }
+
+    /// Loads the images of several platforms; the names stand for all of them.
+    fn several(&self, members: &[Descriptor], names: Vec<Reference>) -> Result<Loaded, LoadError> {
+        let mut platforms = Vec::with_capacity(members.len());
+        for member in members {
+            let loaded = self.oci_image(member, Vec::new())?;
+            platforms.push(PlatformImage {
+                platform: member.platform.clone().unwrap_or_default().normalized(),
+                image: loaded.id,
+            });
+        }
+        let stored = |source| LoadError::Store {
+            name: "index".to_owned(),
+            source,
+        };
+        for name in &names {
+            let images = self.store.images();
+            images.tag_platforms(name, &platforms).map_err(stored)?;
+        }
+        let own = platforms
+            .iter()
+            .find(|one| self.platform.matches(&one.platform));
+        Ok(Loaded {
+            id: own.unwrap_or(&platforms[0]).image.clone(),
+            names,
+        })
     }
 
     /// Follows indexes down to the manifest for this platform.

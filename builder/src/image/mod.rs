@@ -9,8 +9,10 @@
 //! same image, byte for byte.
 
 mod load;
+mod set;
 
 pub use load::{LoadError, Loaded, load};
+pub use set::{ImageSet, Packed, PackedManifest};
 
 use cooper_cache::{ImageLayer, ImageRecord, LayerId, Layers, Store, StoreError, Timestamp};
 use cooper_frontend::lower::HistoryItem;
@@ -22,7 +24,7 @@ use rayon::prelude::*;
 use crate::options::ImageFormat;
 
 /// A finished image.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     /// The configuration.
     pub config: ImageConfig,

@@ -18,6 +18,7 @@ mod interchange;
 mod interrupt;
 mod negative;
 mod options;
+mod platforms;
 mod pull;
 mod real;
 mod rootless;

@@ -17,6 +17,7 @@ use tar::{EntryType, Header};
 use crate::checksum::ContentHash;
 use crate::error::{IoContext, StoreError};
 use crate::layer::{Entry, EntryKind, LayerIndex};
+use crate::path::RelPath;
 use crate::tree::Node;
 
 /// Files up to this size are read ahead, several at once.
@@ -36,7 +37,8 @@ pub(super) fn write_layer(
         layer: 0,
     };
     let nodes: Vec<Node<'_>> = index.entries().iter().map(node).collect();
-    write_nodes(&nodes, Marks::Keep, to)
+    write_nodes(&nodes, Marks::Keep, &RelPath::root(), to)?;
+    write_end(to)
 }
 
 /// What becomes of opaque marks.
@@ -48,10 +50,16 @@ pub(crate) enum Marks {
     Drop,
 }
 
-/// Writes a tar of `nodes`, which are in path order.
+/// Ends a tar.
+pub(crate) fn write_end(to: &mut dyn Write) -> Result<(), StoreError> {
+    to.write_all(&[0; 1024]).during("write", Path::new("tar"))
+}
+
+/// Writes `nodes`, which are in path order, as members of a tar, with `below` before their names.
 pub(crate) fn write_nodes(
     nodes: &[Node<'_>],
     marks: Marks,
+    below: &RelPath,
     to: &mut dyn Write,
 ) -> Result<(), StoreError> {
     let mut first_names: HashMap<(usize, u32), &Entry> = HashMap::new();
@@ -77,12 +85,15 @@ pub(crate) fn write_nodes(
                 .hardlink
                 .map(|group| *first_names.entry((node.layer, group)).or_insert(entry));
             match first.filter(|first| first.path != entry.path) {
-                Some(first) => write_link(to, entry, first).during("write", node.dir)?,
-                None => write_entry(to, node, data?, marks)?,
+                Some(first) => {
+                    let names = [&entry.path, &first.path].map(|path| below.join(path.as_bytes()));
+                    write_link(to, &names, first).during("write", node.dir)?;
+                }
+                None => write_entry(to, node, data?, marks, below)?,
             }
         }
     }
-    to.write_all(&[0; 1024]).during("write", Path::new("tar"))
+    Ok(())
 }
 
 fn window(nodes: &[Node<'_>]) -> usize {
@@ -124,10 +135,12 @@ fn write_entry(
     node: &Node<'_>,
     data: Option<Vec<u8>>,
     marks: Marks,
+    below: &RelPath,
 ) -> Result<(), StoreError> {
     let (entry, full) = (node.entry, node.file_path());
-    let mut name = entry.path.as_bytes().to_vec();
-    if entry.path.is_root() {
+    let path = below.join(entry.path.as_bytes());
+    let mut name = path.as_bytes().to_vec();
+    if path.is_root() {
         name = b".".to_vec();
     }
     let mut member = Member::of(entry);
@@ -137,11 +150,7 @@ fn write_entry(
             member.kind = EntryType::Directory;
             member.write(to, &name, b"").during("write", &full)?;
             if *opaque && marks == Marks::Keep {
-                let parent = if entry.path.is_root() {
-                    &b""[..]
-                } else {
-                    &name
-                };
+                let parent = if path.is_root() { &b""[..] } else { &name };
                 let mark = [parent, b".wh..wh..opq"].concat();
                 Member::mark()
                     .write(to, &mark, b"")
@@ -150,7 +159,7 @@ fn write_entry(
             return Ok(());
         }
         EntryKind::Whiteout => {
-            let parent = entry.path.parent().unwrap_or_default();
+            let parent = path.parent().unwrap_or_default();
             let mark = [b".wh.", entry.path.file_name().unwrap_or_default()].concat();
             return Member::mark()
                 .write(to, parent.join(mark).as_bytes(), b"")
@@ -179,13 +188,13 @@ fn write_entry(
     member.write(to, &name, b"").during("write", &full)
 }
 
-fn write_link(to: &mut dyn Write, entry: &Entry, first: &Entry) -> io::Result<()> {
+fn write_link(to: &mut dyn Write, [name, target]: &[RelPath; 2], first: &Entry) -> io::Result<()> {
     let member = Member {
         kind: EntryType::Link,
         xattrs: &[],
         ..Member::of(first)
     };
-    member.write(to, entry.path.as_bytes(), first.path.as_bytes())
+    member.write(to, name.as_bytes(), target.as_bytes())
 }
 
 fn write_padded(to: &mut dyn Write, data: &[u8]) -> io::Result<()> {

@@ -16,7 +16,9 @@ use std::sync::{Arc, OnceLock};
 
 use crate::checksum::{ContentHash, TreeDigest, TreeHasher};
 use crate::error::{IoContext, ResolveError, StoreError};
-use crate::layer::{Entry, EntryKind, LayerIndex, Marks, write_files, write_tar_nodes};
+use crate::layer::{
+    Entry, EntryKind, LayerIndex, Marks, write_files, write_tar_end, write_tar_nodes,
+};
 use crate::path::{self, RelPath};
 
 pub use resolve::ResolvedPath;
@@ -213,13 +215,25 @@ impl MergedTree {
 
     /// Writes the whole tree as one tar, the same bytes for the same content.
     pub fn write_tar(&self, to: &mut dyn Write) -> Result<(), StoreError> {
+        Self::write_tars(&[(RelPath::root(), self)], to)
+    }
+
+    /// Writes whole trees as one tar, each below a directory of its own.
+    pub fn write_tars(trees: &[(RelPath, &Self)], to: &mut dyn Write) -> Result<(), StoreError> {
+        for (below, tree) in trees {
+            tree.write_members(below, to)?;
+        }
+        write_tar_end(to)
+    }
+
+    fn write_members(&self, below: &RelPath, to: &mut dyn Write) -> Result<(), StoreError> {
         let nodes: Vec<Node<'_>> = self
             .slots()
             .iter()
             .filter(|slot| !slot.is_implied())
             .map(|slot| self.node(slot))
             .collect();
-        write_tar_nodes(&nodes, Marks::Drop, to)
+        write_tar_nodes(&nodes, Marks::Drop, below, to)
     }
 
     /// Writes the whole tree below the existing directory `to`, over what is there.

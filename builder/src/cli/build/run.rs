@@ -11,6 +11,7 @@ use super::super::interrupt::Interrupt;
 use super::super::session::Session;
 use super::super::{Settings, collect};
 use crate::build::{self, BuildError, Built, Checked, Leak, OpError, ResolveImageError};
+use crate::export::ExportError;
 use crate::options::{BuildOptions, Method, ProgressMode};
 use crate::progress::{Display, DisplayOptions, Summary};
 use crate::report::{self, Excerpt, Exit, Report, Severity};
@@ -77,7 +78,7 @@ pub fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Repo
 
 fn finished(built: &Built, options: &BuildOptions) -> Result<ExitCode, Report> {
     if options.quiet
-        && let Some(id) = &built.id
+        && let Some(id) = built.digest()
     {
         report::print_data(&format!("{id}\n"))?;
     }
@@ -174,6 +175,10 @@ pub(super) fn failed(error: &BuildError, summary: Summary) -> Report {
             _ => failed(source, summary).context(error.to_string()),
         },
         BuildError::Leaks { file, leaks } => leaking(error, file, leaks),
+        BuildError::Export(ExportError::ManifestList) => Report::from_error(error).hint(
+            "type=oci writes an archive of all platforms; without dest, type=image keeps them in \
+             the store",
+        ),
         BuildError::Interrupted => Report::silent(Exit::Interrupted),
         BuildError::Solver { .. } => Report::from_error(error).exit(Exit::Internal),
         _ => Report::from_error(error),

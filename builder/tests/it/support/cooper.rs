@@ -257,7 +257,7 @@ impl Steps {
             .filter(|(_, ended)| **ended == state)
             .filter_map(|(name, _)| {
                 let (head, instruction) = name.strip_prefix('[')?.split_once("] ")?;
-                (head != "internal" && !instruction.starts_with("FROM "))
+                (!head.ends_with("internal") && !instruction.starts_with("FROM "))
                     .then(|| instruction.to_owned())
             })
             .collect();

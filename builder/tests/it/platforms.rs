@@ -1,0 +1,234 @@
+//! Several platforms in one build: what is built, and what comes of it.
+
+use serde_json::{Value, json};
+
+use crate::support::layout;
+use crate::support::peers::{DockerRegistry, skopeo};
+use crate::support::{Context, Cooper};
+
+/// Runs something here, once, and copies it into an image for each platform.
+fn cross() -> Context {
+    Context::new(
+        "FROM --platform=$BUILDPLATFORM busybox AS tool\n\
+         RUN --mount=type=cache,target=/c echo ran >>/c/log; cp /c/log /log\n\
+         FROM scratch\n\
+         ARG TARGETPLATFORM TARGETOS TARGETARCH TARGETVARIANT BUILDPLATFORM\n\
+         COPY --from=tool /log /log\n\
+         LABEL target=$TARGETPLATFORM parts=$TARGETOS-$TARGETARCH-$TARGETVARIANT\n\
+         CMD [\"/log\"]\n",
+    )
+}
+
+const THREE: &str = "--platform=linux/amd64,linux/arm64/v8";
+const ARM: &str = "--platform=arm";
+
+fn names(value: &Value) -> Vec<String> {
+    let entries = value["manifests"].as_array().expect("manifests");
+    let name = |entry: &Value| {
+        let platform = &entry["platform"];
+        let parts = ["os", "architecture", "variant"].map(|part| platform[part].as_str());
+        parts.into_iter().flatten().collect::<Vec<_>>().join("/")
+    };
+    entries.iter().map(name).collect()
+}
+
+#[test]
+fn what_runs_here_runs_once_for_all_platforms() {
+    let Some(cooper) = Cooper::new() else { return };
+    let files = cooper.scratch("files");
+    let output = format!("--output={}", files.display());
+    let steps = cooper.steps(&cross(), &[THREE, ARM, &output]).ok();
+    let runs = steps.executed();
+    let runs: Vec<_> = runs.iter().filter(|step| step.starts_with("RUN")).collect();
+    assert_eq!(runs.len(), 1, "{runs:?}");
+    for platform in ["linux_amd64", "linux_arm64", "linux_arm_v7"] {
+        let log = std::fs::read_to_string(files.join(platform).join("log")).expect("log");
+        assert_eq!(log, "ran\n", "{platform}");
+    }
+    let again = cooper.steps(&cross(), &[THREE, ARM, &output]).ok();
+    assert_eq!(again.executed(), Vec::<String>::new());
+}
+
+#[test]
+fn an_archive_holds_an_index_of_the_platforms() {
+    let Some(cooper) = Cooper::new() else { return };
+    let layout = cooper.build_layout(&cross(), &[THREE, ARM, "-t=example/multi:1"]);
+    let top = layout::index(&layout);
+    let entries = top["manifests"].as_array().expect("manifests");
+    assert_eq!(entries.len(), 1, "{top}");
+    assert_eq!(
+        entries[0]["mediaType"],
+        "application/vnd.oci.image.index.v1+json"
+    );
+    assert_eq!(
+        entries[0]["annotations"]["io.containerd.image.name"],
+        "docker.io/example/multi:1"
+    );
+    let read = |digest: &Value| -> Value {
+        let bytes = layout::read_blob(&layout, digest.as_str().expect("digest"));
+        serde_json::from_slice(&bytes).expect("JSON")
+    };
+    let index = read(&entries[0]["digest"]);
+    assert_eq!(
+        names(&index),
+        ["linux/amd64", "linux/arm64", "linux/arm/v7"]
+    );
+    let labels = [
+        json!({ "target": "linux/amd64", "parts": "linux-amd64-" }),
+        json!({ "target": "linux/arm64", "parts": "linux-arm64-" }),
+        json!({ "target": "linux/arm/v7", "parts": "linux-arm-v7" }),
+    ];
+    let manifests = index["manifests"].as_array().expect("manifests");
+    for (entry, labels) in manifests.iter().zip(labels) {
+        let manifest = read(&entry["digest"]);
+        let config = read(&manifest["config"]["digest"]);
+        assert_eq!(config["config"]["Labels"], labels);
+        assert_eq!(config["architecture"], entry["platform"]["architecture"]);
+        assert_eq!(config["variant"], entry["platform"]["variant"]);
+    }
+}
+
+#[test]
+fn the_store_keeps_all_platforms_under_one_name() {
+    let Some(cooper) = Cooper::new() else { return };
+    cooper.build(&cross(), &[THREE, "-t=multi:1"]).ok();
+    let listed = cooper.run(&["images"]).ok().out();
+    let rows: Vec<Vec<&str>> = listed
+        .lines()
+        .map(|line| line.split_whitespace().take(3).collect())
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            ["REPOSITORY", "TAG", "PLATFORM"],
+            ["multi", "1", "linux/amd64"],
+            ["multi", "1", "linux/arm64"],
+        ]
+    );
+    let inspect = |name: &str| -> Value {
+        let text = cooper.run(&["inspect", name]).ok().out();
+        serde_json::from_str::<Value>(&text).expect("JSON")[0].take()
+    };
+    let host = cooper_oci::Platform::host();
+    let own = inspect("multi:1");
+    assert_eq!(own["Architecture"], host.architecture);
+    assert_eq!(own["Platforms"].as_array().map(Vec::len), Some(2), "{own}");
+
+    // Saved, removed and loaded it is what it was.
+    let archive = cooper.scratch("multi.tar");
+    let archive = archive.to_str().expect("text");
+    cooper.run(&["tag", "multi:1", "other"]).ok();
+    cooper.run(&["save", "-o", archive, "other"]).ok();
+    cooper.run(&["rmi", "multi:1"]).ok();
+    assert_eq!(inspect("other")["Platforms"], own["Platforms"]);
+    cooper.run(&["rmi", "other"]).ok();
+    assert_eq!(cooper.run(&["images", "-q"]).ok().out(), "");
+    cooper.run(&["load", "-i", archive]).ok();
+    assert_eq!(inspect("other")["Platforms"], own["Platforms"]);
+
+    // A base is taken for the platform that it is needed for.
+    let derived = Context::new("FROM other\nLABEL derived=1\n");
+    for platform in ["linux/arm64", "linux/amd64"] {
+        let option = format!("--platform={platform}");
+        cooper
+            .build(&derived, &[option.as_str(), "--pull=never", "-t=derived"])
+            .ok();
+        let labels = inspect("derived")["Config"]["Labels"].take();
+        assert_eq!(labels["target"], platform);
+    }
+    cooper
+        .build(&derived, &["--platform=linux/s390x", "--pull=never"])
+        .exits(1)
+        .says("linux/s390x");
+    cooper
+        .run(&["save", "--platform=linux/s390x", "-o", archive, "other"])
+        .exits(1)
+        .says("it has linux/amd64, linux/arm64");
+}
+
+#[test]
+fn a_registry_gets_an_index() {
+    let Some(cooper) = Cooper::new() else { return };
+    let Some(registry) = DockerRegistry::start(&cooper) else {
+        return;
+    };
+    let name = format!("{}/multi:1", registry.host());
+    let output = "--output=type=registry,registry.insecure=true";
+    cooper
+        .build(&cross(), &[THREE, output, &format!("-t={name}")])
+        .ok();
+    let raw = |name: &str| -> Value {
+        let address = format!("docker://{name}");
+        let args = ["inspect", "--raw", "--tls-verify=false", &address];
+        serde_json::from_str(&skopeo(&cooper, &args).ok().out()).expect("JSON")
+    };
+    let built = raw(&name);
+    assert_eq!(names(&built), ["linux/amd64", "linux/arm64"]);
+
+    let copy = format!("{}/copy:1", registry.host());
+    cooper.run(&["tag", &name, &copy]).ok();
+    cooper.run(&["push", &copy]).ok();
+    assert_eq!(raw(&copy), built);
+    let one = format!("{}/one:1", registry.host());
+    cooper.run(&["tag", &name, &one]).ok();
+    cooper.run(&["push", "--platform=linux/arm64", &one]).ok();
+    let one = raw(&one);
+    assert_eq!(
+        one["config"]["digest"].as_str().map(str::len),
+        Some(71),
+        "{one}"
+    );
+
+    // What was pushed is a base for each of its platforms.
+    cooper.run(&["rmi", "--force", &name, &copy]).ok();
+    let derived = Context::new(&format!("FROM {name}\nLABEL derived=1\n"));
+    let layout = cooper.build_layout(&derived, &["--platform=linux/arm64"]);
+    let image = layout::Image::read(&layout);
+    assert_eq!(image.config["config"]["Labels"]["target"], "linux/arm64");
+}
+
+#[test]
+fn outputs_that_cannot_hold_several_platforms_say_so() {
+    let Some(cooper) = Cooper::new() else { return };
+    let archive = cooper.scratch("d.tar");
+    let output = format!("--output=type=docker,dest={}", archive.display());
+    cooper
+        .build(&cross(), &[THREE, &output])
+        .exits(1)
+        .says("docker exporter does not currently support exporting manifest lists")
+        .says("type=oci");
+    assert!(!archive.exists());
+    let flat = cooper.scratch("flat");
+    let output = format!(
+        "--output=type=local,platform-split=false,dest={}",
+        flat.display()
+    );
+    cooper.build(&cross(), &[THREE, &output]).ok();
+    assert!(flat.join("log").is_file());
+    let split = cooper.scratch("split.tar");
+    let output = format!(
+        "--output=type=tar,platform-split=true,dest={}",
+        split.display()
+    );
+    cooper
+        .build(&cross(), &["--platform=linux/arm64", &output])
+        .ok();
+    let listed = crate::support::process::tool("tar", &["-tf".as_ref(), split.as_os_str()]).ok();
+    assert_eq!(listed.out(), "linux_arm64/\nlinux_arm64/log\n");
+    cooper
+        .build(&cross(), &["--platform=linux/amd64,lunix"])
+        .exits(1)
+        .says("lunix");
+}
+
+#[test]
+fn an_error_names_the_platform_that_it_is_of() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new("FROM scratch\nARG TARGETARCH\nCOPY only-$TARGETARCH /\n")
+        .with("only-amd64", "x");
+    cooper
+        .build(&context, &[THREE])
+        .exits(1)
+        .says("[linux/arm64 1/1]")
+        .says("only-arm64");
+}
