@@ -94,36 +94,6 @@ fn a_killed_build_leaves_no_process_and_can_be_repeated() {
 }
 
 #[test]
-fn a_build_killed_at_any_moment_can_be_repeated() {
-    let Some(cooper) = Cooper::new() else { return };
-    let context = Context::new(
-        "FROM busybox AS s\nCOPY tree /tree\nRUN cat /tree/* | wc -c >/size\n\
-         FROM busybox\nCOPY --from=s /tree /tree\nCOPY --from=s /size /\nRUN cat /size\n",
-    );
-    context.sh("mkdir tree; for i in $(seq 300); do printf %01000d $i >tree/$i; done");
-    let tar = cooper.scratch("out.tar");
-    let output = format!("-otype=oci,dest={}", tar.display());
-    let args = ["-t=a", &output, "-otype=image"];
-    for milliseconds in (0..400).step_by(20) {
-        let build = cooper.start_build(&context, &args);
-        std::thread::sleep(Duration::from_millis(milliseconds));
-        build.signal(Signal::KILL);
-        build.finish();
-    }
-    cooper.run(&["fsck"]).ok();
-    cooper.build(&context, &args).ok();
-    cooper.run(&["fsck"]).ok();
-    cooper
-        .run(&["run", "--rm", "a", "cat", "/size"])
-        .ok()
-        .prints("300000\n");
-    cooper
-        .run(&["run", "--rm", "a", "sh", "-c", "cat /tree/* | wc -c"])
-        .ok()
-        .prints("300000\n");
-}
-
-#[test]
 fn a_read_only_store_is_a_clear_error() {
     if need::root().is_none() {
         return;

@@ -12,6 +12,7 @@ mod cache;
 mod checks;
 mod concurrency;
 mod container;
+mod crash;
 mod explain;
 mod export;
 mod interchange;

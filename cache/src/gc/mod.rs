@@ -286,6 +286,7 @@ impl Store {
     ) -> Result<Vec<PathBuf>, StoreError> {
         let mut aside = Vec::new();
         let mut forgotten = Vec::new();
+        let about = Notes::gather(self)?;
         let mut queue = victims.into_iter().peekable();
         while queue.peek().is_some() {
             let batch: Vec<_> = queue
@@ -309,7 +310,7 @@ impl Store {
                 if let Victim::Record(key) = &victim {
                     forgotten.push(*key);
                 }
-                if self.take_one(&victim, &mut aside)? {
+                if self.take_one(&victim, &about, &mut aside)? {
                     report.bytes += bytes;
                     report.note(victim);
                 } else {
@@ -321,13 +322,32 @@ impl Store {
         Ok(aside)
     }
 
-    fn take_one(&self, victim: &Victim, aside: &mut Vec<PathBuf>) -> Result<bool, StoreError> {
+    fn take_one(
+        &self,
+        victim: &Victim,
+        about: &Notes,
+        aside: &mut Vec<PathBuf>,
+    ) -> Result<bool, StoreError> {
         let shared = self.shared();
         match victim {
             Victim::Image(id) => self.images().remove(id)?,
             Victim::Record(key) => self.records().remove(key)?,
-            Victim::Blob(digest) => self.blobs().remove(digest)?,
+            Victim::Blob(digest) => {
+                about
+                    .of_blobs
+                    .get(digest)
+                    .into_iter()
+                    .flatten()
+                    .try_for_each(|path| remove(path))?;
+                self.blobs().remove(digest)?;
+            }
             Victim::Layer(id) => {
+                about
+                    .of_layers
+                    .get(id)
+                    .into_iter()
+                    .flatten()
+                    .try_for_each(|path| remove(path))?;
                 let dir = shared.layout.layer(id);
                 let away = shared.tmp_path();
                 fs::rename(&dir, &away).during("remove", &dir)?;
@@ -431,6 +451,40 @@ impl Store {
             }
         }
         Ok(found)
+    }
+}
+
+/// What is noted of layers and blobs: it goes before them.
+#[derive(Default)]
+struct Notes {
+    of_layers: HashMap<LayerId, Vec<PathBuf>>,
+    of_blobs: HashMap<Digest, Vec<PathBuf>>,
+}
+
+impl Notes {
+    fn gather(store: &Store) -> Result<Self, StoreError> {
+        let mut notes = Self::default();
+        for (path, id) in store.memos()? {
+            if let Some(blob) = read_json::<Descriptor>(&path)? {
+                notes
+                    .of_blobs
+                    .entry(blob.digest)
+                    .or_default()
+                    .push(path.clone());
+            }
+            notes.of_layers.entry(id).or_default().push(path);
+        }
+        for (path, diff_id) in store.by_diff_id("aliases")? {
+            if let Some(id) = store.layers().alias(&diff_id) {
+                notes.of_layers.entry(id).or_default().push(path);
+            }
+        }
+        for (path, diff_id) in store.by_diff_id("pending")? {
+            if let Some(blob) = store.layers().noted_blob(&diff_id) {
+                notes.of_blobs.entry(blob.digest).or_default().push(path);
+            }
+        }
+        Ok(notes)
     }
 }
 

@@ -39,13 +39,22 @@ impl Tmpfs {
 
     /// Changes the options of the mount.
     pub(crate) fn remount(&self, options: &str) {
-        let status = Command::new("mount")
+        assert!(
+            self.try_remount(options),
+            "remount {}",
+            self.target.display()
+        );
+    }
+
+    /// Changes the options of the mount, unless it is busy; whether it did.
+    pub(crate) fn try_remount(&self, options: &str) -> bool {
+        let output = Command::new("mount")
             .arg("-o")
             .arg(format!("remount,{options}"))
             .arg(&self.target)
-            .status()
+            .output()
             .expect("mount");
-        assert!(status.success(), "remount {}", self.target.display());
+        output.status.success()
     }
 }
 
