@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use cooper_cache::FileTimes;
 use cooper_frontend::ir::{Resources, Sandbox};
 use cooper_frontend::settings::Entitlements;
 use cooper_oci::{Compression, Digest, Platform, Reference};
@@ -70,6 +71,10 @@ pub struct BuildOptions {
     pub metadata_file: Option<PathBuf>,
     /// Time stamped on what the build creates, in seconds since 1970.
     pub source_date_epoch: Option<i64>,
+    /// Other times for the files of new layers; theirs are kept when absent.
+    pub file_times: Option<FileTimes>,
+    /// Whether everything is executed twice and the results compared.
+    pub verify_reproducible: bool,
     /// How many steps may run at once.
     pub jobs: NonZeroUsize,
     /// What is asked for, if not a build.
@@ -116,6 +121,8 @@ impl BuildOptions {
             iidfile: None,
             metadata_file: None,
             source_date_epoch: None,
+            file_times: None,
+            verify_reproducible: false,
             jobs: NonZeroUsize::MIN,
             call: Call::default(),
             progress: ProgressMode::default(),

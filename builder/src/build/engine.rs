@@ -97,6 +97,11 @@ impl Workshop {
         self.watched.get().unwrap_or(&self.layers)
     }
 
+    /// From now on keeps the indices of the layers that are made.
+    pub(crate) fn record(&mut self) {
+        self.layers = self.layers.recording();
+    }
+
     /// From now on looks for something in all layers that are digested or packed.
     pub(crate) fn watch(&self, needles: &Arc<Needles>) {
         self.watched

@@ -16,6 +16,7 @@ use super::ops::FileError;
 use super::remote::FetchError;
 use super::resolve::ResolveImageError;
 use super::secrets::SecretError;
+use super::verify::Unsteady;
 use crate::export::ExportError;
 use crate::push::PushError;
 
@@ -328,6 +329,16 @@ pub enum BuildError {
         file: SourceFile,
         /// All that was found.
         leaks: Vec<Leak>,
+    },
+    /// Two executions came to different results.
+    #[error("the build is not reproducible: {paths} {} between two executions", if *paths == 1 { "path differs" } else { "paths differ" })]
+    NotReproducible {
+        /// The Dockerfile.
+        file: SourceFile,
+        /// How many paths differ.
+        paths: usize,
+        /// What does otherwise each time.
+        steps: Vec<Unsteady>,
     },
     /// The user pressed Ctrl-C.
     #[error("interrupted")]

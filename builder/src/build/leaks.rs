@@ -71,10 +71,7 @@ pub(super) struct Product<'a> {
 impl Product<'_> {
     /// Returns where the step is written that made a layer of the root filesystem.
     fn place(&self, layer: usize) -> Option<Span> {
-        let made = |number: usize| self.root.layers[number].created.is_some();
-        let nth = (0..layer).filter(|number| made(*number)).count();
-        let mut items = self.history.iter().filter(|item| item.layer.is_some());
-        made(layer).then(|| items.nth(nth).map(|item| item.span))?
+        self.root.place(self.history, layer)
     }
 }
 

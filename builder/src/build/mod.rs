@@ -72,16 +72,17 @@ mod settings;
 mod solve;
 mod squash;
 mod target;
+mod verify;
 
 use std::sync::Arc;
 
-use cooper_cache::Store;
+use cooper_cache::{FileTimes, Store};
 use cooper_frontend::lower::GraphBuilder;
 use cooper_oci::{Descriptor, Digest};
 use cooper_solver::CancelToken;
 
 use crate::image::{DatedLayer, Image, ImageSet, Parts, Squashed};
-use crate::options::BuildOptions;
+use crate::options::{BuildOptions, Output, Squash};
 use crate::progress::Progress;
 use crate::registry::Client;
 
@@ -92,10 +93,11 @@ pub use journal::Explained;
 pub use leaks::Leak;
 pub use memory::{InputMemory, Memory, StepMemory};
 pub use resolve::ResolveImageError;
+pub use verify::Unsteady;
 
 use engine::Workshop;
 use leaks::Guard;
-use output::Root;
+use output::{Root, RootLayer};
 use remote::RemoteLayers;
 use target::{Answers, TargetBuild, Variant, rounds};
 
@@ -175,6 +177,12 @@ impl Request<'_> {
         }
     }
 
+    /// Whether the build is executed twice.
+    fn is_verified(&self) -> bool {
+        let mut targets = self.targets.iter();
+        targets.any(|target| target.options.verify_reproducible)
+    }
+
     /// Returns how many steps may run at once: as many as any target allows.
     fn jobs(&self) -> usize {
         let jobs = self.targets.iter().map(|target| target.options.jobs.get());
@@ -210,13 +218,21 @@ fn run(
     }
     let _lease = session.store.lease()?;
     let remote = RemoteLayers::new(session.client, progress.clone(), cancel.clone());
-    let shared = Workshop::new(session.store, remote, session.resolv_conf, cancel.clone());
+    let mut shared = Workshop::new(session.store, remote, session.resolv_conf, cancel.clone());
+    if request.is_verified() {
+        shared.record();
+    }
     let shared = Arc::new(shared);
     let mut graph = GraphBuilder::default();
     let targets = prepare(request, &shared, &mut graph, checked)?;
     let guards = guards(&targets, &shared, progress)?;
     let roots = solve::solve_graph(&shared, graph, &targets, request, explained)?;
     shared.remote().keep_images(shared.store())?;
+    let roots = if request.is_verified() {
+        verified(request, &shared, &targets, roots)?
+    } else {
+        roots
+    };
     let mut built = Vec::with_capacity(targets.len());
     for ((target, guard), roots) in targets.iter().zip(&guards).zip(roots) {
         let label = request.label(target.target);
@@ -224,6 +240,24 @@ fn run(
         built.push(finished.map_err(|error| error.within(label))?);
     }
     Ok(built)
+}
+
+/// Executes everything once more and compares.
+fn verified(
+    request: &Request<'_>,
+    shared: &Arc<Workshop>,
+    targets: &[TargetBuild<'_>],
+    roots: Vec<Vec<Root>>,
+) -> Result<Vec<Vec<Root>>, BuildError> {
+    let made = shared.layers().take_made();
+    let first = verify::Round { roots, made };
+    let mut graph = GraphBuilder::default();
+    let again = prepare(request, shared, &mut graph, &mut Vec::new())?;
+    let roots = solve::solve_graph(shared, graph, &again, request, &mut Vec::new())?;
+    let made = shared.layers().take_made();
+    let second = verify::Round { roots, made };
+    verify::compare(shared, targets, &first, &second)?;
+    Ok(first.roots)
 }
 
 /// Brings all targets into the graph, those that others start from first.
@@ -302,7 +336,7 @@ fn finish(
             file: &target.source,
         };
         guard.check(&target.engine, &result, &options.outputs, progress)?;
-        images.push(image);
+        images.push(retime(image, target, root, progress)?);
     }
     let platforms = target.variants.iter().map(|variant| &variant.platform);
     let made = outputs::Made {
@@ -312,6 +346,39 @@ fn finish(
         roots: platforms.zip(roots).collect(),
     };
     outputs::write(&made, label, progress)
+}
+
+/// Gives the files of the layers that the build made the times that were asked for.
+///
+/// They become part of the image's name, so what one output asks for holds for all of them.
+fn retime(
+    image: Image,
+    target: &TargetBuild<'_>,
+    root: &Root,
+    progress: &Progress,
+) -> Result<Image, BuildError> {
+    let options = target.target.options;
+    let mut formats = options.outputs.iter().filter_map(Output::format);
+    let asking = formats.clone().find(|format| format.rewrite_timestamp);
+    let times = match (options.file_times, asking, options.source_date_epoch) {
+        (Some(times), ..) => times,
+        (None, Some(_), Some(epoch)) => FileTimes::AtMost(epoch),
+        (None, Some(_), None) => {
+            progress.warn("rewrite-timestamp does nothing without SOURCE_DATE_EPOCH");
+            return Ok(image);
+        }
+        (None, None, _) => return Ok(image),
+    };
+    let Some(format) = asking.or_else(|| formats.next()) else {
+        return Ok(image);
+    };
+    let old = |layer: &&RootLayer| layer.created.is_none();
+    let base = match options.squash {
+        Squash::All => 0,
+        Squash::Off | Squash::New => root.layers.iter().take_while(old).count(),
+    };
+    let step = progress.step("setting the times of files");
+    Ok(step.end_with(image.retimed(base, times, format, target.engine.layers()))?)
 }
 
 fn assemble(

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use cooper_cache::{ContextTree, LayerId, Timestamp};
+use cooper_frontend::Span;
+use cooper_frontend::lower::HistoryItem;
 use cooper_solver::{ContentDigest, StableHasher};
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +58,15 @@ impl Root {
     /// Returns the layers' names, base first.
     pub(crate) fn ids(&self) -> Vec<LayerId> {
         self.layers.iter().map(|layer| layer.id.clone()).collect()
+    }
+
+    /// Returns where the step is written that made the layer of that number; `history` is what
+    /// the build added to it.
+    pub(crate) fn place(&self, history: &[HistoryItem], layer: usize) -> Option<Span> {
+        let made = |number: usize| self.layers[number].created.is_some();
+        let nth = (0..layer).filter(|number| made(*number)).count();
+        let mut items = history.iter().filter(|item| item.layer.is_some());
+        made(layer).then(|| items.nth(nth).map(|item| item.span))?
     }
 
     /// Returns the digest of the whole filesystem: the chain of its layers' names, each

@@ -12,6 +12,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args};
+use cooper_cache::FileTimes;
 use cooper_oci::Platform;
 
 use super::value::{self, ValueError, boolean, each, mirror, pair};
@@ -124,6 +125,23 @@ pub struct BuildArgs {
           hide_possible_values = true, value_name = "WHAT")]
     pub squash: Option<String>,
 
+    /// Date what the build creates, and leave the times of files as they are
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub source_date_epoch: Option<i64>,
+
+    /// Let no file of a new layer be younger than the source date epoch
+    #[arg(long)]
+    pub rewrite_timestamp: bool,
+
+    /// Date what the build creates, and every file of a new layer, exactly so
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true,
+          conflicts_with_all = ["source_date_epoch", "rewrite_timestamp"])]
+    pub timestamp: Option<i64>,
+
+    /// Execute every step twice and say which files of the two results differ, and why
+    #[arg(long)]
+    pub verify_reproducible: bool,
+
     /// Write the image ID to FILE
     #[arg(long, value_name = "FILE")]
     pub iidfile: Option<PathBuf>,
@@ -207,6 +225,8 @@ impl BuildArgs {
             iidfile: self.iidfile.clone(),
             metadata_file: self.metadata_file.clone(),
             source_date_epoch,
+            verify_reproducible: self.verify_reproducible,
+            file_times: self.file_times(source_date_epoch)?,
             call: self.call()?,
             jobs: self.jobs.or(file.build.jobs).unwrap_or_else(default_jobs),
             progress: if self.quiet {
@@ -284,6 +304,9 @@ impl BuildArgs {
                 None => args.remove(&name),
             };
         }
+        if let Some(given) = self.timestamp.or(self.source_date_epoch) {
+            args.insert(EPOCH.to_owned(), given.to_string());
+        }
         let epoch = match args.get(EPOCH).filter(|epoch| !epoch.is_empty()) {
             Some(epoch) => Some(epoch.parse().map_err(|_| {
                 ValueError::new("not a number of seconds since 1970").report(EPOCH, epoch)
@@ -330,7 +353,10 @@ impl BuildArgs {
     }
 
     fn no_cache(&self) -> NoCache {
-        match (self.no_cache, self.no_cache_filter.as_slice()) {
+        match (
+            self.no_cache || self.verify_reproducible,
+            self.no_cache_filter.as_slice(),
+        ) {
             (true, _) => NoCache::All,
             (false, []) => NoCache::Off,
             (false, stages) => NoCache::Stages(stages.to_vec()),
@@ -355,6 +381,16 @@ impl BuildArgs {
         Leaks {
             allowed,
             credentials,
+        }
+    }
+
+    fn file_times(&self, epoch: Option<i64>) -> Result<Option<FileTimes>, Report> {
+        match (self.timestamp, self.rewrite_timestamp, epoch) {
+            (Some(exact), ..) => Ok(Some(FileTimes::Exactly(exact))),
+            (None, true, Some(epoch)) => Ok(Some(FileTimes::AtMost(epoch))),
+            (None, true, None) => Err(Report::new("--rewrite-timestamp needs a time to go by")
+                .hint("add --source-date-epoch SECONDS, or set SOURCE_DATE_EPOCH")),
+            (None, false, _) => Ok(None),
         }
     }
 

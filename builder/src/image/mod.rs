@@ -14,7 +14,9 @@ mod set;
 pub use load::{LoadError, Loaded, load};
 pub use set::{ImageSet, Packed, PackedManifest};
 
-use cooper_cache::{ImageLayer, ImageRecord, LayerId, Layers, Store, StoreError, Timestamp};
+use cooper_cache::{
+    FileTimes, ImageLayer, ImageRecord, LayerId, Layers, Store, StoreError, Timestamp,
+};
 use cooper_frontend::lower::HistoryItem;
 use cooper_oci::{
     Compression, Descriptor, DiffId, Digest, History, ImageConfig, Manifest, media_type,
@@ -155,6 +157,33 @@ impl Image {
             config_bytes,
             layers,
         })
+    }
+
+    /// Returns this image with other file times in the layers above the first `base`; those
+    /// layers are packed as `format` says.
+    pub fn retimed(
+        &self,
+        base: usize,
+        times: FileTimes,
+        format: &ImageFormat,
+        layers: &Layers,
+    ) -> Result<Self, StoreError> {
+        let compression = format.compression.unwrap_or(Compression::Gzip);
+        let mut image = self.clone();
+        image.layers[base..].par_iter_mut().try_for_each(|layer| {
+            if matches!(layer.layer, LayerId::Pulled(_)) {
+                return Ok(());
+            }
+            let packed = layers.pack_retimed(&layer.layer, times, compression, format.level)?;
+            (layer.diff_id, layer.layer) = (packed.0.clone(), LayerId::Pulled(packed.0));
+            layer.blobs = vec![packed.1];
+            Ok::<_, StoreError>(())
+        })?;
+        let diff_ids = image.layers.iter().map(|layer| layer.diff_id.clone());
+        image.config.rootfs.diff_ids = diff_ids.collect();
+        image.config_bytes = image.config.to_json();
+        image.id = Digest::sha256(&image.config_bytes);
+        Ok(image)
     }
 
     /// Reads an image of the store.

@@ -13,6 +13,7 @@
 
 mod apply;
 mod archive;
+mod compare;
 mod copy;
 mod disk;
 mod entry;
@@ -29,10 +30,11 @@ mod unpack;
 mod verify;
 mod walk;
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cooper_oci::{Compression, Descriptor, DiffId};
 use rayon::prelude::*;
@@ -47,11 +49,13 @@ use crate::tree::MergedTree;
 
 pub use apply::Limits;
 pub use archive::{Unpack, Unpacked, detect_archive, unpack_archive};
+pub use compare::{Difference, Reason};
 pub(crate) use copy::write_nodes as write_files;
 pub use copy::{CopyItem, Source};
 pub use entry::{Entry, EntryKind, Timestamp, Xattr};
 pub use id::LayerId;
 pub use index::{DecodeError, LayerIndex};
+pub use pack::FileTimes;
 pub use scan::{Confirm, Found, NeedleGroup, Needles};
 pub use staging::Staging;
 pub(crate) use tar_write::{Marks, write_end as write_tar_end, write_nodes as write_tar_nodes};
@@ -115,14 +119,37 @@ pub struct Layers {
     shared: Arc<Shared>,
     /// What everything that is packed or digested is searched for.
     watched: Option<Arc<Needles>>,
+    /// Receives the index of every layer that is committed.
+    made: Option<Arc<Mutex<MadeLayers>>>,
 }
+
+/// Layers as they were made, with the times of their files; an equal one may have been there.
+pub type MadeLayers = HashMap<LayerId, Arc<LayerIndex>>;
 
 impl Layers {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
             watched: None,
+            made: None,
         }
+    }
+
+    /// Returns these layers; they keep the indices of what is committed through them.
+    #[must_use]
+    pub fn recording(&self) -> Self {
+        Self {
+            made: Some(Arc::default()),
+            ..self.clone()
+        }
+    }
+
+    /// Takes the indices of what was committed since the last call, or since
+    /// [`recording`](Self::recording).
+    pub fn take_made(&self) -> MadeLayers {
+        let made = self.made.as_ref();
+        made.map(|made| std::mem::take(&mut *made.lock().unwrap_or_else(PoisonError::into_inner)))
+            .unwrap_or_default()
     }
 
     fn blobs(&self) -> Blobs {
@@ -179,6 +206,10 @@ impl Layers {
         id: LayerId,
     ) -> Result<Layer, StoreError> {
         let dir = self.shared.layout.layer(&id);
+        if let Some(made) = &self.made {
+            let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
+            made.insert(id.clone(), Arc::new(index.clone()));
+        }
         if let Some(layer) = self.get(&id)? {
             return Ok(layer);
         }
@@ -292,6 +323,18 @@ impl Layers {
         level: Option<i32>,
     ) -> Result<Descriptor, StoreError> {
         pack::pack(self, id, compression, level)
+    }
+
+    /// Returns a blob that holds the layer with other file times, packing it once if need be,
+    /// and the digest of its tar, by which the layer is known from now on.
+    pub fn pack_retimed(
+        &self,
+        id: &LayerId,
+        times: FileTimes,
+        compression: Compression,
+        level: Option<i32>,
+    ) -> Result<(DiffId, Descriptor), StoreError> {
+        pack::pack_retimed(self, id, times, compression, level)
     }
 
     /// Writes the layer's tar: for a built layer made from its files, for a pulled one from its blob.

@@ -16,7 +16,7 @@ use crate::content::BlobWriter;
 use crate::error::StoreError;
 use crate::images::{json, read_json};
 use crate::layer::scan::{Seam, StreamSearch, Watch};
-use crate::layer::{LayerId, Layers};
+use crate::layer::{LayerId, Layers, Timestamp, tar_write};
 use crate::lock::ClaimGuard;
 
 /// Tar bytes in a gzip member; a change changes every digest of a packed layer.
@@ -52,6 +52,47 @@ fn remember_diff_id(layers: &Layers, id: &LayerId, diff_id: &DiffId) -> Result<(
     layers.set_alias(diff_id, id)
 }
 
+/// What becomes of the times of a layer's files when it is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileTimes {
+    /// Later ones become this time, in seconds since 1970.
+    AtMost(i64),
+    /// All become this time.
+    Exactly(i64),
+}
+
+impl FileTimes {
+    /// Returns what becomes of `time`.
+    pub fn of(self, time: Timestamp) -> Timestamp {
+        match self {
+            Self::AtMost(secs) if time.secs < secs => time,
+            Self::AtMost(secs) | Self::Exactly(secs) => Timestamp { secs, nanos: 0 },
+        }
+    }
+
+    /// Names it in a memo.
+    fn name(self) -> String {
+        match self {
+            Self::AtMost(secs) => format!("until-{secs}"),
+            Self::Exactly(secs) => format!("at-{secs}"),
+        }
+    }
+}
+
+fn level_or_default(compression: Compression, level: Option<i32>) -> i32 {
+    level.unwrap_or(match compression {
+        Compression::Gzip => 6,
+        Compression::Zstd => 3,
+        Compression::None => 0,
+    })
+}
+
+/// Waits until this process alone makes what `memo` tells of.
+fn claim(layers: &Layers, memo: &Path) -> Result<ClaimGuard, StoreError> {
+    let name = blake3::hash(memo.as_os_str().as_encoded_bytes()).to_hex();
+    ClaimGuard::wait(layers.shared.layout.dir("locks").join(name.as_str()))
+}
+
 /// Returns the blob that holds the layer in this compression, made once.
 pub(super) fn pack(
     layers: &Layers,
@@ -59,11 +100,7 @@ pub(super) fn pack(
     compression: Compression,
     level: Option<i32>,
 ) -> Result<Descriptor, StoreError> {
-    let level = level.unwrap_or(match compression {
-        Compression::Gzip => 6,
-        Compression::Zstd => 3,
-        Compression::None => 0,
-    });
+    let level = level_or_default(compression, level);
     let memo = layers.memo(id, &format!("{compression}-{level}"));
     if let Some(known) = packed(layers, &memo)? {
         return Ok(known);
@@ -73,27 +110,17 @@ pub(super) fn pack(
     {
         return Ok(original);
     }
-    let name = blake3::hash(memo.as_os_str().as_encoded_bytes()).to_hex();
-    let _claim = ClaimGuard::wait(layers.shared.layout.dir("locks").join(name.as_str()))?;
+    let _claim = claim(layers, &memo)?;
     if let Some(known) = packed(layers, &memo)? {
         return Ok(known);
     }
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let writer = layers.blobs().writer()?;
-    let source = |to: &mut dyn Write| layers.write_tar(id, to);
     let watch = layers.watch();
-    let how = Packing {
-        compression,
-        level,
-        threads,
-        watch: watch.as_ref(),
-    };
-    let (writer, diff_id) = compress(source, writer, &how)?;
-    let (digest, size) = writer.commit(None, None)?;
+    let source = |to: &mut dyn Write| layers.write_tar(id, to);
+    let (diff_id, descriptor) = to_blob(layers, source, compression, level, watch.as_ref())?;
     if let LayerId::Pulled(expected) = id
         && *expected != diff_id
     {
-        layers.blobs().remove(&digest)?;
+        layers.blobs().remove(&descriptor.digest)?;
         return Err(StoreError::DiffIdMismatch {
             expected: expected.clone(),
             actual: diff_id,
@@ -103,9 +130,76 @@ pub(super) fn pack(
     if known_diff_id(layers, id).is_none() {
         remember_diff_id(layers, id, &diff_id)?;
     }
-    let descriptor = Descriptor::new(compression.layer_media_type(false), digest, size);
     layers.shared.write_atomic(&memo, &json(&descriptor))?;
     Ok(descriptor)
+}
+
+/// Packs a layer with other file times; returns the layer that the blob holds, and the blob.
+///
+/// The layer's own name says nothing of times, so the packed one goes by its tar.
+pub(super) fn pack_retimed(
+    layers: &Layers,
+    id: &LayerId,
+    times: FileTimes,
+    compression: Compression,
+    level: Option<i32>,
+) -> Result<(DiffId, Descriptor), StoreError> {
+    let level = level_or_default(compression, level);
+    let memo = layers.memo(id, &format!("{compression}-{level}-{}", times.name()));
+    let known = || -> Result<Option<(DiffId, Descriptor)>, StoreError> {
+        let known: Option<(DiffId, Descriptor)> = read_json(&memo)?;
+        Ok(known.filter(|(_, blob)| layers.blobs().size(&blob.digest) == Some(blob.size)))
+    };
+    let made = if let Some(known) = known()? {
+        known
+    } else {
+        let _claim = claim(layers, &memo)?;
+        if let Some(known) = known()? {
+            known
+        } else {
+            let made = retime(layers, id, times, compression, level)?;
+            layers.shared.write_atomic(&memo, &json(&made))?;
+            made
+        }
+    };
+    layers.register_blob(&made.0, &made.1)?;
+    Ok(made)
+}
+
+fn retime(
+    layers: &Layers,
+    id: &LayerId,
+    times: FileTimes,
+    compression: Compression,
+    level: i32,
+) -> Result<(DiffId, Descriptor), StoreError> {
+    let layer = layers.ensure_dir(id)?;
+    let mut index = (*layer.index()?).clone();
+    for entry in index.entries_mut() {
+        entry.mtime = times.of(entry.mtime);
+    }
+    let source = |to: &mut dyn Write| tar_write::write_layer(&index, &layer.fs(), to);
+    to_blob(layers, source, compression, level, None)
+}
+
+/// Packs what `source` writes into a blob of the store; returns the digest of the plain stream.
+fn to_blob(
+    layers: &Layers,
+    source: impl FnOnce(&mut dyn Write) -> Result<(), StoreError>,
+    compression: Compression,
+    level: i32,
+    watch: Option<&Watch>,
+) -> Result<(DiffId, Descriptor), StoreError> {
+    let how = Packing {
+        compression,
+        level,
+        threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        watch,
+    };
+    let (writer, diff_id) = compress(source, layers.blobs().writer()?, &how)?;
+    let (digest, size) = writer.commit(None, None)?;
+    let media_type = compression.layer_media_type(false);
+    Ok((diff_id, Descriptor::new(media_type, digest, size)))
 }
 
 fn packed(layers: &Layers, memo: &Path) -> Result<Option<Descriptor>, StoreError> {

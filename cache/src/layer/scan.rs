@@ -238,8 +238,8 @@ impl Layers {
     #[must_use]
     pub fn watching(&self, needles: Arc<Needles>) -> Self {
         Self {
-            shared: self.shared.clone(),
             watched: Some(needles),
+            ..self.clone()
         }
     }
 

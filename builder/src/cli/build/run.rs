@@ -4,13 +4,14 @@ use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use cooper_cache::{Difference, Reason};
 use cooper_frontend::{Diagnostic, SourceFile, Span, lint};
 
 use super::super::cache::because;
 use super::super::interrupt::Interrupt;
 use super::super::session::Session;
 use super::super::{Settings, collect};
-use crate::build::{self, BuildError, Built, Checked, Leak, OpError, ResolveImageError};
+use crate::build::{self, BuildError, Built, Checked, Leak, OpError, ResolveImageError, Unsteady};
 use crate::export::ExportError;
 use crate::options::{BuildOptions, Method, ProgressMode};
 use crate::progress::{Display, DisplayOptions, Summary};
@@ -174,6 +175,7 @@ pub(super) fn failed(error: &BuildError, summary: Summary) -> Report {
             BuildError::Step { step: Some(_), .. } => failed(source, summary),
             _ => failed(source, summary).context(error.to_string()),
         },
+        BuildError::NotReproducible { file, steps, .. } => unsteady(error, file, steps),
         BuildError::Leaks { file, leaks } => leaking(error, file, leaks),
         BuildError::Export(ExportError::ManifestList) => Report::from_error(error).hint(
             "type=oci writes an archive of all platforms; without dest, type=image keeps them in \
@@ -183,6 +185,44 @@ pub(super) fn failed(error: &BuildError, summary: Summary) -> Report {
         BuildError::Solver { .. } => Report::from_error(error).exit(Exit::Internal),
         _ => Report::from_error(error),
     }
+}
+
+/// Says which files differ between two executions, by the instruction that makes them.
+fn unsteady(error: &BuildError, file: &SourceFile, steps: &[Unsteady]) -> Report {
+    const SHOWN: usize = 20;
+    let is_time = |reason: &Reason| matches!(reason, Reason::Mtime(..));
+    let mut report = Report::from_error(error);
+    let mut only_times = true;
+    for step in steps {
+        only_times &= step.paths.iter().all(|one| one.reasons.iter().all(is_time));
+        let mut lines: Vec<String> = step.paths.iter().take(SHOWN).map(difference).collect();
+        if step.paths.len() > SHOWN {
+            lines.push(format!("and {} more", step.paths.len() - SHOWN));
+        }
+        report = match step.span {
+            Some(span) => {
+                let message = "comes to another result each time".to_owned();
+                let notes = lines;
+                report.excerpt(Excerpt {
+                    notes,
+                    ..place(file, span, message)
+                })
+            }
+            None => lines.into_iter().fold(report, Report::cause),
+        };
+    }
+    if only_times {
+        report = report.hint(
+            "only times differ: --source-date-epoch SECONDS --rewrite-timestamp sets a bound to \
+             them, --timestamp SECONDS makes them all the same",
+        );
+    }
+    report
+}
+
+fn difference(one: &Difference) -> String {
+    let reasons: Vec<String> = one.reasons.iter().map(Reason::to_string).collect();
+    format!("{}: {}", one.path, reasons.join(", "))
 }
 
 /// Says what secrets were found, where, and by which instruction they got there.

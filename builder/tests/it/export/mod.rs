@@ -1,4 +1,5 @@
 //! What a build gives away: layers, archives, directories.
 
+mod reproducible;
 mod secrets;
 mod squash;
