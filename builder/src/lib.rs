@@ -19,6 +19,7 @@ pub mod cli;
 pub mod config;
 pub mod container;
 pub mod export;
+pub mod git;
 pub mod http;
 pub mod image;
 pub mod options;
