@@ -88,6 +88,12 @@ impl Environment {
             .is_some_and(|value| !value.is_empty())
     }
 
+    /// Returns a variable's bytes.
+    pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
+        self.path(name)
+            .map(|value| value.into_os_string().into_encoded_bytes())
+    }
+
     /// Returns the proxy variables that are set, under their upper-case names.
     pub fn proxies(&self) -> BTreeMap<String, String> {
         let value = |name: &str| {

@@ -29,3 +29,4 @@ pub mod push;
 pub mod registry;
 pub mod report;
 pub mod secrecy;
+pub mod ssh;

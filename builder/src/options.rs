@@ -12,10 +12,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cooper_cache::FileTimes;
-use cooper_frontend::ir::{Resources, Sandbox};
+use cooper_frontend::ir::{GitSource, Resources, Sandbox};
 use cooper_frontend::settings::Entitlements;
 use cooper_oci::{Compression, Digest, Platform, Reference};
 use serde::{Deserialize, Serialize};
@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 /// Everything that one `cooper build` needs to know.
 #[derive(Clone, Debug)]
 pub struct BuildOptions {
-    /// Directory that `COPY` and `ADD` read; none when the Dockerfile comes alone on stdin.
-    pub context: Option<PathBuf>,
+    /// What `COPY` and `ADD` read.
+    pub context: ContextSource,
     /// Where the Dockerfile is read from.
     pub dockerfile: DockerfileSource,
     /// Names for the image, each with a tag.
@@ -57,6 +57,8 @@ pub struct BuildOptions {
     pub build_contexts: Vec<(String, NamedContext)>,
     /// What `RUN --mount=type=secret` may mount.
     pub secrets: Vec<SecretSpec>,
+    /// Agents that `RUN --mount=type=ssh` and git may use; ids are unique.
+    pub ssh: Vec<SshSpec>,
     /// Which layers of the image become one.
     pub squash: Squash,
     /// What is done about secrets in outputs.
@@ -97,7 +99,8 @@ impl BuildOptions {
             ..ImageOutput::default()
         };
         Self {
-            context: Some(context),
+            context: ContextSource::Dir(context),
+            ssh: Vec::new(),
             dockerfile: DockerfileSource::Lookup,
             tags: Vec::new(),
             target: None,
@@ -167,13 +170,39 @@ pub enum Method {
     Targets,
 }
 
+/// Where the build context is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContextSource {
+    /// A directory.
+    Dir(PathBuf),
+    /// A repository.
+    Git(GitSource),
+    /// An http address: of an archive, or of a Dockerfile that comes alone.
+    Http(String),
+    /// Standard input: an archive, or a Dockerfile that comes alone.
+    Stdin,
+}
+
+impl ContextSource {
+    /// Returns the directory, if it is one.
+    pub fn dir(&self) -> Option<&Path> {
+        match self {
+            Self::Dir(dir) => Some(dir),
+            Self::Git(_) | Self::Http(_) | Self::Stdin => None,
+        }
+    }
+}
+
 /// Where a Dockerfile's text comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DockerfileSource {
     /// `Dockerfile`, `dockerfile` or `Containerfile` at the context's top, the first that exists.
     Lookup,
-    /// The file named by `-f`.
+    /// The file named by `-f`: on this machine, but in the context if that is somewhere else
+    /// and the path is relative.
     Path(PathBuf),
+    /// The http address named by `-f`.
+    Url(String),
     /// Standard input.
     Stdin,
 }
@@ -305,6 +334,10 @@ pub enum NamedContext {
     Image(Reference),
     /// What another target of the same build comes to, by that target's name.
     Target(String),
+    /// A repository.
+    Git(GitSource),
+    /// What an http address gives: the files of an archive, or that one file, as `context`.
+    Http(String),
 }
 
 /// One `--secret`.
@@ -323,6 +356,24 @@ pub enum SecretSource {
     File(PathBuf),
     /// In an environment variable.
     Env(String),
+}
+
+/// One `--ssh`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SshSpec {
+    /// Name by which a mount asks for it.
+    pub id: String,
+    /// Where its keys are.
+    pub source: SshSource,
+}
+
+/// Where keys for ssh are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SshSource {
+    /// In the agent that listens at this socket.
+    Agent(PathBuf),
+    /// In files.
+    Keys(Vec<PathBuf>),
 }
 
 /// Resource settings of `RUN` steps.

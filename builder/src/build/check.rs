@@ -5,15 +5,15 @@ use cooper_frontend::dockerignore::DockerIgnore;
 use cooper_frontend::image::ResolvedImages;
 use cooper_frontend::plan::Plan;
 use cooper_frontend::{Diagnostic, SourceFile, lint, parse};
-use cooper_solver::CancelToken;
 
+use super::context::ContextFiles;
+use super::definition::Definition;
 use super::engine::Workshop;
 use super::error::{BuildError, MAIN_CONTEXT};
 use super::remote::RemoteLayers;
-use super::target::{Answers, Asker};
-use super::{Session, definition, settings};
+use super::target::{Answers, Asker, fetcher};
+use super::{Request, Session, settings};
 use crate::options::BuildOptions;
-use crate::progress::Progress;
 
 /// What the checks have to say of a Dockerfile.
 #[derive(Debug, Clone)]
@@ -87,14 +87,9 @@ pub struct Inspection {
 }
 
 /// Checks the target, or the whole file if no target is named.
-pub fn check(
-    session: &Session,
-    options: &BuildOptions,
-    progress: &Progress,
-    cancel: &CancelToken,
-) -> Inspection {
+pub fn check(session: &Session, options: &BuildOptions, request: &Request<'_>) -> Inspection {
     let mut checked = None;
-    let result = try_check(session, options, progress, cancel, &mut checked);
+    let result = try_check(session, options, request, &mut checked);
     Inspection {
         checked,
         error: result.err(),
@@ -104,12 +99,13 @@ pub fn check(
 fn try_check(
     session: &Session,
     options: &BuildOptions,
-    progress: &Progress,
-    cancel: &CancelToken,
+    request: &Request<'_>,
     checked: &mut Option<Checked>,
 ) -> Result<(), BuildError> {
     let _lease = session.store.lease()?;
-    let (file, path, plan) = plan(options)?;
+    let shared = workshop(session, request);
+    let (definition, plan) = plan(&shared, options, request)?;
+    let file = &definition.source;
     let plan = match &options.target {
         None => plan.with_all_stages(),
         Some(_) => plan,
@@ -118,34 +114,37 @@ fn try_check(
         file: file.clone(),
         diagnostics,
     };
-    let contexts = definition::contexts(options, path.as_deref(), &session.store)?;
-    let ignore = contexts.get(MAIN_CONTEXT).map(|context| context.ignore());
-    let remote = RemoteLayers::new(session.client.clone(), progress.clone(), cancel.clone());
-    let shared = Workshop::new(session.store.clone(), remote, Vec::new(), cancel.clone());
+    let contexts = definition.contexts(options, &session.store)?;
+    let ignore = contexts.get(MAIN_CONTEXT).and_then(ContextFiles::ignore);
     let mut images = ResolvedImages::new();
     let answers = Answers {
         shared: &shared,
-        progress,
+        progress: request.progress,
         done: &[],
     };
     let missing = answers.resolve(&mut [Asker {
         plan: &plan,
         images: &mut images,
         options,
-        source: &file,
+        source: file,
         label: "",
     }]);
     if missing.is_err() {
         images = ResolvedImages::new();
     }
-    *checked = Some(Checked::run(&file, &plan, &images, ignore).map_err(wrong)?);
+    *checked = Some(Checked::run(file, &plan, &images, ignore).map_err(wrong)?);
     missing?;
     plan.lower(&images).map_err(wrong).map(drop)
 }
 
 /// Lists the stages that can be built.
-pub fn list_targets(options: &BuildOptions) -> Result<(SourceFile, Vec<Target>), BuildError> {
-    let file = definition::read(options)?.source;
+pub fn list_targets(
+    session: &Session,
+    options: &BuildOptions,
+    request: &Request<'_>,
+) -> Result<(SourceFile, Vec<Target>), BuildError> {
+    let _lease = session.store.lease()?;
+    let file = load(&workshop(session, request), options, request)?.source;
     match parse(&file) {
         Ok(dockerfile) => Ok((file, targets(&dockerfile))),
         Err(diagnostics) => Err(BuildError::Dockerfile { file, diagnostics }),
@@ -153,24 +152,49 @@ pub fn list_targets(options: &BuildOptions) -> Result<(SourceFile, Vec<Target>),
 }
 
 /// Describes what the target takes.
-pub fn describe(options: &BuildOptions) -> Result<(SourceFile, Outline), BuildError> {
-    let (file, _, plan) = plan(options)?;
+pub fn describe(
+    session: &Session,
+    options: &BuildOptions,
+    request: &Request<'_>,
+) -> Result<(SourceFile, Outline), BuildError> {
+    let _lease = session.store.lease()?;
+    let (definition, plan) = plan(&workshop(session, request), options, request)?;
+    let file = definition.source;
     match outline(&plan) {
         Ok(outline) => Ok((file, outline)),
         Err(diagnostics) => Err(BuildError::Dockerfile { file, diagnostics }),
     }
 }
 
-type Planned = (SourceFile, Option<std::path::PathBuf>, Plan);
+/// Returns what no step will ever work with.
+fn workshop(session: &Session, request: &Request<'_>) -> Workshop {
+    let (progress, cancel) = (request.progress.clone(), request.cancel.clone());
+    let remote = RemoteLayers::new(session.client.clone(), progress, cancel.clone());
+    Workshop::new(session.store.clone(), remote, Vec::new(), cancel)
+}
 
-fn plan(options: &BuildOptions) -> Result<Planned, BuildError> {
-    let definition = definition::read(options)?;
-    let file = definition.source;
-    let plan = parse(&file).and_then(|dockerfile| {
-        Plan::new(&dockerfile, &settings::of(options, &options.platforms()[0]))
-    });
+fn load(
+    shared: &Workshop,
+    options: &BuildOptions,
+    request: &Request<'_>,
+) -> Result<Definition, BuildError> {
+    let fetcher = fetcher(shared, options, request)?;
+    Definition::load(shared, options, request, &fetcher, "")
+}
+
+fn plan(
+    shared: &Workshop,
+    options: &BuildOptions,
+    request: &Request<'_>,
+) -> Result<(Definition, Plan), BuildError> {
+    let definition = load(shared, options, request)?;
+    let settings = settings::of(options, &options.platforms()[0]);
+    let plan = parse(&definition.source).and_then(|dockerfile| Plan::new(&dockerfile, &settings));
     match plan {
-        Ok(plan) => Ok((file, definition.path, plan)),
-        Err(diagnostics) => Err(BuildError::Dockerfile { file, diagnostics }),
+        Ok(plan) => Ok((definition, plan)),
+        Err(diagnostics) => Err(BuildError::Dockerfile {
+            file: definition.source,
+            diagnostics,
+        }),
     }
 }

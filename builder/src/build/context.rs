@@ -1,11 +1,52 @@
-//! Local directories that steps read: the build context and named ones.
+//! What steps read besides images: the build context and named ones.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cooper_cache::{ContextFilter, ContextScan, ContextTree, RelPath, StoreError, Verdict};
 use cooper_frontend::dockerignore::{self, DockerIgnore};
+use cooper_frontend::ir::GitSource;
 use thiserror::Error;
+
+use super::output::Root;
+
+/// All contexts of a build by name; the main one is called `context`.
+pub(crate) type Contexts = BTreeMap<String, ContextFiles>;
+
+/// Where a context's files are.
+#[derive(Clone)]
+pub(crate) enum ContextFiles {
+    /// In a directory of the user's.
+    Dir(Arc<LocalContext>),
+    /// In the store already.
+    Root(Root),
+    /// In a repository.
+    Git(GitSource),
+    /// At an http address.
+    Http(String),
+}
+
+impl ContextFiles {
+    /// Returns what tells this context from others.
+    pub(crate) fn identity(&self) -> String {
+        match self {
+            Self::Dir(context) => context.identity(),
+            Self::Root(root) => format!("layers\0{}", root.content()),
+            Self::Git(git) => format!("git\0{git:?}"),
+            Self::Http(url) => format!("http\0{url}"),
+        }
+    }
+
+    /// Returns what its ignore file leaves out; only directories have one.
+    pub(crate) fn ignore(&self) -> Option<&DockerIgnore> {
+        match self {
+            Self::Dir(context) => Some(context.ignore()),
+            Self::Root(_) | Self::Git(_) | Self::Http(_) => None,
+        }
+    }
+}
 
 /// A directory of the user's with what its .dockerignore leaves out.
 pub(crate) struct LocalContext {

@@ -2,8 +2,9 @@
 //! runner, the layers still to be fetched) and what is one target's own ([`Engine`]: its
 //! contexts and secrets).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cooper_cache::{
@@ -13,8 +14,9 @@ use cooper_runner::{Runner, RunnerOptions};
 use cooper_solver::CancelToken;
 use rayon::prelude::*;
 
-use super::context::LocalContext;
+use super::context::{ContextFiles, Contexts};
 use super::error::OpError;
+use super::fetch::Fetcher;
 use super::ops;
 use super::output::{Output, Root, ScannedContext};
 use super::remote::{FetchError, RemoteLayers};
@@ -27,8 +29,8 @@ const WARM: usize = 1;
 /// What the steps of one target work with. Everything in it is immutable or guards itself.
 pub(crate) struct Engine {
     shared: Arc<Workshop>,
-    contexts: BTreeMap<String, Arc<LocalContext>>,
-    secrets: Secrets,
+    contexts: Contexts,
+    fetcher: Arc<Fetcher>,
     epoch: Option<i64>,
     dns: Dns,
     cdi: Vec<PathBuf>,
@@ -43,6 +45,7 @@ pub(crate) struct Workshop {
     remote: RemoteLayers,
     resolv_conf: Vec<u8>,
     cancel: CancelToken,
+    scratches: AtomicU32,
     runner: OnceLock<Runner>,
     starting: Mutex<()>,
     trees: Mutex<HashMap<Vec<LayerId>, MergedTree>>,
@@ -51,12 +54,11 @@ pub(crate) struct Workshop {
 }
 
 /// What is one target's own.
-#[derive(Default)]
 pub(crate) struct TargetParts {
-    /// Local directories by the name that steps call them.
-    pub(crate) contexts: BTreeMap<String, Arc<LocalContext>>,
-    /// What its steps may mount as secrets.
-    pub(crate) secrets: Secrets,
+    /// What its steps read, by the name that they call it.
+    pub(crate) contexts: Contexts,
+    /// Brings in files from elsewhere, with its secrets and agents.
+    pub(crate) fetcher: Arc<Fetcher>,
     /// The time of what its steps create, in seconds since 1970; now when absent.
     pub(crate) epoch: Option<i64>,
     /// How its steps find names.
@@ -80,6 +82,7 @@ impl Workshop {
             remote,
             resolv_conf,
             cancel,
+            scratches: AtomicU32::new(0),
             runner: OnceLock::new(),
             starting: Mutex::new(()),
             trees: Mutex::new(HashMap::new()),
@@ -112,6 +115,12 @@ impl Workshop {
     pub(crate) fn remote(&self) -> &RemoteLayers {
         &self.remote
     }
+
+    /// Returns a fresh path for what lives no longer than this process.
+    pub(crate) fn scratch(&self, what: &str) -> PathBuf {
+        let number = self.scratches.fetch_add(1, Ordering::Relaxed);
+        self.store.tmp().join(format!("{what}-{number}"))
+    }
 }
 
 impl Engine {
@@ -120,7 +129,7 @@ impl Engine {
         Self {
             shared,
             contexts: parts.contexts,
-            secrets: parts.secrets,
+            fetcher: parts.fetcher,
             epoch: parts.epoch,
             dns: parts.dns,
             cdi: parts.cdi,
@@ -137,14 +146,19 @@ impl Engine {
         self.shared.layers()
     }
 
-    /// Returns the secrets that the build was given.
+    /// Returns the secrets that the target was given.
     pub(crate) fn secrets(&self) -> &Secrets {
-        &self.secrets
+        self.fetcher.secrets()
     }
 
-    /// Returns the client for downloads.
-    pub(crate) fn http(&self) -> &crate::http::HttpClient {
-        self.shared.remote.client().http()
+    /// Returns a fresh path for what lives no longer than this process.
+    pub(crate) fn scratch(&self, what: &str) -> PathBuf {
+        self.shared.scratch(what)
+    }
+
+    /// Returns what brings in files from elsewhere.
+    pub(crate) fn fetcher(&self) -> &Fetcher {
+        &self.fetcher
     }
 
     /// Returns the build's cancellation, for work that is not given a step's own.
@@ -178,8 +192,8 @@ impl Engine {
         self.shared.store.mounts_dir()
     }
 
-    /// Returns a local context by name.
-    pub(crate) fn context(&self, name: &str) -> Result<&Arc<LocalContext>, OpError> {
+    /// Returns a context by name.
+    pub(crate) fn context(&self, name: &str) -> Result<&ContextFiles, OpError> {
         self.contexts
             .get(name)
             .ok_or_else(|| OpError::UnknownContext {
@@ -189,10 +203,7 @@ impl Engine {
 
     /// Returns the time for what is created now: the source date epoch if one is set.
     pub(crate) fn now(&self) -> Timestamp {
-        match self.epoch {
-            Some(secs) => Timestamp { secs, nanos: 0 },
-            None => since_epoch(std::time::SystemTime::now()),
-        }
+        now(self.epoch)
     }
 
     /// Returns the process runner, started when the first step needs it.
@@ -345,6 +356,14 @@ impl Engine {
         let wanted = || !self.cancel().is_cancelled();
         context.files.ensure_hashed_while(paths, &wanted)?;
         Ok(context.files.tree())
+    }
+}
+
+/// Returns the time for what is created now: the source date epoch if there is one.
+pub(super) fn now(epoch: Option<i64>) -> Timestamp {
+    match epoch {
+        Some(secs) => Timestamp { secs, nanos: 0 },
+        None => since_epoch(std::time::SystemTime::now()),
     }
 }
 

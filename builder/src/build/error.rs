@@ -18,7 +18,9 @@ use super::resolve::ResolveImageError;
 use super::secrets::SecretError;
 use super::verify::Unsteady;
 use crate::export::ExportError;
+use crate::git::GitError;
 use crate::push::PushError;
+use crate::ssh::SshError;
 
 /// The name under which steps read the directory that the command line gives.
 pub(super) const MAIN_CONTEXT: &str = "context";
@@ -75,8 +77,8 @@ pub enum OpError {
         /// Its id.
         id: String,
     },
-    /// A required agent socket was not given.
-    #[error("no ssh agent {id} was given to this build")]
+    /// An agent's socket is needed that was not given.
+    #[error("ssh agent {id} was not given; pass it with --ssh {id}, or keys with --ssh {id}=FILE")]
     MissingSsh {
         /// Its id.
         id: String,
@@ -84,6 +86,28 @@ pub enum OpError {
     /// A device that a step asks for cannot be had.
     #[error(transparent)]
     Device(#[from] CdiError),
+    /// An agent cannot be passed on to a step.
+    #[error("cannot pass ssh agent {id} on")]
+    Relay {
+        /// Its id.
+        id: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A repository cannot be used.
+    #[error("cannot fetch {remote}")]
+    Git {
+        /// Its address.
+        remote: String,
+        /// Why.
+        source: Box<GitError>,
+    },
+    /// A server says that a file has not changed that it never sent.
+    #[error("{url} says that a file it never sent has not changed")]
+    Unasked {
+        /// The address.
+        url: String,
+    },
     /// A context of that name was never given.
     #[error("{}", no_context(name))]
     UnknownContext {
@@ -109,12 +133,6 @@ pub enum OpError {
     /// The build was canceled while the step waited.
     #[error("canceled")]
     Canceled,
-    /// The graph holds an op that this version cannot execute.
-    #[error("{what} is not supported by this version")]
-    Unsupported {
-        /// Which.
-        what: &'static str,
-    },
     /// A context was used where a root filesystem is needed.
     #[error("a local context cannot be used as a root filesystem")]
     NotARoot,
@@ -152,6 +170,7 @@ impl OpError {
                  cooper prune"
                     .to_owned(),
             ],
+            Self::Git { source, .. } => source.hint().into_iter().collect(),
             Self::UnknownContext { name } if name == MAIN_CONTEXT => vec![
                 "pass the directory that the step reads: cooper build -f - DIRECTORY".to_owned(),
             ],
@@ -278,6 +297,17 @@ pub enum BuildError {
     /// A secret cannot be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// Keys cannot be used.
+    #[error(transparent)]
+    Ssh(#[from] SshError),
+    /// A context or Dockerfile that is somewhere else cannot be brought in.
+    #[error("cannot load {what}")]
+    Fetch {
+        /// What it is to the build.
+        what: String,
+        /// Why.
+        source: Box<OpError>,
+    },
     /// A base image was not found.
     #[error("cannot use a base image")]
     Image {

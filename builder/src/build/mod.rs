@@ -49,6 +49,7 @@
 //! # }
 //! ```
 
+mod aside;
 mod cdi;
 mod check;
 mod context;
@@ -57,6 +58,7 @@ mod destination;
 mod engine;
 mod error;
 mod explain;
+mod fetch;
 mod index;
 mod journal;
 mod leaks;

@@ -163,11 +163,15 @@ impl Resolver<'_> {
                     .or_else(|| tag.clone());
                 layout.resolve(wanted.as_deref())
             }
-            Some(NamedContext::Dir(_) | NamedContext::Target(_)) | None => {
-                Err(ResolveImageError::NotAnImage {
-                    name: name.to_owned(),
-                })
-            }
+            Some(
+                NamedContext::Dir(_)
+                | NamedContext::Git(_)
+                | NamedContext::Http(_)
+                | NamedContext::Target(_),
+            )
+            | None => Err(ResolveImageError::NotAnImage {
+                name: name.to_owned(),
+            }),
         }
     }
 

@@ -22,7 +22,9 @@ pub(super) fn of(options: &BuildOptions, platform: &Platform) -> BuildSettings {
         .iter()
         .map(|(name, context)| {
             let kind = match context {
-                NamedContext::Dir(_) => settings::NamedContext::Local,
+                NamedContext::Dir(_) | NamedContext::Git(_) | NamedContext::Http(_) => {
+                    settings::NamedContext::Local
+                }
                 NamedContext::OciLayout { .. }
                 | NamedContext::Image(_)
                 | NamedContext::Target(_) => settings::NamedContext::Image,

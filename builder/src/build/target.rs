@@ -5,6 +5,8 @@
 //! graph, where what is the same in two of them is there once.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 
 use cooper_frontend::image::{ImageLayers, ImageName, ImageRequest, ResolvedImage, ResolvedImages};
@@ -15,14 +17,20 @@ use cooper_oci::Platform;
 use rayon::prelude::*;
 
 use super::check::Checked;
-use super::context::LocalContext;
+use super::context::{ContextFiles, Contexts};
+use super::definition::Definition;
 use super::engine::{Engine, TargetParts, Workshop};
 use super::error::{BuildError, MAIN_CONTEXT};
+use super::fetch::{Fetcher, FetcherParts, Surroundings};
 use super::resolve::{ResolveImageError, Resolver};
 use super::secrets::Secrets;
-use super::{Request, Target, definition, settings};
+use super::{Request, Target, settings};
 use crate::options::{BuildOptions, NamedContext};
 use crate::progress::Progress;
+use crate::ssh::Agents;
+
+/// Where git and ssh are looked for if the environment does not say.
+const PROGRAMS: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// A target whose definition has been read.
 pub(super) struct TargetBuild<'a> {
@@ -34,7 +42,7 @@ pub(super) struct TargetBuild<'a> {
     pub(super) engine: Arc<Engine>,
     /// One for each platform, in the order asked for.
     pub(super) variants: Vec<Variant>,
-    contexts: BTreeMap<String, Arc<LocalContext>>,
+    contexts: Contexts,
 }
 
 /// A target for one platform.
@@ -65,13 +73,9 @@ impl<'a> TargetBuild<'a> {
     ) -> Result<Self, BuildError> {
         let options = target.options;
         let label = request.label(target);
-        let step = request.progress.step(format!(
-            "[{}] load build definition from {}",
-            words(label, "internal"),
-            definition::name(options)
-        ));
-        let definition = step.end_with(definition::read(options))?;
-        let source = definition.source;
+        let fetcher = fetcher(shared, options, request)?;
+        let definition = Definition::load(shared, options, request, &fetcher, label)?;
+        let source = definition.source.clone();
         let wrong = |diagnostics| wrong(&source, diagnostics);
         let dockerfile = parse(&source).map_err(wrong)?;
         let platforms = options.platforms();
@@ -91,12 +95,10 @@ impl<'a> TargetBuild<'a> {
                 lowered: None,
             });
         }
-        let secrets = Secrets::read(&options.secrets, request.environment)?;
-        request.progress.redact(secrets.values());
-        let contexts = definition::contexts(options, definition.path.as_deref(), shared.store())?;
+        let contexts = definition.contexts(options, shared.store())?;
         let parts = TargetParts {
             contexts: contexts.clone(),
-            secrets,
+            fetcher,
             epoch: options.source_date_epoch,
             dns: options.dns.clone(),
             cdi: options.cdi_dirs.clone(),
@@ -137,7 +139,7 @@ impl<'a> TargetBuild<'a> {
         let ignore = self
             .contexts
             .get(MAIN_CONTEXT)
-            .map(|context| context.ignore());
+            .and_then(ContextFiles::ignore);
         for variant in &mut self.variants {
             let (source, images) = (&self.source, &variant.images);
             let wrong = |diagnostics| wrong(source, diagnostics);
@@ -177,6 +179,31 @@ impl<'a> TargetBuild<'a> {
             reference: None,
         })
     }
+}
+
+/// Reads a target's secrets and keys, which also bring in its context, and keeps the secrets
+/// from being shown.
+pub(super) fn fetcher(
+    shared: &Workshop,
+    options: &BuildOptions,
+    request: &Request<'_>,
+) -> Result<Arc<Fetcher>, BuildError> {
+    let variable = |name: &str| (request.environment)(name).map(OsString::from_vec);
+    let surroundings = Surroundings {
+        path: variable("PATH").unwrap_or_else(|| PROGRAMS.into()),
+        home: variable("HOME").map(Into::into),
+    };
+    let secrets = Secrets::read(&options.secrets, request.environment)?;
+    request.progress.redact(secrets.values());
+    let agents = Agents::start(&options.ssh, &shared.scratch("agents"), &surroundings.path)?;
+    Ok(Fetcher::new(FetcherParts {
+        store: shared.store().clone(),
+        client: shared.remote().client().clone(),
+        secrets,
+        agents,
+        surroundings,
+        epoch: options.source_date_epoch,
+    }))
 }
 
 /// Returns the two with a space between them, unless the first is empty.

@@ -9,7 +9,7 @@ mod steps;
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
 use cooper_cache::FileTimes;
@@ -19,8 +19,9 @@ use super::value::{self, ValueError, boolean, each, mirror, pair};
 use super::{Settings, output, source};
 use crate::config;
 use crate::options::{
-    ArchiveDest, BuildOptions, Call, DockerfileSource, ImageOutput, Leaks, NamedContext, NoCache,
-    Output, ProgressMode, Pull, Push, RegistryOptions, SecretSource, Sink, Squash,
+    ArchiveDest, BuildOptions, Call, ContextSource, DockerfileSource, ImageOutput, Leaks,
+    NamedContext, NoCache, Output, ProgressMode, Pull, Push, RegistryOptions, SecretSource, Sink,
+    Squash, SshSpec,
 };
 use crate::report::Report;
 
@@ -36,11 +37,12 @@ pub use steps::StepArgs;
 )]
 #[command(after_help = "See the configuration file's documentation for what can be set for good.")]
 pub struct BuildArgs {
-    /// Directory that COPY and ADD read; - reads the Dockerfile from stdin and has no directory
-    #[arg(value_name = "PATH")]
+    /// What COPY and ADD read: a directory, a git or http address, or - for an archive (or a
+    /// lone Dockerfile) on stdin
+    #[arg(value_name = "PATH|URL|-")]
     pub context: String,
 
-    /// Dockerfile to build; - is stdin [default: PATH/Dockerfile]
+    /// Dockerfile to build: a path, an http address or - for stdin [default: PATH/Dockerfile]
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<String>,
 
@@ -87,7 +89,8 @@ pub struct BuildArgs {
           default_missing_value = "always", hide_possible_values = true)]
     pub pull: Option<String>,
 
-    /// Let NAME stand for a directory, docker-image://REF, oci-layout://DIR or oci-layout://DIR:TAG
+    /// Let NAME stand for a directory, docker-image://REF, oci-layout://DIR[:TAG], a git or http
+    /// address
     #[arg(long, value_name = "NAME=CONTEXT")]
     pub build_context: Vec<String>,
 
@@ -99,6 +102,10 @@ pub struct BuildArgs {
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
           default_missing_value = "true", hide_possible_values = true, value_name = "BOOL")]
     pub detect_credentials: Option<bool>,
+
+    /// Let RUN --mount=type=ssh and git use these keys: those of your agent, or of files
+    #[arg(long, value_name = "ID[=SOCKET|KEY,KEY…]")]
+    pub ssh: Vec<String>,
 
     /// Platforms to build for; several make an index of images [default: this machine's]
     #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
@@ -201,6 +208,7 @@ impl BuildArgs {
             config::progress_mode(self.progress.as_deref(), &settings.environment, file)?;
         let steps = self.steps.resolve(&file.build)?;
         let options = BuildOptions {
+            ssh: self.ssh(settings, &context)?,
             context,
             dockerfile,
             tags: each("--tag", &self.tag, output::image_name)?,
@@ -264,22 +272,37 @@ impl BuildArgs {
         Ok(())
     }
 
-    fn sources(&self) -> Result<(Option<PathBuf>, DockerfileSource), Report> {
-        let dockerfile = match self.file.as_deref() {
-            None => DockerfileSource::Lookup,
-            Some("-") => DockerfileSource::Stdin,
-            Some(path) => DockerfileSource::Path(path.into()),
-        };
-        if self.context == "-" {
-            if self.file.is_some() {
-                return Err(Report::new(
-                    "a context from stdin cannot be combined with -f",
-                ));
-            }
-            return Ok((None, DockerfileSource::Stdin));
+    fn sources(&self) -> Result<(ContextSource, DockerfileSource), Report> {
+        let dockerfile = source::dockerfile(self.file.as_deref());
+        let context = source::context(&self.context).map_err(|error| {
+            let context = &self.context;
+            error.under(&format!("cannot use {context} as the build context"))
+        })?;
+        if context == ContextSource::Stdin && dockerfile == DockerfileSource::Stdin {
+            return Err(Report::new(
+                "standard input cannot be both the build context and the Dockerfile",
+            ));
         }
-        check_context(&self.context)?;
-        Ok((Some(PathBuf::from(&self.context)), dockerfile))
+        Ok((context, dockerfile))
+    }
+
+    /// Returns the agents; for a context that ssh gives, the user's own unless one is named.
+    fn ssh(&self, settings: &Settings, context: &ContextSource) -> Result<Vec<SshSpec>, Report> {
+        let agent = settings.environment.path("SSH_AUTH_SOCK");
+        let agent = agent.as_deref();
+        let mut given = each("--ssh", &self.ssh, |text| source::ssh(text, agent))?;
+        let needed =
+            matches!(context, ContextSource::Git(git) if cooper_frontend::git::is_ssh(&git.remote));
+        if given.is_empty() && needed {
+            given.extend(source::default_ssh(agent));
+        }
+        let mut ids: Vec<&str> = given.iter().map(|spec| spec.id.as_str()).collect();
+        ids.sort_unstable();
+        if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
+            let id = twice[0];
+            return Err(Report::new(format!("--ssh {id} is given twice")));
+        }
+        Ok(given)
     }
 
     /// Returns the build arguments and the source date epoch, which is one of them.
@@ -521,25 +544,6 @@ fn check_stdout(outputs: &[Output]) -> Result<(), Report> {
         }
         1 => Ok(()),
         _ => Err(Report::new("only one output can go to stdout")),
-    }
-}
-
-fn check_context(context: &str) -> Result<(), Report> {
-    let path = Path::new(context);
-    let remote = ["http://", "https://", "git://", "ssh://", "git@"];
-    match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => Ok(()),
-        Ok(_) => Err(
-            Report::new(format!("the build context {context} is no directory")).hint(format!(
-                "to build that Dockerfile: cooper build -f {context} DIRECTORY"
-            )),
-        ),
-        Err(_) if remote.iter().any(|prefix| context.starts_with(prefix)) => Err(Report::new(
-            format!("the build context {context} is remote"),
-        )
-        .hint("fetch it first: only local directories can be built")),
-        Err(error) => Err(Report::from_error(&error)
-            .context(format!("cannot use {context} as the build context"))),
     }
 }
 

@@ -43,10 +43,12 @@ impl ValueError {
 
     /// Returns the report on `value` given to `option`.
     pub fn report(self, option: &str, value: &str) -> Report {
-        let report = Report::new(format!(
-            "invalid value {value:?} for {option}: {}",
-            self.problem
-        ));
+        self.under(&format!("invalid value {value:?} for {option}"))
+    }
+
+    /// Returns the failure under a heading of its own.
+    pub fn under(self, heading: &str) -> Report {
+        let report = Report::new(format!("{heading}: {}", self.problem));
         match self.hint {
             Some(hint) => report.hint(hint),
             None => report,

@@ -131,7 +131,7 @@ fn with_repository(
         .map_or(commit, |_| resolved.object.as_str());
     git.run("fetch")
         .within(&own)
-        .from_here()
+        .on_this_machine()
         .options(&["--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head"])
         .words(&[mirror.dir().as_os_str(), object.as_ref()])
         .answer()?;

@@ -117,7 +117,7 @@ impl Run<'_> {
     }
 
     /// Lets it read repositories on this machine.
-    pub(super) fn from_here(mut self) -> Self {
+    pub(super) fn on_this_machine(mut self) -> Self {
         self.variables.push(("GIT_ALLOW_PROTOCOL", "file".into()));
         self
     }

@@ -90,7 +90,7 @@ fn access(parent: &Access, url: &str) -> Result<Access, GitError> {
     let absolute = absolute(&parent.remote, url).ok_or_else(refused)?;
     // `.git` marks an address as a repository's for ADD, but submodules are nothing else.
     let is_http = absolute.starts_with("http://") || absolute.starts_with("https://");
-    let marked = if is_http && !absolute.ends_with(".git") {
+    let marked = if is_http && absolute.strip_suffix(".git").is_none() {
         format!("{}.git", absolute.trim_end_matches('/'))
     } else {
         absolute.clone()

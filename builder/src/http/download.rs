@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 
 use cooper_oci::{Algorithm, Digest, Hasher};
 use ureq::Body;
+use ureq::config::RedirectAuthHeaders;
 use ureq::http::{HeaderMap, Response, StatusCode, Uri, header};
 
 use super::{BUFFER, HttpClient, HttpError, Trust, describe, is_transient, redact, text};
@@ -53,6 +54,8 @@ pub struct HttpRequest<'a> {
     pub last_modified: Option<&'a str>,
     /// The digest that the content must have.
     pub checksum: Option<&'a Digest>,
+    /// The value of the `Authorization` header, which other hosts never get.
+    pub authorization: Option<&'a str>,
 }
 
 /// What a download brought.
@@ -150,7 +153,13 @@ impl<'a, W: Write> Transfer<'a, W> {
         let mut call = self
             .client
             .agent(request.url, Trust::Verified)?
-            .get(request.url);
+            .get(request.url)
+            .config()
+            .redirect_auth_headers(RedirectAuthHeaders::SameHost)
+            .build();
+        if let Some(authorization) = request.authorization {
+            call = call.header(header::AUTHORIZATION, authorization);
+        }
         if let (Some(validator), true) = (&self.validator, self.received > 0) {
             call = call
                 .header(header::RANGE, format!("bytes={}-", self.received))

@@ -23,5 +23,6 @@ mod platforms;
 mod pull;
 mod real;
 mod rootless;
+mod sources;
 mod support;
 mod upkeep;

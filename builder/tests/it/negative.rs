@@ -110,7 +110,7 @@ fn a_definition_from_stdin_that_cannot_be_built() {
         .says("cooper build -f - DIRECTORY");
     let mut tar = vec![0; 1024];
     tar[257..262].copy_from_slice(b"ustar");
-    from_stdin(&tar).exits(1).says("stdin holds an archive");
+    from_stdin(&tar).exits(1).says("archive refused");
 }
 
 #[test]

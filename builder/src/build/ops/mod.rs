@@ -10,7 +10,6 @@
 
 pub(crate) mod exec;
 mod file;
-mod http;
 mod source;
 
 use std::sync::Arc;

@@ -1,13 +1,14 @@
-//! Sources: images, local directories, downloads.
+//! Sources: images, contexts, downloads, repositories.
 
 use std::sync::Arc;
 
 use cooper_frontend::ir::{ImageSource, LocalSource, SourceOp};
-use cooper_solver::ExecContext;
+use cooper_solver::{ExecContext, Stream};
 
-use super::http;
+use crate::build::context::ContextFiles;
 use crate::build::engine::Engine;
 use crate::build::error::OpError;
+use crate::build::fetch::Watch;
 use crate::build::output::{Output, Root, RootLayer, ScannedContext};
 use crate::build::resolve::layer_id;
 
@@ -21,12 +22,22 @@ pub(super) fn exec(
     match source {
         SourceOp::Image(image) => image_root(image).map(Output::Root),
         SourceOp::Scratch => Ok(Output::Root(Root::default())),
-        SourceOp::Local(local) => context(engine, local),
-        SourceOp::Http(request) => http::fetch(engine, request, cx).map(Output::Root),
-        SourceOp::Git(_) => Err(OpError::Unsupported {
-            what: "a git repository as a source",
-        }),
+        SourceOp::Local(local) => context(engine, local, cx),
+        SourceOp::Http(request) => {
+            watched(cx, |watch| engine.fetcher().http(request, watch)).map(Output::Root)
+        }
+        SourceOp::Git(git) => {
+            watched(cx, |watch| engine.fetcher().git(git, watch)).map(Output::Root)
+        }
     }
+}
+
+/// Lets the step's own watchers see what is fetched.
+fn watched<T>(cx: &ExecContext<'_>, fetch: impl FnOnce(Watch<'_>) -> T) -> T {
+    fetch(Watch {
+        cancel: cx.cancel,
+        log: &|data| cx.log(Stream::Stderr, data),
+    })
 }
 
 fn image_root(image: &ImageSource) -> Result<Root, OpError> {
@@ -38,9 +49,17 @@ fn image_root(image: &ImageSource) -> Result<Root, OpError> {
     Ok(root)
 }
 
-fn context(engine: &Engine, local: &LocalSource) -> Result<Output, OpError> {
-    let context = engine.context(&local.name)?;
-    let files = context.scan(&local.paths)?;
-    let context = Arc::clone(context);
-    Ok(Output::Context(Arc::new(ScannedContext { context, files })))
+fn context(engine: &Engine, local: &LocalSource, cx: &ExecContext<'_>) -> Result<Output, OpError> {
+    let fetcher = engine.fetcher();
+    let root = match engine.context(&local.name)? {
+        ContextFiles::Dir(context) => {
+            let files = context.scan(&local.paths)?;
+            let context = Arc::clone(context);
+            return Ok(Output::Context(Arc::new(ScannedContext { context, files })));
+        }
+        ContextFiles::Root(root) => root.clone(),
+        ContextFiles::Git(git) => watched(cx, |watch| fetcher.git(git, watch))?,
+        ContextFiles::Http(url) => watched(cx, |watch| fetcher.http_context(url, watch))?.root,
+    };
+    Ok(Output::Root(root))
 }

@@ -23,19 +23,51 @@ use crate::report::{self, Exit, Report};
 
 /// Answers a question about a Dockerfile.
 pub(super) fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Report> {
+    let session = Session::open(settings)?;
+    let session = build::Session {
+        store: session.store,
+        client: settings.registry_client(&options.registry)?,
+        resolv_conf: Vec::new(),
+    };
+    let mode = if options.quiet || options.call.method != Method::Check {
+        ProgressMode::Quiet
+    } else {
+        options.progress
+    };
+    let color = settings.color(&std::io::stderr());
+    let display = Display::start(DisplayOptions { mode, color });
+    let interrupt = Interrupt::listen()
+        .map_err(|error| Report::from_error(&error).context("cannot listen for signals"))?;
+    let cancel = interrupt.token().clone();
+    let target = build::Target { name: "", options };
+    let request = build::Request {
+        targets: &[target],
+        progress: &display.progress(),
+        cancel: &cancel,
+        environment: &|name| settings.environment.bytes(name),
+    };
+    let asked = match options.call.method {
+        Method::Build | Method::Check => Answer::Checked(build::check(&session, options, &request)),
+        Method::Outline => Answer::Outline(build::describe(&session, options, &request)),
+        Method::Targets => Answer::Targets(build::list_targets(&session, options, &request)),
+    };
+    let summary = display.finish();
+    if cancel.is_cancelled() {
+        return Err(Report::silent(Exit::Interrupted));
+    }
     let wrong = |error: BuildError| failed(&error, Summary::default());
-    match options.call.method {
-        Method::Build | Method::Check => check(options, settings),
-        Method::Outline => {
-            let (file, outline) = build::describe(options).map_err(wrong)?;
+    match asked {
+        Answer::Checked(found) => checked(&found, options, color, summary),
+        Answer::Outline(described) => {
+            let (file, outline) = described.map_err(wrong)?;
             answer(
                 options.call,
                 || outline_json(&file, &outline),
                 || outline_text(&outline),
             )
         }
-        Method::Targets => {
-            let (file, targets) = build::list_targets(options).map_err(wrong)?;
+        Answer::Targets(listed) => {
+            let (file, targets) = listed.map_err(wrong)?;
             answer(
                 options.call,
                 || targets_json(&file, &targets),
@@ -43,6 +75,13 @@ pub(super) fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCod
             )
         }
     }
+}
+
+/// What was found out.
+enum Answer {
+    Checked(Inspection),
+    Outline(Result<(SourceFile, Outline), BuildError>),
+    Targets(Result<(SourceFile, Vec<Target>), BuildError>),
 }
 
 fn answer(
@@ -59,34 +98,18 @@ fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
-fn check(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Report> {
-    let session = Session::open(settings)?;
-    let session = build::Session {
-        store: session.store,
-        client: settings.registry_client(&options.registry)?,
-        resolv_conf: Vec::new(),
-    };
-    let mode = if options.quiet {
-        ProgressMode::Quiet
-    } else {
-        options.progress
-    };
-    let color = settings.color(&std::io::stderr());
-    let display = Display::start(DisplayOptions { mode, color });
-    let interrupt = Interrupt::listen()
-        .map_err(|error| Report::from_error(&error).context("cannot listen for signals"))?;
-    let cancel = interrupt.token().clone();
-    let found = build::check(&session, options, &display.progress(), &cancel);
-    let summary = display.finish();
-    if cancel.is_cancelled() {
-        return Err(Report::silent(Exit::Interrupted));
-    }
+fn checked(
+    found: &Inspection,
+    options: &BuildOptions,
+    color: bool,
+    summary: Summary,
+) -> Result<ExitCode, Report> {
     let count = found
         .checked
         .as_ref()
         .map_or(0, |checked| checked.warnings.len());
     if options.call.json {
-        report::print_data(&pretty(&check_json(&found)))?;
+        report::print_data(&pretty(&check_json(found)))?;
     } else if let Some(checked) = &found.checked {
         report::print_data(&check_text(checked))?;
     }
@@ -94,8 +117,8 @@ fn check(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Report
         let notes = warning_excerpts(&checked.file, &[], &checked.notes);
         report::print_error(&report::render_warnings(&notes, color));
     }
-    match found.error {
-        Some(error) => Err(failed(&error, summary)),
+    match &found.error {
+        Some(error) => Err(failed(error, summary)),
         None if count > 0 && !options.call.ignore_status => Ok(Exit::Failure.into()),
         None => Ok(ExitCode::SUCCESS),
     }

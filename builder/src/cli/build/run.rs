@@ -1,6 +1,5 @@
 //! `cooper build` itself: display, signals, pipeline, and what is said in the end.
 
-use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -40,18 +39,12 @@ pub fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Repo
         client,
         resolv_conf: std::fs::read("/etc/resolv.conf").unwrap_or_default(),
     };
-    let variable = |name: &str| {
-        settings
-            .environment
-            .path(name)
-            .map(|value| value.into_os_string().into_vec())
-    };
     let target = build::Target { name: "", options };
     let request = build::Request {
         targets: &[target],
         progress: &display.progress(),
         cancel: &cancel,
-        environment: &variable,
+        environment: &|name| settings.environment.bytes(name),
     };
     let outcome = build::build(session, &request);
     let summary = display.finish();
@@ -181,6 +174,14 @@ pub(super) fn failed(error: &BuildError, summary: Summary) -> Report {
             "type=oci writes an archive of all platforms; without dest, type=image keeps them in \
              the store",
         ),
+        BuildError::Fetch { source, .. } => {
+            let report = Report::from_error(error);
+            source.hints().into_iter().fold(report, Report::hint)
+        }
+        BuildError::Ssh(source) => match source.hint() {
+            Some(hint) => Report::from_error(error).hint(hint),
+            None => Report::from_error(error),
+        },
         BuildError::Interrupted => Report::silent(Exit::Interrupted),
         BuildError::Solver { .. } => Report::from_error(error).exit(Exit::Internal),
         _ => Report::from_error(error),

@@ -33,7 +33,7 @@ fn resolve(args: &[&str]) -> Result<BuildOptions, String> {
 #[test]
 fn without_options_the_defaults_hold() {
     let options = resolve(&["."]).expect("valid");
-    assert_eq!(options.context, Some(".".into()));
+    assert_eq!(options.context, ContextSource::Dir(".".into()));
     assert_eq!(options.dockerfile, DockerfileSource::Lookup);
     assert_eq!(options.pull, Pull::Missing);
     assert_eq!(options.network, crate::options::BuildNetwork::Default);
@@ -212,17 +212,29 @@ fn switches_take_the_values_that_scripts_give_them() {
 }
 
 #[test]
-fn stdin_is_a_dockerfile_without_a_context() {
-    let options = resolve(&["-"]).expect("valid");
-    assert_eq!(
-        (options.context, options.dockerfile),
-        (None, DockerfileSource::Stdin)
-    );
-    let options = resolve(&["-f", "-", "."]).expect("valid");
-    assert_eq!(
-        (options.context, options.dockerfile),
-        (Some(".".into()), DockerfileSource::Stdin)
-    );
+fn the_dockerfile_is_looked_for_where_f_says() {
+    let dir = || ContextSource::Dir(".".into());
+    for (args, context, dockerfile) in [
+        (&["-"][..], ContextSource::Stdin, DockerfileSource::Lookup),
+        (
+            &["-f", "a/D", "-"],
+            ContextSource::Stdin,
+            DockerfileSource::Path("a/D".into()),
+        ),
+        (&["-f", "-", "."], dir(), DockerfileSource::Stdin),
+        (
+            &["-f", "https://h/D", "."],
+            dir(),
+            DockerfileSource::Url("https://h/D".into()),
+        ),
+    ] {
+        let options = resolve(args).expect("valid");
+        assert_eq!(
+            (options.context, options.dockerfile),
+            (context, dockerfile),
+            "{args:?}"
+        );
+    }
 }
 
 #[test]
@@ -236,8 +248,11 @@ fn bad_input_is_refused_with_a_reason() {
         ],
         &["no-such-directory"],
         &["Cargo.toml"],
-        &["https://example.com/x.git"],
-        &["-f", "x", "-"],
+        &["https://example.com/x.git#-x"],
+        &["-f", "-", "-"],
+        &["--ssh", "default", "."],
+        &["--ssh", "a=no-such-file", "."],
+        &["--ssh", "a=Cargo.toml", "--ssh", "a=Cargo.toml", "."],
         &["--push", "."],
         &["--pull=allways", "."],
         &["--platform=linux/amd64,linux/arm64", "."],
@@ -257,13 +272,16 @@ fn bad_input_is_refused_with_a_reason() {
     insta::assert_snapshot!(reports, @r#"
         ERROR: invalid value "UPPER" for --tag: invalid reference format: repository name (UPPER) must be lowercase
         ERROR: invalid value "a@sha256:0000000000000000000000000000000000000000000000000000000000000000" for --tag: an image cannot be given a name with a digest
-        ERROR: cannot use no-such-directory as the build context
-          caused by: No such file or directory (os error 2)
-        ERROR: the build context Cargo.toml is no directory
-          hint: to build that Dockerfile: cooper build -f Cargo.toml DIRECTORY
-        ERROR: the build context https://example.com/x.git is remote
-          hint: fetch it first: only local directories can be built
-        ERROR: a context from stdin cannot be combined with -f
+        ERROR: cannot use no-such-directory as the build context: No such file or directory (os error 2)
+          hint: the last argument is a directory, a git or http address, or - for standard input
+        ERROR: cannot use Cargo.toml as the build context: it is no directory
+          hint: to build that Dockerfile: cooper build -f Cargo.toml DIRECTORY; to build an archive: cooper build - <Cargo.toml
+        ERROR: cannot use https://example.com/x.git#-x as the build context: invalid reference in a git address: "-x"
+        ERROR: standard input cannot be both the build context and the Dockerfile
+        ERROR: invalid value "default" for --ssh: no ssh agent runs: SSH_AUTH_SOCK is not set
+          hint: start one (eval $(ssh-agent)) and add keys (ssh-add), or name a key file: --ssh ID=FILE
+        ERROR: invalid value "a=no-such-file" for --ssh: there is no file no-such-file
+        ERROR: --ssh a is given twice
         ERROR: a push needs a name
           hint: add --tag REGISTRY/NAME[:TAG]
         ERROR: invalid value "allways" for --pull: unknown time "allways"

@@ -2,12 +2,14 @@
 
 pub(crate) mod context;
 pub(crate) mod cooper;
+pub(crate) mod http;
 pub(crate) mod layout;
 pub(crate) mod mounts;
 pub(crate) mod need;
 pub(crate) mod peers;
 pub(crate) mod process;
 pub(crate) mod registry;
+pub(crate) mod repository;
 pub(crate) mod tree;
 
 pub(crate) use context::Context;

@@ -16,6 +16,7 @@ use super::sandbox;
 use crate::build::engine::Engine;
 use crate::build::error::OpError;
 use crate::build::output::Output;
+use crate::ssh::{Relay, RelayOptions};
 
 /// How often a lock that others hold is tried.
 const LOCK_POLL: Duration = Duration::from_millis(20);
@@ -35,6 +36,8 @@ pub(super) struct Mounts {
     locks: Vec<File>,
     /// What keeps caches from being collected.
     holds: Vec<MountHold>,
+    /// Sockets in front of agents.
+    relays: Vec<Relay>,
 }
 
 /// Prepares all mounts of `op`.
@@ -93,13 +96,7 @@ impl Mounts {
                 Ok(())
             }
             Asked::Secret { .. } => self.secret(engine, mount),
-            Asked::Ssh { id, required, .. } => {
-                if *required {
-                    Err(OpError::MissingSsh { id: id.clone() })
-                } else {
-                    Ok(())
-                }
-            }
+            Asked::Ssh { .. } => self.ssh(engine, mount),
         }
     }
 
@@ -116,7 +113,7 @@ impl Mounts {
         else {
             return Ok(());
         };
-        let Some(data) = engine.secrets().get(id) else {
+        let Some(data) = engine.fetcher().secrets().get(id) else {
             return if *required {
                 Err(OpError::MissingSecret { id: id.clone() })
             } else {
@@ -145,6 +142,48 @@ impl Mounts {
         let dirs = (staging.fs(), staging.work());
         self.scratch.push(staging);
         Ok(dirs)
+    }
+
+    /// Shows a socket of the step's own in front of an agent; one that was not given is left
+    /// out.
+    fn ssh(&mut self, engine: &Engine, mount: &MountOp) -> Result<(), OpError> {
+        let Asked::Ssh {
+            id,
+            required,
+            mode,
+            uid,
+            gid,
+        } = &mount.kind
+        else {
+            return Ok(());
+        };
+        let Some(agent) = engine.fetcher().agents().socket(id) else {
+            return if *required {
+                Err(OpError::MissingSsh { id: id.clone() })
+            } else {
+                Ok(())
+            };
+        };
+        let options = RelayOptions {
+            mode: *mode,
+            uid: *uid,
+            gid: *gid,
+        };
+        let relay = Relay::open(agent, engine.scratch("relay"), options).map_err(|source| {
+            OpError::Relay {
+                id: id.clone(),
+                source,
+            }
+        })?;
+        let kind = MountKind::Bind {
+            source: relay.socket().to_owned(),
+            subpath: None,
+            readonly: false,
+            recursive: false,
+        };
+        self.push(&mount.target, kind);
+        self.relays.push(relay);
+        Ok(())
     }
 
     /// Mounts a path of a tree; writes, where allowed, go to a directory that is thrown away.

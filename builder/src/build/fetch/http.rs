@@ -1,0 +1,248 @@
+//! Downloads: one file as a layer of its own.
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use cooper_cache::{
+    ContentHash, CopyItem, Entry, RelPath, ResolveError, Source, Staging, StoreError, Timestamp,
+};
+use cooper_frontend::ir::HttpSource;
+use cooper_oci::Digest;
+use cooper_solver::{CacheKey, StableHasher};
+use serde::{Deserialize, Serialize};
+
+use super::{Fetcher, Watch, is_archive};
+use crate::build::aside::unless_canceled;
+use crate::build::error::OpError;
+use crate::build::output::Root;
+use crate::git::{host_of, split_credentials};
+use crate::http::{Download, Downloaded, HttpRequest};
+
+/// Mode of a downloaded file.
+const MODE: u32 = 0o600;
+/// What a download is called that is a context.
+pub(crate) const CONTEXT_FILE: &str = "context";
+/// Secrets with a whole `Authorization` header, and with a token to make one of, for a host.
+const HEADER_SECRET: &str = "HTTP_AUTH_HEADER_";
+const TOKEN_SECRET: &str = "HTTP_AUTH_TOKEN_";
+
+/// What is known of the last download.
+#[derive(Debug, Serialize, Deserialize)]
+struct Known {
+    root: Root,
+    digest: String,
+    etag: Option<String>,
+    last_modified: Option<String>,
+}
+
+/// Credentials for a server, and the secret that they came from.
+struct Credentials {
+    header: String,
+    secret: Option<String>,
+}
+
+impl Fetcher {
+    /// Downloads the file and returns a root that holds it alone.
+    ///
+    /// Its time is the server's `Last-Modified`, or the epoch if the server does not say. A
+    /// server that says that the file is still the same does not send it again; one that is
+    /// known to be what is wanted is not even asked for.
+    pub(crate) fn http(&self, source: &HttpSource, watch: Watch<'_>) -> Result<Root, OpError> {
+        let (url, in_url) = split_credentials(&source.url);
+        let credentials = match in_url {
+            Some(header) => Some(Credentials {
+                header,
+                secret: None,
+            }),
+            None => self.credentials(&url),
+        };
+        let key = key(source, credentials.as_ref());
+        let known: Option<Known> = self.recorded(&key);
+        if let (Some(known), Some(wanted)) = (&known, &source.checksum)
+            && known.digest == wanted.as_str()
+        {
+            return Ok(known.root.clone());
+        }
+        (watch.log)(format!("downloading {url}\n").as_bytes());
+        let header = credentials.map(|credentials| credentials.header);
+        let staging = self.layers.prepare()?;
+        let body = staging.work().join("download");
+        let download = self.download(&url, source, header, known.as_ref(), body.clone(), watch)?;
+        let done = match (download, known) {
+            (Download::Complete(done), _) => done,
+            (Download::NotModified, Some(known)) => {
+                (watch.log)(b"not modified\n");
+                return Ok(known.root);
+            }
+            (Download::NotModified, None) => return Err(OpError::Unasked { url }),
+        };
+        let root = self.layer_of(source, &done, staging, body)?;
+        let known = Known {
+            digest: done.digest.to_string(),
+            etag: done.etag,
+            last_modified: done.last_modified,
+            root,
+        };
+        self.record(&key, &known, &known.root);
+        Ok(known.root)
+    }
+
+    /// Asks the server; nobody waits for its answer after a cancellation.
+    fn download(
+        &self,
+        url: &str,
+        source: &HttpSource,
+        authorization: Option<String>,
+        known: Option<&Known>,
+        body: PathBuf,
+        watch: Watch<'_>,
+    ) -> Result<Download<File>, OpError> {
+        let client = self.client.clone();
+        let (url, checksum) = (url.to_owned(), source.checksum.clone());
+        let etag = known.and_then(|known| known.etag.clone());
+        let last_modified = known.and_then(|known| known.last_modified.clone());
+        let asked = url.clone();
+        let result = unless_canceled(watch.cancel, move || {
+            let request = HttpRequest {
+                url: &asked,
+                etag: etag.as_deref(),
+                last_modified: last_modified.as_deref(),
+                checksum: checksum.as_ref(),
+                authorization: authorization.as_deref(),
+            };
+            let mut open = || File::create(&body);
+            client.http().download(&request, &mut open)
+        })?;
+        result.map_err(|source| OpError::Download {
+            url,
+            source: Box::new(source),
+        })
+    }
+
+    fn layer_of(
+        &self,
+        source: &HttpSource,
+        done: &Downloaded<File>,
+        staging: Staging,
+        body: PathBuf,
+    ) -> Result<Root, OpError> {
+        let mtime = done.last_modified.as_deref().and_then(http_date);
+        let path = RelPath::from(source.filename.as_str());
+        let mut entry = Entry::file(path, MODE, done.size, ContentHash::UNHASHED);
+        entry.mtime = mtime.unwrap_or_default();
+        let items = vec![
+            CopyItem {
+                entry: Entry::dir(RelPath::root(), 0o755),
+                source: Source::None,
+            },
+            CopyItem {
+                entry,
+                source: Source::Foreign(body),
+            },
+        ];
+        let index = staging.populate(items)?;
+        let layer = self.layers.commit_indexed(staging, index)?.id().clone();
+        Ok(Root::default().with(layer, self.now()))
+    }
+
+    /// Returns what the build's secrets have for the server, by its name with or without a port.
+    fn credentials(&self, url: &str) -> Option<Credentials> {
+        let host = host_of(url)?;
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        let find = |prefix: &str, scheme: &str| {
+            [host, name].iter().find_map(|host| {
+                let id = format!("{prefix}{host}");
+                let value = String::from_utf8(self.secrets.get(&id)?).ok()?;
+                Some(Credentials {
+                    header: format!("{scheme}{}", value.trim()),
+                    secret: Some(id),
+                })
+            })
+        };
+        find(HEADER_SECRET, "").or_else(|| find(TOKEN_SECRET, "Bearer "))
+    }
+}
+
+/// What an http address gives that is a context.
+pub(crate) struct HttpContext {
+    /// An archive's files, or the one file as [`CONTEXT_FILE`].
+    pub(crate) root: Root,
+    /// Whether it is the one file.
+    pub(crate) is_file: bool,
+}
+
+impl Fetcher {
+    /// Downloads a context; an archive is unpacked.
+    pub(crate) fn http_context(&self, url: &str, watch: Watch<'_>) -> Result<HttpContext, OpError> {
+        let source = HttpSource {
+            url: url.to_owned(),
+            filename: CONTEXT_FILE.to_owned(),
+            checksum: None,
+        };
+        let root = self.http(&source, watch)?;
+        let file = self.file_of(&root)?;
+        if !is_archive(&file)? {
+            return Ok(HttpContext {
+                root,
+                is_file: true,
+            });
+        }
+        Ok(HttpContext {
+            root: self.unpacked(&file, watch.cancel)?,
+            is_file: false,
+        })
+    }
+
+    /// Returns where the one file of a context is.
+    fn file_of(&self, root: &Root) -> Result<PathBuf, OpError> {
+        let tree = self.layers.tree(&root.ids())?;
+        let path = RelPath::from(CONTEXT_FILE);
+        let missing = || StoreError::from(ResolveError::NotFound { path: path.clone() });
+        Ok(tree.file_path(&path).ok_or_else(missing)?)
+    }
+}
+
+/// Returns the name of what is known of an address, asked with these credentials.
+fn key(source: &HttpSource, credentials: Option<&Credentials>) -> CacheKey {
+    let mut hasher = StableHasher::new("cooper.http-download");
+    hasher.write(&source.url);
+    hasher.write(&source.filename);
+    hasher.write(
+        &source
+            .checksum
+            .as_ref()
+            .map(Digest::algorithm)
+            .map(|algorithm| algorithm.as_str().to_owned()),
+    );
+    hasher.write(&credentials.and_then(|credentials| credentials.secret.clone()));
+    hasher.finish_key()
+}
+
+/// Parses an HTTP date (RFC 9110, section 5.6.7, the preferred form).
+fn http_date(text: &str) -> Option<Timestamp> {
+    let stamp = jiff::fmt::rfc2822::DateTimeParser::new()
+        .relaxed_weekday(true)
+        .parse_timestamp(text)
+        .ok()?;
+    Some(Timestamp {
+        secs: stamp.as_second(),
+        nanos: 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_modified_becomes_the_time_of_the_file() {
+        assert_eq!(
+            http_date("Tue, 15 Nov 1994 12:45:26 GMT"),
+            Some(Timestamp {
+                secs: 784_903_526,
+                nanos: 0
+            })
+        );
+        assert_eq!(http_date("yesterday"), None);
+    }
+}
