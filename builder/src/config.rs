@@ -66,6 +66,13 @@ impl Environment {
         }
     }
 
+    /// Sets a variable.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.variables.insert(name.to_owned(), value.into());
+        self
+    }
+
     /// Returns a variable's value; one that is set to nothing counts as unset.
     pub fn path(&self, name: &str) -> Option<PathBuf> {
         self.variables

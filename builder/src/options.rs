@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cooper_cache::FileTimes;
 use cooper_frontend::ir::{GitSource, Resources, Sandbox};
@@ -22,6 +23,10 @@ use serde::{Deserialize, Serialize};
 
 /// Everything that one `cooper build` needs to know.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub struct BuildOptions {
     /// What `COPY` and `ADD` read.
     pub context: ContextSource,
@@ -31,6 +36,20 @@ pub struct BuildOptions {
     pub tags: Vec<Reference>,
     /// Stage to build; the last one when absent.
     pub target: Option<String>,
+    /// What takes the place of the first `FROM`'s base.
+    pub first_base: Option<String>,
+    /// Variables that stages start with.
+    pub env: Vec<(String, String)>,
+    /// Variables that the image does not keep.
+    pub unset_env: Vec<String>,
+    /// What is read in place of the context's .dockerignore.
+    pub ignore_file: Option<PathBuf>,
+    /// How old a recorded result may be.
+    pub cache_ttl: Option<Duration>,
+    /// Whether the image says nothing of how it came to be.
+    pub omit_history: bool,
+    /// Where progress goes instead of stderr.
+    pub log_file: Option<PathBuf>,
     /// Platforms that are asked for, each once; the machine's own when empty.
     pub platforms: Vec<Platform>,
     /// Values for `ARG`s, the environment's proxy settings among them.
@@ -104,6 +123,13 @@ impl BuildOptions {
             dockerfile: DockerfileSource::Lookup,
             tags: Vec::new(),
             target: None,
+            first_base: None,
+            env: Vec::new(),
+            unset_env: Vec::new(),
+            ignore_file: None,
+            cache_ttl: None,
+            omit_history: false,
+            log_file: None,
             platforms: Vec::new(),
             build_args: BTreeMap::new(),
             labels: Vec::new(),
@@ -501,8 +527,54 @@ pub struct ImageFormat {
     pub oci_media_types: Option<bool>,
     /// Whether file times in new layers are clamped to the source date epoch.
     pub rewrite_timestamp: bool,
-    /// Annotations of the manifest.
-    pub annotations: BTreeMap<String, String>,
+    /// Annotations, in the order given.
+    pub annotations: Vec<Annotation>,
+}
+
+impl ImageFormat {
+    /// Returns what is put in one place of an image for `platform`; of a name that is given
+    /// twice, the last value.
+    pub fn annotations(
+        &self,
+        place: AnnotationPlace,
+        platform: &Platform,
+    ) -> BTreeMap<String, String> {
+        let wanted = |one: &&Annotation| {
+            let here = one.platform.as_ref();
+            one.place == place && here.is_none_or(|wanted| wanted.matches(platform))
+        };
+        self.annotations
+            .iter()
+            .filter(wanted)
+            .map(|one| (one.name.clone(), one.value.clone()))
+            .collect()
+    }
+}
+
+/// A name and a value beside an image's content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Annotation {
+    /// Where it goes.
+    pub place: AnnotationPlace,
+    /// The only platform whose image gets it.
+    pub platform: Option<Platform>,
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// Where an [`Annotation`] goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnnotationPlace {
+    /// The manifest.
+    Manifest,
+    /// The manifest's entry in an index.
+    ManifestDescriptor,
+    /// The index of several platforms.
+    Index,
+    /// The index' entry in a layout.
+    IndexDescriptor,
 }
 
 /// How progress is shown.
@@ -534,6 +606,8 @@ pub struct RegistryOptions {
     pub ca_file: Option<PathBuf>,
     /// How often a failed request is tried again.
     pub retries: u32,
+    /// The pause before the first of these, if it is not the usual one.
+    pub retry_delay: Option<Duration>,
 }
 
 #[cfg(test)]

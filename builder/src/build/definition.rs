@@ -412,7 +412,8 @@ impl Definition {
         let main = match &self.main {
             Main::Dir(dir) => {
                 let own = self.path.as_deref().map(ignore_beside);
-                let ignore = own.filter(|path| path.is_file());
+                let own = own.filter(|path| path.is_file());
+                let ignore = options.ignore_file.clone().or(own);
                 let ignore = ignore.unwrap_or_else(|| dir.join(".dockerignore"));
                 Some(ContextFiles::Dir(open(dir, &ignore, store)?))
             }

@@ -12,6 +12,8 @@ pub(crate) struct StoreIndex<'a> {
     store: &'a Store,
     remote: &'a RemoteLayers,
     journal: &'a Journal<'a>,
+    /// Results made before, in seconds since 1970, do not count.
+    not_before: Option<i64>,
 }
 
 struct StoreClaim(#[expect(dead_code, reason = "held for its lock")] Option<ClaimGuard>);
@@ -27,6 +29,22 @@ impl<'a> StoreIndex<'a> {
             store,
             remote,
             journal,
+            not_before: None,
+        }
+    }
+
+    /// Passes over results made before `time`, in seconds since 1970.
+    pub(crate) fn not_before(mut self, time: Option<i64>) -> Self {
+        self.not_before = time;
+        self
+    }
+
+    /// Tells whether the step whose result this is ran recently enough.
+    fn is_young(&self, root: &Root) -> bool {
+        let made = root.layers.last().and_then(|layer| layer.created);
+        match (self.not_before, made) {
+            (Some(earliest), Some(made)) => made.secs >= earliest,
+            _ => true,
         }
     }
 
@@ -43,7 +61,7 @@ impl KeyIndex<Output> for StoreIndex<'_> {
     fn lookup(&self, key: &CacheKey) -> Option<Output> {
         let bytes = self.store.records().get(key.as_bytes()).ok()??;
         let root: Root = serde_json::from_slice(&bytes).ok()?;
-        self.is_usable(&root).then_some(Output::Root(root))
+        (self.is_young(&root) && self.is_usable(&root)).then_some(Output::Root(root))
     }
 
     fn record(&self, record: &Record<'_, Output>) {

@@ -318,8 +318,9 @@ impl Guard {
     fn in_annotations(&self, needles: &Needles, outputs: &[Output]) -> Vec<Leak> {
         let mut leaks = Vec::new();
         for format in outputs.iter().filter_map(Output::format) {
-            for (key, value) in &format.annotations {
-                self.in_text(needles, value, &mut |what| {
+            for annotation in &format.annotations {
+                let key = &annotation.name;
+                self.in_text(needles, &annotation.value, &mut |what| {
                     leaks.push(Leak {
                         message: format!("{what} is in the annotation {key}"),
                         span: None,

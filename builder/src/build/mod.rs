@@ -185,6 +185,17 @@ impl Request<'_> {
         targets.any(|target| target.options.verify_reproducible)
     }
 
+    /// Returns when the oldest results that count were made, in seconds since 1970 like `now`:
+    /// the build as a whole is as strict as the strictest of its targets.
+    fn oldest_result(&self, now: i64) -> Option<i64> {
+        let ages = self
+            .targets
+            .iter()
+            .filter_map(|target| target.options.cache_ttl);
+        let least = ages.min()?.as_secs();
+        Some(now.saturating_sub(i64::try_from(least).unwrap_or(i64::MAX)))
+    }
+
     /// Returns how many steps may run at once: as many as any target allows.
     fn jobs(&self) -> usize {
         let jobs = self.targets.iter().map(|target| target.options.jobs.get());
@@ -411,6 +422,7 @@ fn assemble(
         root: &dated,
         squashed,
         epoch: target.target.options.source_date_epoch,
+        omit_history: target.target.options.omit_history,
     };
     Ok(Image::assemble(parts, target.engine.layers())?)
 }

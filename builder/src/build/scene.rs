@@ -60,6 +60,7 @@ fn try_keep(
         root: &dated,
         squashed: None,
         epoch: None,
+        omit_history: false,
     };
     let image = Image::assemble(parts, engine.layers())?;
     let images = engine.store().images();

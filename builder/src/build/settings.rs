@@ -15,6 +15,9 @@ pub(super) fn of(options: &BuildOptions, platform: &Platform) -> BuildSettings {
     settings.platform_explicit = !options.platforms.is_empty();
     settings.build_platform = Platform::host();
     settings.target.clone_from(&options.target);
+    settings.first_base.clone_from(&options.first_base);
+    settings.env.clone_from(&options.env);
+    settings.unset_env.clone_from(&options.unset_env);
     settings.build_args.clone_from(&options.build_args);
     settings.labels.clone_from(&options.labels);
     settings.named_contexts = options

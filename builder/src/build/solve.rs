@@ -100,7 +100,8 @@ impl<'a> Joined<'a> {
             vertices.show(event);
         };
         let durations = |vertex| journal.duration(vertex);
-        let index = StoreIndex::new(shared.store(), shared.remote(), &journal);
+        let index = StoreIndex::new(shared.store(), shared.remote(), &journal)
+            .not_before(request.oldest_result(since_epoch()));
         let mut how = SolveOptions::new(request.jobs(), request.cancel);
         how.events = &events;
         how.durations = Some(&durations);

@@ -1,8 +1,10 @@
 //! `cooper build`: from raw arguments to [`BuildOptions`].
 
+mod accepted;
 mod call;
 #[cfg(test)]
 mod diagnostics;
+mod input;
 mod run;
 mod steps;
 
@@ -10,21 +12,24 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args};
 use cooper_cache::FileTimes;
-use cooper_oci::Platform;
+use cooper_oci::{Platform, Reference};
 
-use super::value::{self, ValueError, boolean, each, mirror, pair};
-use super::{Settings, output, source};
+use super::value::{self, ValueError, each, mirror, pair};
+use super::{Settings, annotation, output, source};
 use crate::config;
 use crate::options::{
-    ArchiveDest, BuildOptions, Call, ContextSource, DockerfileSource, ImageOutput, Leaks,
-    NamedContext, NoCache, Output, ProgressMode, Pull, Push, RegistryOptions, SecretSource, Sink,
-    Squash, SshSpec,
+    AnnotationPlace, ArchiveDest, BuildOptions, Call, ContextSource, DockerfileSource, ImageOutput,
+    Leaks, NamedContext, NoCache, Output, ProgressMode, Pull, Push, RegistryOptions, SecretSource,
+    Sink, Squash, SshSpec,
 };
 use crate::report::Report;
 
+pub use accepted::AcceptedArgs;
+pub use input::InputArgs;
 pub use run::run;
 use steps::SECRET_EXPORT;
 pub use steps::StepArgs;
@@ -70,8 +75,9 @@ pub struct BuildArgs {
     #[arg(long, value_name = "NAME=VALUE")]
     pub label: Vec<String>,
 
-    /// Add an annotation to the image's manifest
-    #[arg(long, value_name = "NAME=VALUE")]
+    /// Add an annotation to the image's manifest, or to manifest[PLATFORM], manifest-descriptor,
+    /// index or index-descriptor
+    #[arg(long, value_name = "[PLACE:]NAME=VALUE")]
     pub annotation: Vec<String>,
 
     /// Execute every step, whatever is cached
@@ -149,13 +155,27 @@ pub struct BuildArgs {
     #[arg(long)]
     pub verify_reproducible: bool,
 
+    /// Leave the history out of the image
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value_t = false, default_missing_value = "true", hide_default_value = true,
+          hide_possible_values = true, value_name = "BOOL")]
+    pub omit_history: bool,
+
+    /// Name the image, or the index of several, NAME; another --tag
+    #[arg(long, value_name = "NAME")]
+    pub manifest: Option<String>,
+
     /// Write the image ID to FILE
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, alias = "imageidfile", value_name = "FILE")]
     pub iidfile: Option<PathBuf>,
 
     /// Write the result's metadata to FILE, as JSON
     #[arg(long, value_name = "FILE")]
     pub metadata_file: Option<PathBuf>,
+
+    /// Write progress to FILE rather than to the terminal
+    #[arg(long, value_name = "FILE")]
+    pub logfile: Option<PathBuf>,
 
     /// How to show progress: auto, tty, plain, quiet or rawjson
     #[arg(long, value_name = "MODE")]
@@ -183,40 +203,44 @@ pub struct BuildArgs {
     #[command(flatten)]
     pub steps: StepArgs,
 
-    /// Taken for scripts that set them for docker: there are no containers to keep
-    #[arg(long, alias = "force-rm", hide = true, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", overrides_with = "rm")]
-    pub rm: Option<String>,
+    /// What is read besides the context.
+    #[command(flatten)]
+    pub input: InputArgs,
 
-    /// Taken for scripts that switch attestations off; there are none
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub provenance: Option<String>,
-
-    /// Taken for scripts that switch attestations off; there are none
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub sbom: Option<String>,
+    /// What docker and buildah have and there is no need of.
+    #[command(flatten)]
+    pub accepted: AcceptedArgs,
 }
 
 impl BuildArgs {
     /// Returns what these arguments ask for, given the environment and the configuration.
     pub fn resolve(&self, settings: &Settings) -> Result<BuildOptions, Report> {
-        self.refuse_attestations()?;
+        self.accepted.check(&settings.environment)?;
+        let input = self.input.resolve(&settings.environment)?;
         let (context, dockerfile) = self.sources()?;
         let (build_args, source_date_epoch) = self.build_args(settings)?;
         let file = &settings.file;
         let progress =
             config::progress_mode(self.progress.as_deref(), &settings.environment, file)?;
         let steps = self.steps.resolve(&file.build)?;
+        let registry = settings.registry(&self.registry_mirror)?;
         let options = BuildOptions {
             ssh: self.ssh(settings, &context)?,
             context,
             dockerfile,
-            tags: each("--tag", &self.tag, output::image_name)?,
+            tags: self.tags()?,
             target: self.target.clone(),
+            first_base: self.input.from.clone(),
+            env: input.env,
+            unset_env: self.input.unsetenv.clone(),
+            ignore_file: self.input.ignorefile.clone(),
+            cache_ttl: input.cache_ttl,
+            omit_history: self.omit_history,
+            log_file: self.logfile.clone(),
             platforms: self.platforms()?,
             build_args,
             labels: self.labels(&file.build.labels)?,
-            no_cache: self.no_cache(),
+            no_cache: self.no_cache(input.cache_ttl),
             pull: self.pull()?,
             network: steps.network,
             entitlements: steps.entitlements,
@@ -229,7 +253,7 @@ impl BuildArgs {
             squash: self.squash()?,
             leaks: self.leaks(file.build.detect_credentials),
             limits: steps.limits,
-            outputs: self.outputs()?,
+            outputs: self.outputs(&settings.environment)?,
             iidfile: self.iidfile.clone(),
             metadata_file: self.metadata_file.clone(),
             source_date_epoch,
@@ -244,9 +268,15 @@ impl BuildArgs {
             },
             quiet: self.quiet,
             explain: self.explain,
-            registry: settings.registry(&self.registry_mirror)?,
+            registry: RegistryOptions {
+                retry_delay: input.retry_delay,
+                retries: self.input.retry.unwrap_or(registry.retries),
+                ..registry
+            },
         };
         check_names(&options)?;
+        check_annotations(&options)?;
+        check_ignore_file(&options)?;
         Ok(options)
     }
 
@@ -257,19 +287,6 @@ impl BuildArgs {
             (None, false) => return Ok(Call::default()),
         };
         value::call(text).map_err(|error| error.report("--call", text))
-    }
-
-    fn refuse_attestations(&self) -> Result<(), Report> {
-        for (option, value) in [("--provenance", &self.provenance), ("--sbom", &self.sbom)] {
-            let Some(value) = value else { continue };
-            let wanted = boolean(option, value).unwrap_or(true);
-            if wanted {
-                return Err(Report::new(format!(
-                    "{option}: attestations cannot be made"
-                )));
-            }
-        }
-        Ok(())
     }
 
     fn sources(&self) -> Result<(ContextSource, DockerfileSource), Report> {
@@ -320,7 +337,9 @@ impl BuildArgs {
         if let Some(epoch) = environment.text(EPOCH).filter(|epoch| !epoch.is_empty()) {
             args.insert(EPOCH.to_owned(), epoch);
         }
-        for (name, value) in each("--build-arg", &self.build_arg, pair)? {
+        let mut given = each("--build-arg-file", &self.input.build_args()?, pair)?;
+        given.extend(each("--build-arg", &self.build_arg, pair)?);
+        for (name, value) in given {
             // A name without a value that is not set in the environment leaves the ARG unset.
             match value.or_else(|| environment.text(&name)) {
                 Some(value) => args.insert(name, value),
@@ -375,11 +394,17 @@ impl BuildArgs {
         Ok(labels)
     }
 
-    fn no_cache(&self) -> NoCache {
-        match (
-            self.no_cache || self.verify_reproducible,
-            self.no_cache_filter.as_slice(),
-        ) {
+    fn tags(&self) -> Result<Vec<Reference>, Report> {
+        let mut tags = each("--tag", &self.tag, output::image_name)?;
+        let manifest = self.manifest.as_slice();
+        tags.extend(each("--manifest", manifest, output::image_name)?);
+        Ok(tags)
+    }
+
+    /// Returns what must be executed; results that may have no age at all are none.
+    fn no_cache(&self, ttl: Option<Duration>) -> NoCache {
+        let all = self.no_cache || self.verify_reproducible || ttl == Some(Duration::ZERO);
+        match (all, self.no_cache_filter.as_slice()) {
             (true, _) => NoCache::All,
             (false, []) => NoCache::Off,
             (false, stages) => NoCache::Stages(stages.to_vec()),
@@ -388,7 +413,7 @@ impl BuildArgs {
 
     fn pull(&self) -> Result<Pull, Report> {
         match self.pull.as_deref() {
-            Some("always" | "true" | "1") => Ok(Pull::Always),
+            Some("always" | "true" | "1" | "newer" | "ifnewer") => Ok(Pull::Always),
             None | Some("missing" | "false" | "0") => Ok(Pull::Missing),
             Some("never") => Ok(Pull::Never),
             Some(other) => {
@@ -474,12 +499,20 @@ impl BuildArgs {
         Ok(secrets)
     }
 
-    fn outputs(&self) -> Result<Vec<Output>, Report> {
+    fn outputs(&self, environment: &config::Environment) -> Result<Vec<Output>, Report> {
+        const NO_DEFAULT: &str = "BUILDX_NO_DEFAULT_LOAD";
+        let no_default = match environment.text(NO_DEFAULT).filter(|text| !text.is_empty()) {
+            Some(text) => value::boolean(NO_DEFAULT, &text)
+                .map_err(|error| error.report(NO_DEFAULT, &text))?,
+            None => false,
+        };
         let mut outputs = each("--output", &self.output, output::parse)?;
         let stored = outputs
             .iter()
             .any(|output| matches!(output, Output::Image(_)));
-        if (outputs.is_empty() || self.load || self.push) && !stored {
+        if outputs.is_empty() && no_default && !self.load && !self.push {
+            outputs.push(Output::CacheOnly);
+        } else if (outputs.is_empty() || self.load || self.push) && !stored {
             outputs.push(Output::Image(ImageOutput {
                 store: true,
                 ..ImageOutput::default()
@@ -493,16 +526,45 @@ impl BuildArgs {
                 image.push.get_or_insert_with(Push::default);
             }
         }
-        let annotations = each("--annotation", &self.annotation, pair)?;
+        let annotations = each("--annotation", &self.annotation, annotation::option)?.concat();
         for format in outputs.iter_mut().filter_map(Output::format_mut) {
-            let annotations = annotations.clone().into_iter();
-            format
-                .annotations
-                .extend(annotations.map(|(k, v)| (k, v.unwrap_or_default())));
+            format.annotations.extend(annotations.iter().cloned());
         }
         check_stdout(&outputs)?;
         Ok(outputs)
     }
+}
+
+/// Of what is fetched or streamed, nothing is ignored.
+fn check_ignore_file(options: &BuildOptions) -> Result<(), Report> {
+    let is_dir = matches!(options.context, ContextSource::Dir(_));
+    if options.ignore_file.is_some() && !is_dir {
+        return Err(Report::new(
+            "--ignorefile needs a directory as the build context",
+        ));
+    }
+    Ok(())
+}
+
+/// Only several platforms have an index to annotate.
+fn check_annotations(options: &BuildOptions) -> Result<(), Report> {
+    let index = [AnnotationPlace::Index, AnnotationPlace::IndexDescriptor];
+    let of_index = |output: &Output| {
+        let format = output.format();
+        format.is_some_and(|format| {
+            format
+                .annotations
+                .iter()
+                .any(|one| index.contains(&one.place))
+        })
+    };
+    if options.platforms().len() < 2 && options.outputs.iter().any(of_index) {
+        let heading = "index annotations not supported for single platform export";
+        return Err(
+            Report::new(heading).hint("annotate the manifest, or build for several platforms")
+        );
+    }
+    Ok(())
 }
 
 /// A push needs a name to push to.
@@ -591,6 +653,7 @@ impl Settings {
             docker_config: self.environment.path("DOCKER_CONFIG").or_else(home),
             ca_file: section.ca_file.clone(),
             retries: section.retries.unwrap_or(3),
+            retry_delay: None,
         })
     }
 }

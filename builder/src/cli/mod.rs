@@ -9,10 +9,12 @@
 //! (progress, signals, workers): a process with threads cannot enter a user namespace. The
 //! runner's worker is this executable once more, started when the first step needs it.
 
+pub mod annotation;
 pub mod build;
 pub mod cache;
 mod collect;
 pub mod container;
+mod docker;
 pub mod doctor;
 pub mod du;
 pub mod fsck;
@@ -60,6 +62,9 @@ struct Cli {
     #[command(flatten)]
     global: Global,
 
+    #[command(flatten)]
+    docker: docker::DockerArgs,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -71,7 +76,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
 
-    /// Configuration file [env: COOPER_CONFIG]
+    /// Configuration file [env: COOPER_CONFIG]; of a directory, docker's config.json is read
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -82,7 +87,13 @@ enum Command {
     Build(Box<build::BuildArgs>),
     /// Say `docker buildx` and mean cooper
     #[command(subcommand, hide = true)]
-    Buildx(Buildx),
+    Buildx(docker::Buildx),
+    /// Say `docker builder` and mean cooper
+    #[command(subcommand, hide = true)]
+    Builder(docker::Builder),
+    /// Say `docker image` and mean cooper
+    #[command(subcommand, hide = true)]
+    Image(docker::Image),
     /// Run a program in a container made from an image
     #[command(disable_help_flag = true)]
     Run(Box<run::RunArgs>),
@@ -151,12 +162,6 @@ enum Command {
     Version(info::VersionArgs),
 }
 
-#[derive(Subcommand, Debug)]
-enum Buildx {
-    /// Build an image from a Dockerfile
-    Build(Box<build::BuildArgs>),
-}
-
 /// What is known before a command's own arguments are looked at.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -171,7 +176,13 @@ pub struct Settings {
 impl Settings {
     /// Returns the settings that apply to `global` in `environment`.
     pub fn load(global: &Global, environment: Environment) -> Result<Self, Report> {
-        let file = FileConfig::load(global.config.as_deref(), &environment)?;
+        let docker = docker::docker_config(global.config.as_deref());
+        let own = global.config.as_deref().filter(|_| docker.is_none());
+        let file = FileConfig::load(own, &environment)?;
+        let environment = match docker {
+            Some(directory) => environment.with("DOCKER_CONFIG", directory),
+            None => environment,
+        };
         let root = config::store_root(global.root.as_deref(), &environment, &file);
         Ok(Self {
             environment,
@@ -204,7 +215,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         ..Settings::default()
     }
     .color(&std::io::stderr());
-    match Settings::load(&cli.global, environment)
+    match cli
+        .docker
+        .check()
+        .and_then(|()| Settings::load(&cli.global, environment))
         .and_then(|settings| dispatch(cli.command, &settings))
     {
         Ok(code) => code,
@@ -214,10 +228,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(command: Command, settings: &Settings) -> Result<ExitCode, Report> {
     match command {
-        Command::Build(args) | Command::Buildx(Buildx::Build(args)) => {
+        Command::Build(args) => {
             let options = args.resolve(settings)?;
             build::run(&options, settings)
         }
+        Command::Buildx(group) => dispatch(group.into(), settings),
+        Command::Builder(group) => dispatch(group.into(), settings),
+        Command::Image(group) => dispatch(group.into(), settings),
         Command::Run(args) => args.run(settings),
         Command::Pull(args) => args.run(settings),
         Command::Push(args) => args.run(settings),
@@ -297,18 +314,5 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn buildx_build_is_build() {
-        let cli =
-            Cli::try_parse_from(["cooper", "buildx", "build", "-t", "a", "."]).expect("valid");
-        let Command::Buildx(Buildx::Build(args)) = cli.command else {
-            panic!("{cli:?}")
-        };
-        assert_eq!(
-            (args.context.as_str(), args.tag.as_slice()),
-            (".", ["a".to_owned()].as_slice())
-        );
     }
 }

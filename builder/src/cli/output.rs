@@ -11,8 +11,11 @@ use std::path::PathBuf;
 
 use cooper_oci::{Compression, Reference};
 
+use super::annotation;
 use super::value::{ValueError, boolean, csv};
-use crate::options::{ArchiveDest, ArchiveOutput, ImageFormat, ImageOutput, Output, Push, Sink};
+use crate::options::{
+    Annotation, ArchiveDest, ArchiveOutput, ImageFormat, ImageOutput, Output, Push, Sink,
+};
 
 const TYPES: [&str; 7] = [
     "image",
@@ -78,6 +81,10 @@ impl Fields {
         let mut values = BTreeMap::new();
         for field in fields {
             let (key, value) = match field.split_once('=') {
+                // Names of annotations have a case.
+                Some((key, value)) if key.starts_with("annotation") => {
+                    (key.to_owned(), value.to_owned())
+                }
                 Some((key, value)) => (key.trim().to_ascii_lowercase(), value.to_owned()),
                 None if field == "push" => ("push".to_owned(), "true".to_owned()),
                 None => {
@@ -126,7 +133,7 @@ impl Fields {
             "image" | "registry" => (&IMAGE_KEYS, &FORMAT_KEYS),
             other => return Err(ValueError::unknown("type", other, &TYPES)),
         };
-        let annotation = |key: &str| !format.is_empty() && annotation_name(key).is_some();
+        let annotation = |key: &str| !format.is_empty() && key.starts_with("annotation");
         let known = |key: &str| own.contains(&key) || format.contains(&key) || annotation(key);
         match self.values.keys().find(|key| !known(key)) {
             None => Ok(()),
@@ -233,22 +240,19 @@ impl Fields {
             force: self.flag("force-compression")?.unwrap_or(false),
             oci_media_types: self.flag("oci-mediatypes")?,
             rewrite_timestamp: self.flag("rewrite-timestamp")?.unwrap_or(false),
-            annotations: self.annotations(),
+            annotations: self.annotations()?,
         })
     }
 
-    fn annotations(&mut self) -> BTreeMap<String, String> {
+    fn annotations(&mut self) -> Result<Vec<Annotation>, ValueError> {
         let pairs = std::mem::take(&mut self.values).into_iter();
         pairs
-            .filter_map(|(key, value)| Some((annotation_name(&key)?.to_owned(), value)))
+            .map(|(key, value)| {
+                let unknown = || ValueError::unknown("key", &key, &["annotation.NAME"]);
+                annotation::output_key(&key, &value).ok_or_else(unknown)?
+            })
             .collect()
     }
-}
-
-/// Returns which annotation `key` sets.
-fn annotation_name(key: &str) -> Option<&str> {
-    key.strip_prefix("annotation.")
-        .or_else(|| key.strip_prefix("annotation-manifest."))
 }
 
 /// Returns the name that an image is to have; its tag is `latest` unless given.
@@ -309,10 +313,10 @@ mod tests {
             force: true,
             oci_media_types: Some(false),
             rewrite_timestamp: true,
-            annotations: [("a.b".to_owned(), "c".to_owned())].into(),
+            annotations: annotation::option("a.B=c").expect("valid"),
         };
         let zstd = "type=oci,dest=a.tar,compression=zstd,compression-level=19,force-compression=1,\
-                    oci-mediatypes=false,rewrite-timestamp=true,annotation.a.b=c";
+                    oci-mediatypes=false,rewrite-timestamp=true,annotation.a.B=c";
         let names = vec![name("a"), name("r.example/b:1")];
         let cases = [
             ("out", local("out")),

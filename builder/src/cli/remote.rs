@@ -1,6 +1,7 @@
 //! `cooper pull`, and how every command reaches registries.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use cooper_oci::{Platform, PlatformError, Reference};
@@ -42,7 +43,9 @@ impl Settings {
             no_proxy: proxies.get("NO_PROXY").cloned(),
             retry: RetryPolicy {
                 attempts: options.retries.saturating_add(1),
-                ..defaults.retry
+                first_delay: options.retry_delay.unwrap_or(defaults.retry.first_delay),
+                max_delay: (options.retry_delay.into_iter())
+                    .fold(defaults.retry.max_delay, Duration::max),
             },
             ..defaults
         };

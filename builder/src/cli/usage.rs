@@ -21,8 +21,13 @@ const OPTIONS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "build",
-        &["--builder"],
-        "leave it out: there is only one builder",
+        &["--security-opt"],
+        "let the step say it: RUN --security=insecure, with --allow security.insecure",
+    ),
+    (
+        "build",
+        &["--save-stages", "--stage-labels"],
+        "leave it out: every step's result is kept, and --target builds a stage by itself",
     ),
     (
         "run",
@@ -56,10 +61,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("login", LOGIN),
     ("logout", LOGIN),
     (
-        "image",
-        "the commands are `cooper images`, inspect, history, tag, rmi, save, load, pull and push",
-    ),
-    (
         "container",
         "the commands are `cooper run`, `cooper ps` and `cooper rm`",
     ),
@@ -67,7 +68,6 @@ const COMMANDS: &[(&str, &str)] = &[
         "system",
         "the commands are `cooper du`, `cooper prune` and `cooper info`",
     ),
-    ("builder", "the command is `cooper prune --all`"),
     (
         "import",
         "a Dockerfile does it: FROM scratch, then ADD the archive to /",
@@ -101,7 +101,9 @@ fn command(args: &[OsString]) -> Option<String> {
     let mut args = args.iter().skip(1).map(|arg| arg.to_string_lossy());
     while let Some(arg) = args.next() {
         match &*arg {
-            "--root" | "--config" => drop(args.next()),
+            "--root" | "--config" | "-H" | "--host" | "-c" | "--context" | "-l" | "--log-level" => {
+                drop(args.next());
+            }
             option if option.starts_with('-') => {}
             name => {
                 let known = Cli::command().find_subcommand(name).is_some();

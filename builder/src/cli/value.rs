@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
+use cooper_frontend::instruction::parse_duration;
 use cooper_frontend::quantity;
 
 use crate::options::{Call, HostEntry, Method, Ulimit};
@@ -170,6 +172,14 @@ pub fn boolean(key: &str, text: &str) -> Result<bool, ValueError> {
 pub fn size(text: &str) -> Result<u64, ValueError> {
     quantity::size(text.trim()).ok_or_else(|| {
         ValueError::new("not a size").hint("write a number and b, k, m, g or t, such as 64m")
+    })
+}
+
+/// Parses a duration as Go does, such as `1h30m` or `500ms`.
+pub fn duration(text: &str) -> Result<Duration, ValueError> {
+    let nanos = parse_duration(text).and_then(|nanos| u64::try_from(nanos).ok());
+    nanos.map(Duration::from_nanos).ok_or_else(|| {
+        ValueError::new("not a duration").hint("write a number and a unit, such as 30s or 24h")
     })
 }
 

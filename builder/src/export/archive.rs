@@ -19,7 +19,7 @@ use serde_json::json;
 
 use super::{ExportError, Names, failed, open_blob, to_sink};
 use crate::image::{Image, ImageSet, Packed, PackedManifest};
-use crate::options::{ArchiveDest, ArchiveOutput};
+use crate::options::{AnnotationPlace, ArchiveDest, ArchiveOutput};
 
 /// The layout file of the OCI image layout specification.
 const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -52,6 +52,8 @@ pub(super) struct Exported<'a> {
     set: &'a ImageSet,
     packed: Packed,
     names: Names<'a>,
+    /// Those of its entry in the index.
+    annotations: BTreeMap<String, String>,
 }
 
 /// Writes images to an archive; `names` are what each is called in it.
@@ -76,6 +78,14 @@ pub fn export_archive(
                 !oci_types.unwrap_or(layout == Layout::Oci || set.indexed),
             )?,
             names,
+            annotations: output.format.annotations(
+                if set.indexed {
+                    AnnotationPlace::IndexDescriptor
+                } else {
+                    AnnotationPlace::ManifestDescriptor
+                },
+                &set.images[0].config.platform(),
+            ),
         });
     }
     match &output.dest {
@@ -260,6 +270,9 @@ fn index(images: &[Exported<'_>]) -> Index {
         }
         if let Some(created) = &image.config.created {
             plain = plain.with_annotation(CREATED, seconds(created));
+        }
+        for (name, value) in &one.annotations {
+            plain = plain.with_annotation(name.clone(), value.clone());
         }
         if one.names.is_empty() {
             manifests.push(plain);

@@ -23,7 +23,7 @@ use cooper_oci::{
 };
 use rayon::prelude::*;
 
-use crate::options::ImageFormat;
+use crate::options::{AnnotationPlace, ImageFormat};
 
 /// A finished image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +71,8 @@ pub struct Parts<'a> {
     pub squashed: Option<Squashed>,
     /// The time of everything that this build adds, in seconds since 1970.
     pub epoch: Option<i64>,
+    /// Whether the image is to say nothing of how it came to be.
+    pub omit_history: bool,
 }
 
 impl Parts<'_> {
@@ -139,6 +141,9 @@ impl Image {
         }
         let mut config = parts.config;
         config.created = last;
+        if parts.omit_history {
+            config.history.clear();
+        }
         "layers".clone_into(&mut config.rootfs.typ);
         config.rootfs.diff_ids.clone_from(&diff_ids);
         let config_bytes = config.to_json();
@@ -249,7 +254,8 @@ impl Image {
         } else {
             Manifest::oci(config, descriptors)
         };
-        manifest.annotations.clone_from(&format.annotations);
+        manifest.annotations =
+            format.annotations(AnnotationPlace::Manifest, &self.config.platform());
         Ok(manifest)
     }
 }

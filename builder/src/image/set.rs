@@ -4,7 +4,7 @@ use cooper_cache::{Layers, StoreError};
 use cooper_oci::{Descriptor, Index, Manifest, Platform};
 
 use super::Image;
-use crate::options::ImageFormat;
+use crate::options::{AnnotationPlace, ImageFormat};
 
 /// An image, or one for each of several platforms.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,20 +81,31 @@ impl ImageSet {
                 bytes,
             });
         }
-        let index = self.indexed.then(|| self.index(&manifests, docker));
+        let index = self.indexed.then(|| self.index(&manifests, format, docker));
         Ok(Packed { manifests, index })
     }
 
-    fn index(&self, manifests: &[PackedManifest], docker: bool) -> (Descriptor, Vec<u8>) {
+    fn index(
+        &self,
+        manifests: &[PackedManifest],
+        format: &ImageFormat,
+        docker: bool,
+    ) -> (Descriptor, Vec<u8>) {
         let entries = manifests.iter().zip(&self.images).map(|(packed, image)| {
             let platform = image.config.platform().normalized();
-            packed.descriptor.clone().with_platform(platform)
+            let own = format.annotations(AnnotationPlace::ManifestDescriptor, &platform);
+            let entry = packed.descriptor.clone().with_platform(platform);
+            own.into_iter().fold(entry, |entry, (name, value)| {
+                entry.with_annotation(name, value)
+            })
         });
-        let index = if docker {
+        let mut index = if docker {
             Index::docker(entries.collect())
         } else {
             Index::oci(entries.collect())
         };
+        let of_index = format.annotations(AnnotationPlace::Index, &Platform::host());
+        index.annotations.extend(of_index);
         let bytes = index.to_json();
         (Descriptor::of(index.media_type(), &bytes), bytes)
     }

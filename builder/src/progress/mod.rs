@@ -33,6 +33,7 @@ mod screen;
 mod tty;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -120,6 +121,23 @@ impl Display {
     ///
     /// It starts a thread, so a user namespace must have been entered before.
     pub fn start(options: DisplayOptions) -> Self {
+        Self::begin(move |clock| Worker::new(&options, clock))
+    }
+
+    /// Starts to write what there is to show to `file`, and nothing to stderr.
+    pub fn start_in(file: File, mode: ProgressMode) -> Self {
+        let mode = match mode {
+            ProgressMode::Auto | ProgressMode::Tty => ProgressMode::Plain,
+            mode => mode,
+        };
+        let options = DisplayOptions { mode, color: false };
+        Self::begin(move |clock| Worker {
+            sink: Sink::File(file),
+            ..Worker::new(&options, clock)
+        })
+    }
+
+    fn begin(worker: impl FnOnce(Clock) -> Worker + Send + 'static) -> Self {
         let (sender, receiver) = crossbeam_channel::bounded(BACKLOG);
         let clock = Clock {
             start: Instant::now(),
@@ -132,7 +150,7 @@ impl Display {
         };
         let thread = std::thread::Builder::new()
             .name("progress".into())
-            .spawn(move || Worker::new(&options, clock).run(&receiver))
+            .spawn(move || worker(clock).run(&receiver))
             .ok();
         Self { progress, thread }
     }

@@ -1,5 +1,7 @@
-//! Where the views' text goes: stderr as a stream, or as a terminal with a part redrawn in place.
+//! Where the views' text goes: a file, stderr as a stream, or as a terminal with a part redrawn in place.
 
+use std::fs::File;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -17,6 +19,7 @@ pub(super) struct Size {
 /// The receiver of everything that is shown.
 pub(super) enum Sink {
     Stream,
+    File(File),
     Screen(Screen),
 }
 
@@ -46,7 +49,7 @@ impl Sink {
             rows: 24,
         };
         match self {
-            Self::Stream => fallback,
+            Self::Stream | Self::File(_) => fallback,
             Self::Screen(_) => rustix::termios::tcgetwinsize(std::io::stderr())
                 .ok()
                 .filter(|size| size.ws_col > 0 && size.ws_row > 0)
@@ -60,19 +63,25 @@ impl Sink {
     /// Shows `text` for good and replaces the frame below it.
     pub(super) fn show(&mut self, text: &str, frame: &[String]) {
         match self {
-            Self::Stream if text.is_empty() => {}
+            Self::Stream | Self::File(_) if text.is_empty() => {}
             Self::Stream => super::write_stderr(text),
+            // A log that cannot be written fails no build.
+            Self::File(file) => drop(file.write_all(text.as_bytes())),
             Self::Screen(screen) => screen.show(text, frame),
         }
     }
 
     /// Removes the frame and shows `text` for good.
     pub(super) fn finish(&mut self, text: &str) {
-        if let Self::Screen(Screen { held, bar, .. }) = self {
-            if let Some(bar) = bar.take() {
-                bar.finish_and_clear();
+        match self {
+            Self::File(file) => return drop(file.write_all(text.as_bytes())),
+            Self::Screen(Screen { held, bar, .. }) => {
+                if let Some(bar) = bar.take() {
+                    bar.finish_and_clear();
+                }
+                super::write_stderr(&std::mem::take(held));
             }
-            super::write_stderr(&std::mem::take(held));
+            Self::Stream => {}
         }
         super::write_stderr(text);
     }

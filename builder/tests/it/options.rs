@@ -1,4 +1,5 @@
 //! The options of `cooper build`: what each changes of a real build.
 
+mod image;
 mod limits;
 mod steps;

@@ -1,5 +1,7 @@
 //! `cooper build` itself: display, signals, pipeline, and what is said in the end.
 
+use std::fs::File;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -29,7 +31,10 @@ pub fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Repo
         options.progress
     };
     let color = settings.color(&std::io::stderr());
-    let display = Display::start(DisplayOptions { mode, color });
+    let display = match log_file(options)? {
+        Some(file) => Display::start_in(file, mode),
+        None => Display::start(DisplayOptions { mode, color }),
+    };
     let interrupt = Interrupt::listen()
         .map_err(|error| Report::from_error(&error).context("cannot listen for signals"))?;
     let cancel = interrupt.token().clone();
@@ -68,6 +73,16 @@ pub fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Repo
         Err(_) if cancel.is_cancelled() => Err(Report::silent(Exit::Interrupted)),
         Err(error) => Err(failed(&error, summary)),
     }
+}
+
+fn log_file(options: &BuildOptions) -> Result<Option<File>, Report> {
+    let open = |path: &PathBuf| {
+        let opened = File::create(path);
+        opened.map_err(|error| {
+            Report::from_error(&error).context(format!("cannot write --logfile {}", path.display()))
+        })
+    };
+    options.log_file.as_ref().map(open).transpose()
 }
 
 fn finished(built: &Built, options: &BuildOptions) -> Result<ExitCode, Report> {

@@ -107,7 +107,9 @@ fn a_whole_command_line_is_understood() {
         panic!("{:?}", options.outputs)
     };
     assert_eq!(image.push, Some(Push::default()));
-    assert_eq!(image.format.annotations["k"], "v");
+    let place = crate::options::AnnotationPlace::Manifest;
+    let annotations = image.format.annotations(place, &Platform::host());
+    assert_eq!(annotations["k"], "v");
 }
 
 #[test]
@@ -294,7 +296,8 @@ fn bad_input_is_refused_with_a_reason() {
         ERROR: invalid value "=x" for --build-arg: the name is empty
           hint: write NAME=VALUE
         ERROR: invalid value "yesterday" for SOURCE_DATE_EPOCH: not a number of seconds since 1970
-        ERROR: --provenance: attestations cannot be made
+        ERROR: a provenance attestation cannot be made
+          hint: leave it out, or say --provenance=false
         ERROR: only one output can go to stdout
         "#);
     assert!(resolve(&["--provenance=false", "--sbom=false", "."]).is_ok());
