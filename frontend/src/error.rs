@@ -154,6 +154,8 @@ codes! {
     RequiredVariable = "required-variable" => "set the variable, with --build-arg if it is an ARG",
     /// SHELL in shell form.
     ShellNotJson = "shell-not-json" => "for example SHELL [\"/bin/bash\", \"-c\"]",
+    /// A long pattern against a long value.
+    SubstitutionTooCostly = "substitution-too-costly" => "a value of this size is a matter for a RUN step",
     /// Substitutions nested too deep.
     SubstitutionTooDeep = "substitution-too-deep" => "give the inner values names of their own",
     /// Variables that hold too much.

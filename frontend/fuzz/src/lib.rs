@@ -121,6 +121,7 @@ pub fn json(data: &[u8]) {
                 if let Some(Kind::Cmd(command)) = instruction.map(|one| &one.kind)
                     && array.len() < 60_000
                     && !array.trim_end().ends_with('\\')
+                    && !array.trim_start().starts_with("--")
                 {
                     let exec = match &command.form {
                         CommandForm::Exec(args) => Some(Some(args.clone())),

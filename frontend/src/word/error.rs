@@ -59,6 +59,9 @@ pub enum WordErrorKind {
     /// Substitutions inside substitutions, too many of them.
     #[error("substitutions are nested more than {MAX_DEPTH} deep")]
     TooDeep,
+    /// A long pattern against a long value.
+    #[error("the pattern is too long for a value of this size")]
+    TooCostly,
     /// Variables that hold too much together.
     #[error("variables expand to more than {MAX_INSERTED} bytes")]
     TooLong,
@@ -77,6 +80,7 @@ impl WordErrorKind {
             Self::InvalidPattern { .. } => Code::InvalidSubstitutionPattern,
             Self::TooDeep => Code::SubstitutionTooDeep,
             Self::TooLong => Code::SubstitutionTooLong,
+            Self::TooCostly => Code::SubstitutionTooCostly,
         }
     }
 

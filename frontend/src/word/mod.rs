@@ -30,6 +30,10 @@ const MAX_DEPTH: usize = 100;
 /// More than any command line or environment can hold, in bytes.
 const MAX_INSERTED: usize = 1 << 20;
 
+/// So many bytes of values may meet bytes of patterns in one word. The longest value that a process
+/// can get (128 KiB) with a pattern of 32 bytes is just within.
+const MAX_COMPARED: usize = 1 << 22;
+
 /// The value of a word.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expansion {
@@ -112,6 +116,7 @@ impl Lexer {
             at: 0,
             depth: 0,
             inserted: 0,
+            compared: 0,
             matched: BTreeSet::new(),
             unmatched: BTreeSet::new(),
         };
@@ -167,6 +172,8 @@ struct Run<'a> {
     depth: usize,
     /// Bytes that variables brought in.
     inserted: usize,
+    /// Characters of values times those of the patterns they were matched with.
+    compared: usize,
     matched: BTreeSet<String>,
     unmatched: BTreeSet<String>,
 }
@@ -188,7 +195,8 @@ impl Run<'_> {
         let end = match kind {
             WordErrorKind::Required { .. }
             | WordErrorKind::InvalidPattern { .. }
-            | WordErrorKind::TooLong => self.at,
+            | WordErrorKind::TooLong
+            | WordErrorKind::TooCostly => self.at,
             WordErrorKind::BadSubstitution | WordErrorKind::UnsupportedModifier { .. } => {
                 let brace = self.text[start..].find('}');
                 brace.map_or(self.text.len(), |brace| start + brace + 1)
@@ -492,7 +500,7 @@ impl Run<'_> {
             Some(rest) => (true, rest),
             None => (false, word.as_str()),
         };
-        let pattern = self.pattern(start, text)?;
+        let pattern = self.pattern(start, text, &value)?;
         let kept = match operator {
             '#' => pattern.trim_prefix(&value, longest),
             _ => pattern.trim_suffix(&value, longest),
@@ -524,7 +532,7 @@ impl Run<'_> {
                 String::new()
             });
         };
-        let pattern = self.pattern(start, &text)?;
+        let pattern = self.pattern(start, &text, &value)?;
         match pattern.replace(&value, &replacement, all, MAX_INSERTED) {
             Some(replaced) => Ok(replaced),
             None => self.fail(start, WordErrorKind::TooLong),
@@ -538,7 +546,14 @@ impl Run<'_> {
         result.map(|(word, _)| word)
     }
 
-    fn pattern(&self, start: usize, text: &str) -> Result<Pattern, WordError> {
+    /// Parses a pattern that is going to be matched with a value.
+    fn pattern(&mut self, start: usize, text: &str, value: &str) -> Result<Pattern, WordError> {
+        self.compared = self
+            .compared
+            .saturating_add(text.len().saturating_mul(value.len()));
+        if self.compared > MAX_COMPARED {
+            return self.fail(start, WordErrorKind::TooCostly);
+        }
         Pattern::new(text).or_else(|escape| {
             let kind = WordErrorKind::InvalidPattern {
                 pattern: text.to_owned(),

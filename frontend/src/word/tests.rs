@@ -137,6 +137,26 @@ fn deep_nesting_is_an_error_and_no_crash() {
 }
 
 #[test]
+fn a_long_pattern_on_a_long_value_is_an_error_and_no_wait() {
+    let mut env = env();
+    env.set("long", "a".repeat(1 << 17));
+    let lexer = Lexer::new('\\');
+    for word in [
+        "${long##*${long}b}",
+        "${long%%$long$long}",
+        "${long//*$long/x}",
+    ] {
+        let error = lexer.expand(word, &env).unwrap_err();
+        assert_eq!(
+            (error.kind, &word[error.range]),
+            (WordErrorKind::TooCostly, word)
+        );
+    }
+    let short = lexer.expand("${long##*a}", &env).unwrap();
+    assert_eq!(short.word, "");
+}
+
+#[test]
 fn words_split_at_blanks_outside_quotes() {
     let mut env = env();
     env.set("two", "80 90");

@@ -29,6 +29,7 @@ impl From<&str> for Case {
 }
 
 /// Returns an example of each kind; the compiler asks for one when there is a new kind.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn case(code: Code) -> Case {
     match code {
         Code::BadSubstitution => "FROM debian\nENV a=1 \\\n    # continued\n    b=x${}y\n".into(),
@@ -99,6 +100,10 @@ fn case(code: Code) -> Case {
                 .into()
         }
         Code::ShellNotJson => "FROM debian\nSHELL /bin/bash -c\n".into(),
+        Code::SubstitutionTooCostly => Case {
+            text: format!("FROM debian\nENV a={}\nENV b=${{a#*$a}}\n", "0".repeat(4_000)),
+            .."".into()
+        },
         Code::SubstitutionTooDeep => Case {
             text: format!("FROM debian\nENV a={}{}\n", "${x:-".repeat(101), "}".repeat(101)),
             .."".into()
