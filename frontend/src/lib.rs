@@ -20,6 +20,7 @@ pub mod ir;
 pub mod lint;
 pub mod lower;
 pub mod plan;
+mod print;
 pub mod quantity;
 pub mod settings;
 mod source;
