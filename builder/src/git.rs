@@ -1,18 +1,18 @@
 //! Git repositories as sources of files, fetched by the `git` program.
 //!
 //! What is fetched is kept in bare mirrors, one for each address, so that the next build asks for
-//! nothing but what is new:
+//! nothing but what is new. To the store a mirror is one more cache mount: it is held while it is
+//! used, counted, and collected by age and size like the others:
 //!
 //! ```text
-//! MIRRORS/
-//!   HEX/          bare repository; HEX is a hash of the address without credentials
-//!     refs/cooper/OBJECT      what was fetched by its name
-//!     refs/cooper/heads/…     what a server gave that gives nothing by name
-//!   HEX.lock      flock: held while the mirror is made or fetched into
+//! mounts/git-HEX/        bare repository; HEX is a hash of the address without credentials
+//!   refs/cooper/OBJECT   what was fetched by its name
+//!   refs/cooper/heads/…  what a server gave that gives nothing by name
+//! mounts/git-HEX.lock    flock: held while the mirror is made or fetched into
 //! ```
 //!
-//! A mirror only grows: whoever knows a commit to be in it needs no lock to read it, and no two
-//! locks are ever held at once.
+//! Until it is collected as a whole, a mirror only grows: whoever holds it and knows a commit to
+//! be in it needs no lock to read it, and no two locks are ever taken at once.
 //!
 //! Repositories and the Dockerfiles that name them may come from anywhere. Git is therefore run
 //! without the user's and the system's configuration, with a clean environment, without hooks,

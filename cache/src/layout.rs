@@ -32,13 +32,13 @@
 //!   builds/HEX                 what builds of a Dockerfile note about themselves (JSON)
 //!   contexts/HEX               stat indices of build contexts
 //!   mounts/NAME/               a RUN cache mount; NAME.used, NAME.lock: flocked by its users
-//!   git/                       mirrors of repositories, as the builder keeps them
+//!   known_hosts                keys of the ssh servers that git has met
 //!   locks/HEX                  claims: flock
 //!   meta/, meta.lock           details (sled), under an exclusive flock
 //!   tmp/OWNER/, tmp/OWNER.lock unfinished work; the lock file is flocked by its owner
 //! ```
 //!
-//! Everything but `fs/`, `mounts/` and `git/` is written under `tmp/` and renamed.
+//! Everything but `fs/`, `mounts/` and `known_hosts` is written under `tmp/` and renamed.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
-//! RUN cache mounts as the collector sees them.
+//! RUN cache mounts, and the builder's mirrors of repositories, as the collector sees them.
 //!
-//! A cache mount is a directory `mounts/NAME` that steps change at will. Whoever uses it holds a
+//! A cache mount is a directory `mounts/NAME` that steps change at will; a mirror, which the
+//! builder changes, is one that is called `git-HEX`. Whoever uses it holds a
 //! shared lock on `mounts/NAME.used`, whose mtime is the last use; the collector takes a mount
 //! only with that lock alone. `mounts/NAME.lock` is the step's own, for its kind of sharing.
 

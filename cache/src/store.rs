@@ -120,11 +120,6 @@ impl Store {
         Meta::new(self.shared.clone())
     }
 
-    /// Returns the directory that holds mirrors of git repositories; it may not exist yet.
-    pub fn git_dir(&self) -> PathBuf {
-        self.shared.layout.dir("git")
-    }
-
     /// Returns this process' directory for unfinished work, on the store's file system.
     ///
     /// It is removed when the last clone of this store goes, or after a crash

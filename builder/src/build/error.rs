@@ -18,7 +18,8 @@ use super::resolve::ResolveImageError;
 use super::secrets::SecretError;
 use super::verify::Unsteady;
 use crate::export::ExportError;
-use crate::git::GitError;
+use crate::git::{GitError, host_of};
+use crate::http::HttpError;
 use crate::push::PushError;
 use crate::ssh::SshError;
 
@@ -128,7 +129,7 @@ pub enum OpError {
         /// The address.
         url: String,
         /// Why.
-        source: Box<crate::http::HttpError>,
+        source: Box<HttpError>,
     },
     /// The build was canceled while the step waited.
     #[error("canceled")]
@@ -171,12 +172,24 @@ impl OpError {
                     .to_owned(),
             ],
             Self::Git { source, .. } => source.hint().into_iter().collect(),
+            Self::Download { url, source } => download_hint(url, source).into_iter().collect(),
             Self::UnknownContext { name } if name == MAIN_CONTEXT => vec![
                 "pass the directory that the step reads: cooper build -f - DIRECTORY".to_owned(),
             ],
             _ => Vec::new(),
         }
     }
+}
+
+fn download_hint(url: &str, error: &HttpError) -> Option<String> {
+    let HttpError::Status { status, .. } = error else {
+        return None;
+    };
+    let host = host_of(url).filter(|_| matches!(status.as_u16(), 401 | 403))?;
+    Some(format!(
+        "give a token for the server: --secret id=HTTP_AUTH_TOKEN_{host},env=NAME (or \
+         id=HTTP_AUTH_HEADER_{host} for a whole header)"
+    ))
 }
 
 fn no_context(name: &str) -> String {

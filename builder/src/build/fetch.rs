@@ -90,7 +90,7 @@ impl Fetcher {
     }
 
     fn mirrors(&self) -> Mirrors {
-        Mirrors::new(self.store.git_dir())
+        Mirrors::new(self.store.clone())
     }
 
     /// Returns the time for what is created now: the source date epoch if one is set.

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use cooper_cache::StoreError;
 use thiserror::Error;
 
 /// Why git could not do what it was asked for, as far as its words tell.
@@ -149,6 +150,9 @@ pub enum GitError {
         /// The system's answer.
         source: io::Error,
     },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The build was canceled.
     #[error("canceled")]
     Canceled,

@@ -4,6 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cooper_cache::{MountHold, Store};
 use cooper_solver::StableHasher;
 
 use super::command::Git;
@@ -20,21 +21,22 @@ const EVERYTHING: [&str; 2] = [
     "+refs/tags/*:refs/cooper/tags/*",
 ];
 
-/// The directory of all mirrors.
+/// All mirrors of a store.
 #[derive(Clone, Debug)]
 pub(crate) struct Mirrors {
-    dir: PathBuf,
+    store: Store,
 }
 
 /// The mirror of one repository; everything that was fetched from it.
 #[derive(Debug)]
 pub(crate) struct Mirror {
     dir: PathBuf,
+    _hold: MountHold,
 }
 
 impl Mirrors {
-    pub(crate) fn new(dir: PathBuf) -> Self {
-        Self { dir }
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store }
     }
 
     /// Brings in what `resolved` means, unless it is here, and returns the mirror and the commit.
@@ -47,13 +49,15 @@ impl Mirrors {
         name.write_str(&git.access.remote);
         // A repository has names of one length alone.
         name.write_u64(resolved.object.len().max(40) as u64);
-        let name = name.finish_content().to_string();
-        fs::create_dir_all(&self.dir).map_err(GitError::io("create", &self.dir))?;
-        let _lock = lock(&self.dir.join(format!("{name}.lock")), git)?;
+        let name = format!("git-{}", name.finish_content());
+        let dir = self.store.mounts_dir();
         let mirror = Mirror {
-            dir: self.dir.join(name),
+            _hold: self.store.hold_mount(&name)?,
+            dir: dir.join(&name),
         };
-        mirror.ensure(git, resolved.object.len() > 40)?;
+        let _lock = lock(&dir.join(format!("{name}.lock")), git)?;
+        let draft = self.store.tmp().join(&name);
+        mirror.ensure(git, &draft, resolved.object.len() > 40)?;
         let commit = mirror.ensure_object(git, resolved)?;
         Ok((mirror, commit))
     }
@@ -87,19 +91,18 @@ impl Mirror {
     }
 
     /// Makes the repository, which appears all at once.
-    fn ensure(&self, git: Git<'_>, sha256: bool) -> Result<(), GitError> {
+    fn ensure(&self, git: Git<'_>, draft: &Path, sha256: bool) -> Result<(), GitError> {
         if self.dir.is_dir() {
             return Ok(());
         }
-        let draft = self.dir.with_extension("draft");
-        let _ = fs::remove_dir_all(&draft);
-        git.init(&draft, &["--bare"], sha256)?;
+        let _ = fs::remove_dir_all(draft);
+        git.init(draft, &["--bare"], sha256)?;
         // Checkouts with a repository of their own fetch from here, by name.
         let config = draft.join("config");
         let add = "[uploadpack]\n\tallowAnySHA1InWant = true\n";
         let text = fs::read_to_string(&config).map_err(GitError::io("read", &config))?;
         fs::write(&config, text + add).map_err(GitError::io("write", &config))?;
-        fs::rename(&draft, &self.dir).map_err(GitError::io("rename", &draft))
+        fs::rename(draft, &self.dir).map_err(GitError::io("rename", draft))
     }
 
     /// Returns the commit, fetched if it is not here.

@@ -91,7 +91,7 @@ impl Fetcher {
             agent: agent.map(ToOwned::to_owned),
             path: self.surroundings.path.clone(),
             http: self.client.http().config().clone(),
-            known_hosts: self.store.git_dir().join("known_hosts"),
+            known_hosts: self.store.root().join("known_hosts"),
             more_known_hosts: known
                 .into_iter()
                 .chain([PathBuf::from("/etc/ssh/ssh_known_hosts")])

@@ -219,6 +219,29 @@ fn a_second_build_fetches_only_what_is_new() {
 }
 
 #[test]
+fn mirrors_are_counted_and_collected() {
+    let Some((cooper, repositories)) = worlds() else {
+        return;
+    };
+    let server = Server::of_repositories(repositories.path(), None);
+    let url = server.url("r/.git");
+    files(&cooper, &[&url], b"");
+    let mirrors = || {
+        let names = std::fs::read_dir(cooper.root().join("mounts")).expect("mounts");
+        let names = names.map(|name| name.expect("a name").file_name());
+        names
+            .filter(|name| name.to_string_lossy().starts_with("git-"))
+            .count()
+    };
+    assert!(mirrors() > 0);
+    cooper.run(&["prune", "-a", "-f"]).ok();
+    assert_eq!(mirrors(), 0);
+    let first = fetches(&server);
+    files(&cooper, &[&url], b"");
+    assert!(fetches(&server) > first);
+}
+
+#[test]
 fn a_server_without_gits_protocol_serves_too() {
     let Some((cooper, repositories)) = worlds() else {
         return;
@@ -353,6 +376,10 @@ fn submodules_come_along_unless_they_are_left_out() {
             .any(|path| path.rsplit('/').next() == Some(".git")),
         "{tree:?}"
     );
+    let context = format!("{url}?keep-git-dir=1");
+    let tree = files(&cooper, &[&context, "-f", "-"], ALL.as_bytes());
+    assert!(tree.contains_key("vendor/lib/inner/.git/HEAD"), "{tree:?}");
+    assert!(tree.contains_key("vendor/lib/inner/d"), "{tree:?}");
     let context = format!("{url}?submodules=0");
     let tree = files(&cooper, &[&context, "-f", "-"], ALL.as_bytes());
     assert!(!tree.contains_key("vendor/lib/l"), "{tree:?}");

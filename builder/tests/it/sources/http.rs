@@ -101,6 +101,9 @@ fn secrets_open_servers_and_go_to_no_other() {
         let secret = secret(&id, value);
         let outcome = build(&cooper, &["-otype=cacheonly", &secret, &dir], b"").exits(code);
         assert!(!outcome.stderr.contains("hush"), "{outcome}");
+        if code == 1 {
+            outcome.says(&format!("--secret id=HTTP_AUTH_TOKEN_{host}"));
+        }
     }
     let asked = other.requests();
     assert!(!asked.is_empty());
