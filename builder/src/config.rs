@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Besides those named above, the environment variables `NO_COLOR` (no colours),
-//! `SOURCE_DATE_EPOCH` (the time stamped on what a build creates), `DOCKER_CONFIG` (directory of
+//! `SOURCE_DATE_EPOCH` (the time stamped on what a build creates), `BUILDX_NO_DEFAULT_LOAD`
+//! (whether a build without an output only fills the cache), `DOCKER_CONFIG` (directory of
 //! the config.json that holds registry credentials), `SSL_CERT_FILE` and `SSL_CERT_DIR` (the
 //! certificates to trust instead of the system's), `TERM` and the proxy variables are read.
 
