@@ -33,4 +33,4 @@ pub use error::{Code, Diagnostic, Diagnostics, Severity};
 pub use lower::{HistoryItem, Lowered, LoweredTarget, Step};
 pub use plan::Plan;
 pub use source::{LineColumn, SourceFile, Span, Spanned};
-pub use stage::{Dockerfile, Stage, parse};
+pub use stage::{Dockerfile, Stage, parse, parse_for};

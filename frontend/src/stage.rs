@@ -1,9 +1,11 @@
 //! Instructions to stages.
 
+use std::collections::BTreeMap;
+
 use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::instruction::{ArgDefinition, Instruction, Kind, hopeless, parse_instruction};
 use crate::source::{SourceFile, Span, Spanned};
-use crate::syntax::{Directives, Statement, foreign_syntax, read_ast};
+use crate::syntax::{Directives, SYNTAX_ARG, Statement, foreign_syntax, given_syntax, read_ast};
 
 /// A parsed Dockerfile: global ARGs and stages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,10 +74,20 @@ const MAX_ERRORS: usize = 50;
 /// assert_eq!(errors.len(), 2);
 /// ```
 pub fn parse(source: &SourceFile) -> Result<Dockerfile, Diagnostics> {
-    parse_stages(source).map_err(|errors| explain(source, errors))
+    parse_for(source, &BTreeMap::new())
 }
 
-fn parse_stages(source: &SourceFile) -> Result<Dockerfile, Diagnostics> {
+/// Parses a Dockerfile as [`parse`] does, for a build with arguments: `BUILDKIT_SYNTAX` counts in
+/// place of the file's `syntax` directive.
+pub fn parse_for(
+    source: &SourceFile,
+    build_args: &BTreeMap<String, String>,
+) -> Result<Dockerfile, Diagnostics> {
+    let given = build_args.get(SYNTAX_ARG).filter(|given| !given.is_empty());
+    parse_stages(source, given.map(String::as_str)).map_err(|errors| explain(source, errors))
+}
+
+fn parse_stages(source: &SourceFile, syntax: Option<&str>) -> Result<Dockerfile, Diagnostics> {
     if source.text().is_empty() {
         let message = "the Dockerfile cannot be empty";
         return Err(vec![Diagnostic::error(
@@ -84,10 +96,15 @@ fn parse_stages(source: &SourceFile) -> Result<Dockerfile, Diagnostics> {
             message,
         )]);
     }
-    if let Some(foreign) = foreign_syntax(source) {
+    let foreign = match syntax {
+        Some(given) => given_syntax(given),
+        None => foreign_syntax(source),
+    };
+    if let Some(foreign) = foreign {
         return Err(vec![foreign]);
     }
-    let (ast, errors) = read_ast(source);
+    let (ast, mut errors) = read_ast(source);
+    errors.retain(|error| syntax.is_none() || error.code != Code::UnsupportedSyntax);
     // What the escape character is decides over every line below.
     if errors.iter().any(|error| error.code == Code::InvalidEscape) {
         return Err(errors);

@@ -4,7 +4,7 @@ use cooper_frontend::describe::{Outline, Target, outline, targets};
 use cooper_frontend::dockerignore::DockerIgnore;
 use cooper_frontend::image::ResolvedImages;
 use cooper_frontend::plan::Plan;
-use cooper_frontend::{Diagnostic, SourceFile, lint, parse};
+use cooper_frontend::{Diagnostic, SourceFile, lint, parse_for};
 
 use super::context::ContextFiles;
 use super::definition::Definition;
@@ -145,7 +145,7 @@ pub fn list_targets(
 ) -> Result<(SourceFile, Vec<Target>), BuildError> {
     let _lease = session.store.lease()?;
     let file = load(&workshop(session, request), options, request)?.source;
-    match parse(&file) {
+    match parse_for(&file, &options.build_args) {
         Ok(dockerfile) => Ok((file, targets(&dockerfile))),
         Err(diagnostics) => Err(BuildError::Dockerfile { file, diagnostics }),
     }
@@ -189,7 +189,8 @@ fn plan(
 ) -> Result<(Definition, Plan), BuildError> {
     let definition = load(shared, options, request)?;
     let settings = settings::of(options, &options.platforms()[0]);
-    let plan = parse(&definition.source).and_then(|dockerfile| Plan::new(&dockerfile, &settings));
+    let plan = parse_for(&definition.source, &options.build_args)
+        .and_then(|dockerfile| Plan::new(&dockerfile, &settings));
     match plan {
         Ok(plan) => Ok((definition, plan)),
         Err(diagnostics) => Err(BuildError::Dockerfile {

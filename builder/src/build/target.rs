@@ -12,7 +12,7 @@ use std::sync::Arc;
 use cooper_frontend::image::{ImageLayers, ImageName, ImageRequest, ResolvedImage, ResolvedImages};
 use cooper_frontend::lower::{self, GraphBuilder};
 use cooper_frontend::plan::Plan;
-use cooper_frontend::{Diagnostic, LoweredTarget, SourceFile, parse};
+use cooper_frontend::{Diagnostic, LoweredTarget, SourceFile, parse_for};
 use cooper_oci::Platform;
 use rayon::prelude::*;
 
@@ -77,7 +77,7 @@ impl<'a> TargetBuild<'a> {
         let definition = Definition::load(shared, options, request, &fetcher, label)?;
         let source = definition.source.clone();
         let wrong = |diagnostics| wrong(&source, diagnostics);
-        let dockerfile = parse(&source).map_err(wrong)?;
+        let dockerfile = parse_for(&source, &options.build_args).map_err(wrong)?;
         let platforms = options.platforms();
         let mut variants = Vec::with_capacity(platforms.len());
         for platform in &platforms {

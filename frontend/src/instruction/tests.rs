@@ -269,3 +269,41 @@ fn durations_are_read_as_go_reads_them() {
         assert_eq!(parse_duration(text), *want, "{text}");
     }
 }
+
+#[test]
+fn a_build_argument_counts_in_place_of_the_syntax_directive() {
+    let read = |text: &str, given: &str| {
+        let args = [("BUILDKIT_SYNTAX".to_owned(), given.to_owned())].into();
+        let source = SourceFile::new("Dockerfile", text);
+        crate::parse_for(&source, &args).map_err(|errors| errors[0].to_string())
+    };
+    let foreign = "# syntax=example.com/mine:1\nFROM a\n";
+    let table: &[(&str, &str, Option<&str>)] = &[
+        (foreign, "dockerfile.v0", None),
+        (foreign, "docker/dockerfile:1.7", None),
+        (
+            "// syntax=example.com/mine:1\nFROM a\n",
+            "",
+            Some(
+                "the Dockerfile asks for the frontend image example.com/mine:1, which cannot be run",
+            ),
+        ),
+        (
+            foreign,
+            "",
+            Some(
+                "the Dockerfile asks for the frontend image example.com/mine:1, which cannot be run",
+            ),
+        ),
+        (
+            "FROM a\n",
+            "example.com/x",
+            Some(
+                "--build-arg BUILDKIT_SYNTAX asks for the frontend image example.com/x, which cannot be run (leave it away, or say BUILDKIT_SYNTAX=dockerfile.v0)",
+            ),
+        ),
+    ];
+    for (text, given, want) in table {
+        assert_eq!(read(text, given).err().as_deref(), *want, "{text} {given}");
+    }
+}

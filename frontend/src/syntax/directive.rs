@@ -5,6 +5,12 @@ use crate::source::{SourceFile, Span, Spanned};
 
 use super::line::PhysicalLine;
 
+/// The build argument that counts in place of the `syntax` directive.
+pub(crate) const SYNTAX_ARG: &str = "BUILDKIT_SYNTAX";
+
+/// The name of the frontend that docker has built in.
+const BUILT_IN: &str = "dockerfile.v0";
+
 /// The directives of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directives {
@@ -99,7 +105,10 @@ fn split_directive(line: &str) -> Option<(&str, &str)> {
 /// Finds `// syntax=…` or `{"syntax": …}`, by which files that are no
 /// Dockerfile ask for their own frontend.
 pub(crate) fn foreign_syntax(source: &SourceFile) -> Option<Diagnostic> {
-    let text = source.text().trim_start_matches('\u{feff}');
+    let mut text = source.text().trim_start_matches('\u{feff}');
+    if text.starts_with("#!") {
+        text = text.split_once('\n').map_or("", |(_, rest)| rest);
+    }
     let start = source.text().len() - text.len();
     let image = if text.starts_with("//") {
         text.lines()
@@ -118,6 +127,20 @@ pub(crate) fn foreign_syntax(source: &SourceFile) -> Option<Diagnostic> {
     };
     let line = text.lines().next().unwrap_or_default();
     check_syntax(&Spanned::new(image, Span::new(start, start + line.len())))
+}
+
+/// Checks the value of `--build-arg BUILDKIT_SYNTAX`, which counts in place of the file's directive.
+pub(crate) fn given_syntax(given: &str) -> Option<Diagnostic> {
+    if given == BUILT_IN {
+        return None;
+    }
+    let value = Spanned::new(given.to_owned(), Span::default());
+    check_syntax(&value).map(|mut error| {
+        error.message = format!(
+            "--build-arg {SYNTAX_ARG} asks for the frontend image {given}, which cannot be run"
+        );
+        error.with_help(format!("leave it away, or say {SYNTAX_ARG}={BUILT_IN}"))
+    })
 }
 
 /// Accepts docker's own frontend in any version: this one stands in for it.
@@ -200,6 +223,9 @@ mod tests {
             ("{\"syntax\": \"example.com/x\"}", true),
             ("// syntax=docker/dockerfile:1\nFROM a", false),
             ("{}", false),
+            ("#!/usr/bin/env x\n// syntax=example.com/x\n", true),
+            ("#!/usr/bin/env x\n{\"syntax\": \"example.com/x\"}", true),
+            ("#!/usr/bin/env x\nFROM a", false),
             ("FROM a", false),
         ] {
             let source = SourceFile::new("f", text);

@@ -17,7 +17,7 @@ pub use line::LogicalLine;
 use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::source::{SourceFile, Span, Spanned};
 use directive::DirectiveReader;
-pub(crate) use directive::foreign_syntax;
+pub(crate) use directive::{SYNTAX_ARG, foreign_syntax, given_syntax};
 use line::{Lines, PhysicalLine, cut_continuation};
 
 /// The statements of a file.
