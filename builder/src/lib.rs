@@ -18,6 +18,7 @@ pub mod build;
 pub mod cli;
 pub mod config;
 pub mod container;
+pub mod emulation;
 pub mod export;
 pub mod git;
 pub mod http;

@@ -75,7 +75,7 @@ impl Elf {
     }
 
     /// Returns the line that registers `interpreter` for such programs, shared objects among
-    /// them, whatever system they name.
+    /// them, whatever system they name: given their own first argument, as busybox needs it.
     fn line(self, name: &str, interpreter: &Path) -> String {
         let hex = |bytes: &[u8]| {
             let add = |text: String, byte: &u8| text + &format!("\\x{byte:02x}");
@@ -86,7 +86,7 @@ impl Elf {
         // ET_EXEC is 2, ET_DYN 3.
         mask[if self.big_endian { 17 } else { 16 }] = 0xfe;
         let (magic, mask) = (hex(&self.header()), hex(&mask));
-        format!(":{name}:M::{magic}:{mask}:{}:OF", interpreter.display())
+        format!(":{name}:M::{magic}:{mask}:{}:OPF", interpreter.display())
     }
 }
 
@@ -231,7 +231,7 @@ mod tests {
     fn lines_are_those_that_others_register() {
         assert_eq!(
             S390X.line("qemu-s390x", Path::new("/q")),
-            r":qemu-s390x:M::\x7f\x45\x4c\x46\x02\x02\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x16:\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff:/q:OF"
+            r":qemu-s390x:M::\x7f\x45\x4c\x46\x02\x02\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x16:\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff:/q:OPF"
         );
         assert!(
             ARM64

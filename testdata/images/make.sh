@@ -3,11 +3,13 @@
 # OCI layouts without any registry:
 #
 #   busybox   Debian's static busybox with its applets, /etc/passwd, /tmp …
+#   busybox-arm64   the same for arm64, whatever this machine is
 #   debian    the machine's own release, by debootstrap (root) or mmdebstrap
 #   host/     what a build needs to reach the package servers this machine uses:
 #             apt.conf, pip.conf, ca-certificates.crt — handed to builds as secrets
 #
-# usage: make.sh [--out DIR] [busybox|debian|host]...     (default: all, out/images)
+# usage: make.sh [--out DIR] [busybox|busybox-arm64|debian|host]...
+#                                                         (default: all, out/images)
 #
 # Mirrors, proxies and certificates are read from the machine's own apt and pip
 # configuration. Results are cached by a stamp, made in a temporary directory and
@@ -23,11 +25,11 @@ wanted=()
 while [ $# -gt 0 ]; do
     case $1 in
     --out) out=$2; shift 2 ;;
-    busybox | debian | host) wanted+=("$1"); shift ;;
+    busybox | busybox-arm64 | debian | host) wanted+=("$1"); shift ;;
     *) sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
     esac
 done
-[ ${#wanted[@]} -gt 0 ] || wanted=(busybox debian host)
+[ ${#wanted[@]} -gt 0 ] || wanted=(busybox busybox-arm64 debian host)
 
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
@@ -84,14 +86,20 @@ find_busybox() {
             return
         fi
     done
+    fetch_busybox "$arch"
+}
+
+# Prints the path of the busybox of Debian's package for the architecture $1.
+fetch_busybox() {
     command -v apt-get >/dev/null || return 1
-    say "fetching the busybox-static package"
+    say "fetching the busybox-static package for $1"
     local lists=$work/apt
     mkdir -p "$lists/lists/partial" "$lists/cache/archives/partial" "$lists/deb"
+    # Foreign packages are only looked at: the machine's own dpkg is not told of them.
     local apt=(apt-get -q -o "Dir::State::lists=$lists/lists" -o "Dir::Cache=$lists/cache"
-        -o APT::Sandbox::User=)
+        -o APT::Sandbox::User= -o "APT::Architectures::=$arch" -o "APT::Architectures::=$1")
     "${apt[@]}" update >&2 || return 1
-    (cd "$lists/deb" && "${apt[@]}" download busybox-static >&2) || return 1
+    (cd "$lists/deb" && "${apt[@]}" download "busybox-static:$1" >&2) || return 1
     dpkg-deb -x "$lists"/deb/busybox-static_*.deb "$lists/root" || return 1
     find "$lists/root" -type f -path '*/bin/busybox' | head -1
 }
@@ -106,20 +114,41 @@ make_busybox() {
     local stamp
     stamp="$format busybox $arch $(sha256sum <"$busybox")"
     if current busybox "$stamp"; then return; fi
-    local root=$work/root
+    busybox_image "$busybox" "$busybox" "$arch" busybox "$stamp"
+}
+
+# The applets' names are those of this machine's busybox: the other cannot be asked.
+make_busybox-arm64() {
+    local own busybox stamp
+    if [ -s "$out/busybox-arm64/.stamp" ] &&
+        [ "$(cut -d' ' -f1,2 "$out/busybox-arm64/.stamp")" = "$format busybox-arm64" ]; then
+        return
+    fi
+    fresh_work
+    if ! own=$(find_busybox) || ! busybox=$(fetch_busybox arm64) || [ -z "$busybox" ]; then
+        skip "busybox-arm64 image: Debian's busybox-static for arm64 cannot be had"
+        return
+    fi
+    stamp="$format busybox-arm64 $(sha256sum <"$busybox")"
+    busybox_image "$own" "$busybox" arm64 busybox-arm64 "$stamp"
+}
+
+# Makes image $4, stamped $5, of busybox $2 for architecture $3 with the applets of busybox $1.
+busybox_image() {
+    local own=$1 busybox=$2 architecture=$3 root=$work/root
     mkdir -p "$root"/{bin,sbin,usr/bin,usr/sbin,dev,etc,home,proc,sys,root,run,tmp,var/tmp,var/www}
     chmod 700 "$root/root"
     chmod 1777 "$root/tmp" "$root/var/tmp"
     install -m 755 "$busybox" "$root/bin/busybox"
-    "$busybox" --list-full | while read -r applet; do
+    "$own" --list-full | while read -r applet; do
         if [ "$applet" = bin/busybox ]; then continue; fi
         mkdir -p "$root/${applet%/*}"
         ln -f "$root/bin/busybox" "$root/$applet"
     done
     cp "$here/busybox/passwd" "$here/busybox/group" "$root/etc/"
     chmod 644 "$root/etc/passwd" "$root/etc/group"
-    python3 "$here/layout.py" --arch "$arch" --root-owned "$root" "$work/image"
-    publish "$work/image" busybox "$stamp"
+    python3 "$here/layout.py" --arch "$architecture" --root-owned "$root" "$work/image"
+    publish "$work/image" "$4" "$5"
 }
 
 # Prints "URI RELEASE KEYRING" of the apt source that carries the machine's release.

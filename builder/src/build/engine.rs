@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use cooper_cache::{
     Entry, LayerId, Layers, MergedTree, Needles, RelPath, Staging, Store, StoreError, Timestamp,
 };
+use cooper_oci::Platform;
 use cooper_runner::{Runner, RunnerOptions};
 use cooper_solver::CancelToken;
 use rayon::prelude::*;
@@ -21,6 +22,7 @@ use super::ops;
 use super::output::{Output, Root, ScannedContext};
 use super::remote::{FetchError, RemoteLayers};
 use super::secrets::Secrets;
+use crate::emulation::{self, Execution, Missing};
 use crate::options::Dns;
 
 /// Prepared children of the runner: one shortens a chain of steps; more only compete with them.
@@ -36,6 +38,9 @@ pub(crate) struct Engine {
     cdi: Vec<PathBuf>,
 }
 
+/// How a platform's programs are executed, or why they are not.
+pub(crate) type Emulation = Result<Arc<Execution>, Missing>;
+
 /// What the targets of one build share. Everything in it is immutable or guards itself.
 pub(crate) struct Workshop {
     store: Store,
@@ -47,6 +52,8 @@ pub(crate) struct Workshop {
     cancel: CancelToken,
     scratches: AtomicU32,
     runner: OnceLock<Runner>,
+    /// How programs of other platforms are executed, as far as it was asked.
+    emulation: Mutex<HashMap<Platform, Emulation>>,
     starting: Mutex<()>,
     trees: Mutex<HashMap<Vec<LayerId>, MergedTree>>,
     /// What each layer says of the root directory.
@@ -84,6 +91,7 @@ impl Workshop {
             cancel,
             scratches: AtomicU32::new(0),
             runner: OnceLock::new(),
+            emulation: Mutex::default(),
             starting: Mutex::new(()),
             trees: Mutex::new(HashMap::new()),
             root_dirs: Mutex::new(HashMap::new()),
@@ -204,6 +212,21 @@ impl Engine {
     /// Returns the time for what is created now: the source date epoch if one is set.
     pub(crate) fn now(&self) -> Timestamp {
         now(self.epoch)
+    }
+
+    /// Returns how programs of `platform` are executed. An emulator that was registered for this
+    /// build stays so until its end.
+    pub(crate) fn emulation(&self, platform: &Platform) -> Emulation {
+        let mut known = self
+            .shared
+            .emulation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let private = self.userxattr();
+        let found = known
+            .entry(platform.clone())
+            .or_insert_with(|| emulation::execution(platform, private).map(Arc::new));
+        found.clone()
     }
 
     /// Returns the process runner, started when the first step needs it.

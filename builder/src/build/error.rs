@@ -17,6 +17,7 @@ use super::remote::FetchError;
 use super::resolve::ResolveImageError;
 use super::secrets::SecretError;
 use super::verify::Unsteady;
+use crate::emulation::Missing;
 use crate::export::ExportError;
 use crate::git::{GitError, host_of};
 use crate::http::HttpError;
@@ -49,6 +50,14 @@ pub enum OpError {
         command: String,
         /// Why.
         source: RunError,
+    },
+    /// A RUN's process is another platform's, and nothing executes that here.
+    #[error("cannot run \"{command}\"")]
+    Foreign {
+        /// The command line.
+        command: String,
+        /// Why.
+        source: Box<Missing>,
     },
     /// The worker process could not be started.
     #[error("cannot start the process runner")]
@@ -165,6 +174,7 @@ impl OpError {
                 known.into_iter().chain(look).collect()
             }
             Self::Start { source, .. } => start_hint(source).into_iter().collect(),
+            Self::Foreign { source, .. } => source.hint().into_iter().collect(),
             Self::File(error) => error.hint().into_iter().collect(),
             Self::Store(StoreError::Full { .. }) => vec![
                 "raise hard-limit in [cache] of the configuration, or make room: cooper rmi, \

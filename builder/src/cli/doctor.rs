@@ -12,11 +12,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 use cooper_cache::Store;
+use cooper_oci::Platform;
 use cooper_runner::{ProcessSpec, Rootfs, RunError, Runner, RunnerOptions, Stdio};
 
 use super::Settings;
 use super::session::Session;
 use crate::config::Environment;
+use crate::emulation::{self, Execution};
 use crate::report::{Exit, Report, print_data};
 
 /// Options of `cooper doctor`.
@@ -63,11 +65,42 @@ impl DoctorArgs {
     pub fn run(&self, settings: &Settings) -> Result<ExitCode, Report> {
         let mut findings = Facts::gather(&settings.environment).findings();
         findings.push(trial(settings));
+        findings.push(platforms(&emulation::platforms(
+            !settings.environment.is_root,
+        )));
         print_data(&render(&findings))?;
         if findings.iter().any(|finding| finding.grade == Grade::Bad) {
             return Ok(Exit::Failure.into());
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Says which platforms' programs RUN and `run` can execute.
+fn platforms(executed: &[(Platform, Execution)]) -> Finding {
+    let name = |(platform, execution): &(Platform, Execution)| match execution {
+        Execution::Native => platform.to_string(),
+        Execution::Emulated(emulator) => {
+            format!("{platform} (by {})", emulator.path.display())
+        }
+    };
+    let names: Vec<_> = executed.iter().map(name).collect();
+    let emulated = executed
+        .iter()
+        .any(|(_, execution)| matches!(execution, Execution::Emulated(_)));
+    let text = if emulated {
+        names.join(", ")
+    } else {
+        format!(
+            "{}; for others, register emulators: sudo apt install qemu-user-static \
+             binfmt-support, or docker run --privileged --rm tonistiigi/binfmt --install all",
+            names.join(", ")
+        )
+    };
+    Finding {
+        grade: Grade::Good,
+        subject: "platforms",
+        text,
     }
 }
 

@@ -13,7 +13,6 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, Args};
 use cooper_cache::ImageRecord;
-use cooper_oci::Platform;
 
 use super::session::Session;
 use super::value::ValueError;
@@ -24,6 +23,7 @@ use crate::container::attach;
 use crate::container::record::Held;
 use crate::container::run::{create, run_attached};
 use crate::container::start::{Attachment, start};
+use crate::emulation;
 use crate::options::Pull;
 use crate::report::{Exit, Report, print_data};
 
@@ -219,13 +219,12 @@ impl ContainerArgs {
         }
         let image = self.image(settings, session)?;
         let config = session.config(&image)?;
-        let (found, host) = (config.platform(), Platform::host());
-        if !host.matches(&found) {
-            return Err(Report::new(format!(
-                "image {} is for {found}, and this machine is {host}",
-                options.image
-            )));
-        }
+        // What is registered for this process alone would end with it.
+        emulation::execution(&config.platform(), false).map_err(|missing| {
+            let report = Report::from_error(&missing)
+                .context(format!("image {} cannot be run here", options.image));
+            missing.hint().into_iter().fold(report, Report::hint)
+        })?;
         let held = create(options, &session.store, &image, &config)?;
         if let Some(path) = cidfile {
             fs::write(path, &held.container.id).map_err(|error| {

@@ -1,10 +1,14 @@
 //! Several platforms in one build: what is built, and what comes of it.
 
+use std::path::Path;
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use crate::support::layout;
 use crate::support::peers::{DockerRegistry, skopeo};
-use crate::support::{Context, Cooper};
+use crate::support::process::run;
+use crate::support::{Context, Cooper, need};
 
 /// Runs something here, once, and copies it into an image for each platform.
 fn cross() -> Context {
@@ -231,4 +235,98 @@ fn an_error_names_the_platform_that_it_is_of() {
         .exits(1)
         .says("[linux/arm64 1/1]")
         .says("only-arm64");
+}
+
+/// Programs of a machine that there is no emulator for, as far as the kernel looks at them.
+fn foreign_elf() -> Vec<u8> {
+    // EM_AVR32, which qemu has never had: ELF of 32 bits, big-endian, executable.
+    let mut elf = b"\x7fELF\x01\x02\x01".to_vec();
+    elf.resize(16, 0);
+    elf.extend([0, 2, 0x18, 0xad]);
+    elf.resize(128, 0);
+    elf
+}
+
+#[test]
+fn a_program_that_nothing_executes_is_said_to_be_another_platforms() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new("FROM scratch\nCOPY p /p\nRUN [\"/p\"]\n");
+    std::fs::write(context.path().join("p"), foreign_elf()).expect("write");
+    context.sh("chmod 755 p");
+    for (platform, text) in [
+        (
+            "linux/avr32",
+            "linux/avr32 programs cannot be executed on this machine",
+        ),
+        ("linux/avr32", "nothing emulates it"),
+        ("linux/avr32", "Dockerfile:3"),
+        (
+            "local",
+            "is made for another architecture than this machine's",
+        ),
+    ] {
+        let option = format!("--platform={platform}");
+        cooper.build(&context, &[option]).exits(1).says(text);
+    }
+    // What the image says it is for does not matter where the program can be executed.
+    let context = Context::new(
+        "FROM --platform=$BUILDPLATFORM busybox AS b\n\
+         FROM scratch\nCOPY --from=b /bin/busybox /bin/sh\nRUN true\n",
+    );
+    cooper.build(&context, &["--platform=linux/avr32"]).ok();
+}
+
+#[test]
+fn foreign_programs_run_where_an_emulator_is_registered() {
+    let Some(cooper) = Cooper::new() else { return };
+    let Some(foreign) = need::image("busybox-arm64") else {
+        return;
+    };
+    let option = format!("--build-context=foreign=oci-layout://{}", foreign.display());
+    let context = Context::new(
+        "FROM --platform=$BUILDPLATFORM busybox AS native\n\
+         RUN uname -m >/native\n\
+         FROM foreign\n\
+         COPY --from=native /native /native\n\
+         RUN uname -m >/emulated && cat /native /emulated | tr '\\n' ' '\n",
+    );
+    let args = ["--platform=linux/arm64", option.as_str(), "-t=emulated"];
+    let command = cooper.build_command(context.path(), &args);
+    let mounted = Path::new("/proc/sys/fs/binfmt_misc/status").exists();
+    let doctor = cooper.run(&["doctor"]).out();
+    let outcome = if doctor.contains("linux/arm64") {
+        run(command)
+    } else {
+        run(command)
+            .exits(1)
+            .says("linux/arm64 programs cannot be executed on this machine")
+            .says("tonistiigi/binfmt --install arm64");
+        if mounted || !need::is_root() {
+            let _: Option<()> = need::skip("no emulator for linux/arm64 is registered here");
+            return;
+        }
+        if need::tool("qemu-aarch64-static").is_none() {
+            return;
+        }
+        run(registered(
+            &cooper,
+            &cooper.build_command(context.path(), &args),
+        ))
+    };
+    let native = std::env::consts::ARCH;
+    outcome.ok().says(&format!("{native} aarch64 "));
+}
+
+/// Returns `command` with an emulator registered while it runs: nobody else has the file system
+/// mounted, and its handlers go with its last mount.
+fn registered(cooper: &Cooper, command: &Command) -> Command {
+    const SCRIPT: &str = "mount -t binfmt_misc none /proc/sys/fs/binfmt_misc; \
+        printf %s \"$0\" >/proc/sys/fs/binfmt_misc/register; exec \"$@\"";
+    const LINE: &str = r":test-aarch64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:/usr/bin/qemu-aarch64-static:OP";
+    let mut wrapped = cooper.bare_command("unshare");
+    wrapped
+        .args(["--mount", "sh", "-euc", SCRIPT, LINE])
+        .arg(command.get_program())
+        .args(command.get_args());
+    wrapped
 }

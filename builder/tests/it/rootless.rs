@@ -221,3 +221,40 @@ fn a_user_exports_root_owned_files() {
     let tree = crate::support::tree::read_tar(&tar);
     assert_eq!(tree["f"], "f 644 0:0 \"x\\n\"");
 }
+
+#[test]
+fn foreign_programs_run_by_an_emulator_that_the_user_registers_for_itself() {
+    let Some(user) = Unprivileged::new(Ids::One) else {
+        return;
+    };
+    let Some(foreign) = need::image("busybox-arm64") else {
+        return;
+    };
+    if need::tool("qemu-aarch64-static").is_none() {
+        return;
+    }
+    let mut own = user.command("unshare");
+    let mount = ["-t", "binfmt_misc", "none", "/proc/sys/fs/binfmt_misc"];
+    own.args(["--user", "--map-root-user", "--mount", "mount"])
+        .args(mount);
+    if run(own).code() != 0 {
+        let _: Option<()> = need::skip("emulators of one user need Linux 6.7");
+        return;
+    }
+    let visible = user.dir.path().join("busybox-arm64");
+    let status = Command::new("cp")
+        .arg("-r")
+        .args([&foreign, &visible])
+        .status();
+    assert!(status.is_ok_and(|status| status.success()), "cp");
+    let context = format!("--build-context=foreign=oci-layout://{}", visible.display());
+    let dockerfile = "FROM --platform=$BUILDPLATFORM busybox AS native\nRUN uname -m >/native\n\
+         FROM foreign\nCOPY --from=native /native /native\n\
+         RUN uname -m >/emulated && ls -d /bin && cat /native /emulated | tr '\\n' ' '\n";
+    let built = user.build(dockerfile, &["--platform=linux/arm64", &context]);
+    built
+        .ok()
+        .says(&format!("{} aarch64 ", std::env::consts::ARCH));
+    let doctor = user.cooper(&["doctor"]).ok().out();
+    assert!(doctor.contains("linux/arm64 (by "), "{doctor}");
+}

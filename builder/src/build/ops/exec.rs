@@ -11,13 +11,16 @@ use std::net::IpAddr;
 
 use cooper_cache::Staging;
 use cooper_frontend::ir::{ExecOp, NetworkMode, SecurityMode};
-use cooper_runner::{Network, ProcessSpec, Resource, Rlimit, Rootfs, UserSpec};
+use cooper_runner::{
+    Mount, MountKind, Network, ProcessSpec, Resource, Rlimit, Rootfs, RunError, UserSpec,
+};
 use cooper_solver::ExecContext;
 
-use crate::build::engine::Engine;
+use crate::build::engine::{Emulation, Engine};
 use crate::build::error::OpError;
 use crate::build::output::{Output, Root};
 use crate::build::scene;
+use crate::emulation::Execution;
 
 /// Runs the process of `op` and returns its root with one more layer.
 pub(super) fn exec(
@@ -40,10 +43,9 @@ pub(super) fn exec(
     let mut spec = process(engine, op, rootfs(engine, lowers, &staging));
     spec.env.extend(mounts.env.iter().cloned());
     spec.mounts.clone_from(&mounts.list);
-    let failed = |source| OpError::Start {
-        command: command(op),
-        source,
-    };
+    let emulation = engine.emulation(&op.platform);
+    spec.mounts.extend(emulator(&emulation));
+    let failed = |source| not_started(op, &emulation, source);
     let cgroup = limits::cgroup(&op.unkeyed.resources).map_err(|error| failed(error.into()))?;
     let exit = output::run(engine.runner()?, &spec, cgroup.as_ref(), cx).map_err(failed)?;
     drop(mounts);
@@ -72,6 +74,40 @@ fn rootfs(engine: &Engine, lowers: Vec<std::path::PathBuf>, staging: &Staging) -
         upper: staging.fs(),
         work: staging.work(),
         userxattr: engine.userxattr(),
+    }
+}
+
+/// Returns the mount of an emulator that the kernel looks for in the step's root.
+fn emulator(emulation: &Emulation) -> Option<Mount> {
+    let Execution::Emulated(emulator) = emulation.as_deref().ok()? else {
+        return None;
+    };
+    emulator.mounted.then(|| Mount {
+        target: emulator.path.clone(),
+        kind: MountKind::Bind {
+            source: emulator.path.clone(),
+            subpath: None,
+            readonly: true,
+            recursive: false,
+        },
+        create_target: true,
+    })
+}
+
+/// Says why a step's process did not start: for another platform's program, why that is not
+/// executed here. A program that can be executed may well be in an image of another platform.
+fn not_started(op: &ExecOp, emulation: &Emulation, source: RunError) -> OpError {
+    let command = command(op);
+    match (emulation, &source) {
+        (Err(missing), RunError::NotExecutable { source: cause, .. })
+            if cause.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) =>
+        {
+            OpError::Foreign {
+                command,
+                source: Box::new(missing.clone()),
+            }
+        }
+        _ => OpError::Start { command, source },
     }
 }
 
