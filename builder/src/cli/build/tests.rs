@@ -240,6 +240,71 @@ fn the_dockerfile_is_looked_for_where_f_says() {
 }
 
 #[test]
+fn what_is_read_and_how_often_it_is_tried() {
+    let settings = settings(&[("SHELL_VALUE", "s")], "[registry]\nretries = 7\n");
+    let resolve = |args: &[&str]| resolve_with(&[args, &["."]].concat(), &settings);
+    let options = resolve(&[
+        "--from=other",
+        "--env=A=1",
+        "--env=SHELL_VALUE",
+        "--env=UNSET",
+        "--unsetenv=B",
+        "--cache-ttl=1h30m",
+        "--retry-delay=500ms",
+        "--omit-history",
+        "--logfile=l",
+        "--manifest=m:1",
+    ])
+    .expect("valid");
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(options.first_base.as_deref(), Some("other"));
+    assert_eq!(options.env, [pair("A", "1"), pair("SHELL_VALUE", "s")]);
+    assert_eq!(options.unset_env, ["B"]);
+    assert_eq!(options.cache_ttl, Some(Duration::from_secs(5400)));
+    assert_eq!(options.no_cache, NoCache::Off);
+    assert_eq!(
+        options.registry.retry_delay,
+        Some(Duration::from_millis(500))
+    );
+    assert_eq!(options.registry.retries, 7);
+    assert!(options.omit_history);
+    assert_eq!(options.log_file, Some("l".into()));
+    assert_eq!(options.tags[0].to_string(), "docker.io/library/m:1");
+
+    let options = resolve(&["--cache-ttl=0", "--retry=1"]).expect("valid");
+    assert_eq!(
+        (options.no_cache, options.registry.retries),
+        (NoCache::All, 1)
+    );
+    for (arg, message) in [
+        ("--cache-ttl=soon", "not a duration"),
+        ("--retry-delay=3", "not a duration"),
+        ("--ignorefile=none", "there is no file none"),
+        ("--build-arg-file=none", "cannot read --build-arg-file none"),
+    ] {
+        let error = resolve(&[arg]).expect_err(arg);
+        assert!(error.contains(message), "{error}");
+    }
+}
+
+#[test]
+fn the_environment_can_leave_the_default_output_out() {
+    let outputs = |value: &str, args: &[&str]| {
+        let settings = settings(&[("BUILDX_NO_DEFAULT_LOAD", value)], "");
+        resolve_with(&[args, &["."]].concat(), &settings).map(|options| options.outputs)
+    };
+    assert_eq!(outputs("1", &[]), Ok(vec![Output::CacheOnly]));
+    for (value, args) in [("0", &[][..]), ("", &[]), ("true", &["--load"])] {
+        let found = outputs(value, args).expect("valid");
+        assert!(
+            matches!(found.as_slice(), [Output::Image(_)]),
+            "{value} {args:?}"
+        );
+    }
+    assert!(outputs("maybe", &[]).is_err());
+}
+
+#[test]
 fn bad_input_is_refused_with_a_reason() {
     let lines: &[&[&str]] = &[
         &["-t", "UPPER", "."],
