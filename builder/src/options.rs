@@ -231,6 +231,8 @@ pub enum DockerfileSource {
     Url(String),
     /// Standard input.
     Stdin,
+    /// This text, which a bake definition holds.
+    Inline(String),
 }
 
 /// What is done about secrets in outputs.

@@ -1,8 +1,11 @@
 //! Build checks, and what can be asked of a Dockerfile without building it.
 
+use std::sync::Arc;
+
 use cooper_frontend::describe::{Outline, Target, outline, targets};
 use cooper_frontend::dockerignore::DockerIgnore;
 use cooper_frontend::image::ResolvedImages;
+use cooper_frontend::lower::{self, GraphBuilder};
 use cooper_frontend::plan::Plan;
 use cooper_frontend::{Diagnostic, SourceFile, lint, parse_for};
 
@@ -11,9 +14,9 @@ use super::definition::Definition;
 use super::engine::Workshop;
 use super::error::{BuildError, MAIN_CONTEXT};
 use super::remote::RemoteLayers;
-use super::target::{Answers, Asker, fetcher};
+use super::target::{Answers, Asker, TargetBuild, fetcher, rounds};
 use super::{Request, Session, settings};
-use crate::options::BuildOptions;
+use crate::options::{BuildOptions, NamedContext};
 
 /// What the checks have to say of a Dockerfile.
 #[derive(Debug, Clone)]
@@ -78,7 +81,7 @@ impl Checked {
 }
 
 /// The outcome of checks without a build.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Inspection {
     /// What they found; none if the Dockerfile cannot be understood at all.
     pub checked: Option<Checked>,
@@ -86,55 +89,113 @@ pub struct Inspection {
     pub error: Option<BuildError>,
 }
 
-/// Checks the target, or the whole file if no target is named.
-pub fn check(session: &Session, options: &BuildOptions, request: &Request<'_>) -> Inspection {
-    let mut checked = None;
-    let result = try_check(session, options, request, &mut checked);
-    Inspection {
-        checked,
-        error: result.err(),
+/// Checks each target, or its whole file if no stage of it is named.
+pub fn check(session: &Session, request: &Request<'_>) -> Vec<Inspection> {
+    let mut found: Vec<Inspection> = Vec::new();
+    found.resize_with(request.targets.len(), Inspection::default);
+    if let Err(error) = check_all(session, request, &mut found)
+        && let Some(first) = found.first_mut()
+    {
+        first.error.get_or_insert(error);
     }
+    found
 }
 
-fn try_check(
+fn check_all(
     session: &Session,
-    options: &BuildOptions,
     request: &Request<'_>,
-    checked: &mut Option<Checked>,
+    found: &mut [Inspection],
 ) -> Result<(), BuildError> {
     let _lease = session.store.lease()?;
-    let shared = workshop(session, request);
-    let (definition, plan) = plan(&shared, options, request)?;
-    let file = &definition.source;
-    let plan = match &options.target {
-        None => plan.with_all_stages(),
-        Some(_) => plan,
-    };
-    let wrong = |diagnostics| BuildError::Dockerfile {
-        file: file.clone(),
-        diagnostics,
-    };
-    let contexts = definition.contexts(options, &session.store)?;
-    let ignore = contexts.get(MAIN_CONTEXT).and_then(ContextFiles::ignore);
-    let mut images = ResolvedImages::new();
-    let answers = Answers {
-        shared: &shared,
-        progress: request.progress,
-        done: &[],
-    };
-    let missing = answers.resolve(&mut [Asker {
-        plan: &plan,
-        images: &mut images,
-        options,
-        source: file,
-        label: "",
-    }]);
-    if missing.is_err() {
-        images = ResolvedImages::new();
+    let shared = Arc::new(workshop(session, request));
+    let mut bases = Vec::new();
+    bases.resize_with(request.targets.len(), || None);
+    let mut graph = GraphBuilder::default();
+    for at in rounds(request.targets)?.into_iter().flatten() {
+        let answers = Answers {
+            shared: &shared,
+            progress: request.progress,
+            done: &bases,
+        };
+        let target = &request.targets[at];
+        let asked = Asked { target, request };
+        let inspection = &mut found[at];
+        let result = asked.check(&answers, &mut graph, &mut inspection.checked);
+        inspection.error = result.err();
+        if inspection.error.is_none() && asked.is_base() {
+            bases[at] = asked.as_base(&shared, &answers, &mut graph).ok();
+        }
     }
-    *checked = Some(Checked::run(file, &plan, &images, ignore).map_err(wrong)?);
-    missing?;
-    plan.lower(&images).map_err(wrong).map(drop)
+    Ok(())
+}
+
+/// One of the targets that are checked.
+struct Asked<'a, 'r> {
+    target: &'a super::Target<'a>,
+    request: &'r Request<'a>,
+}
+
+impl<'a> Asked<'a, '_> {
+    /// Returns whether another target starts from this one.
+    fn is_base(&self) -> bool {
+        let targets = self.request.targets.iter();
+        let mut contexts = targets.flat_map(|other| &other.options.build_contexts);
+        let own = NamedContext::Target(self.target.name.to_owned());
+        contexts.any(|(_, context)| *context == own)
+    }
+
+    /// Brings the target into a graph that nobody solves, for the checks of those that start
+    /// from it.
+    fn as_base(
+        &self,
+        shared: &Arc<Workshop>,
+        answers: &Answers<'_, '_>,
+        graph: &mut GraphBuilder,
+    ) -> Result<TargetBuild<'a>, BuildError> {
+        let mut build = TargetBuild::read(self.target, self.request, shared)?;
+        let mut askers: Vec<_> = build.askers().collect();
+        answers.resolve(&mut askers)?;
+        drop(askers);
+        build.lower(graph, self.request.progress, &mut Vec::new())?;
+        Ok(build)
+    }
+
+    fn check(
+        &self,
+        answers: &Answers<'_, '_>,
+        graph: &mut GraphBuilder,
+        checked: &mut Option<Checked>,
+    ) -> Result<(), BuildError> {
+        let options = self.target.options;
+        let (definition, plan) = plan(answers.shared, options, self.request)?;
+        let file = &definition.source;
+        let plan = match &options.target {
+            None => plan.with_all_stages(),
+            Some(_) => plan,
+        };
+        let wrong = |diagnostics| BuildError::Dockerfile {
+            file: file.clone(),
+            diagnostics,
+        };
+        let contexts = definition.contexts(options, answers.shared.store())?;
+        let ignore = contexts.get(MAIN_CONTEXT).and_then(ContextFiles::ignore);
+        let mut images = ResolvedImages::new();
+        let missing = answers.resolve(&mut [Asker {
+            plan: &plan,
+            images: &mut images,
+            options,
+            source: file,
+            label: "",
+        }]);
+        if missing.is_err() {
+            images = ResolvedImages::new();
+        }
+        *checked = Some(Checked::run(file, &plan, &images, ignore).map_err(wrong)?);
+        missing?;
+        let place = lower::Target::default();
+        plan.lower_into(graph, place, &images).map_err(wrong)?;
+        Ok(())
+    }
 }
 
 /// Lists the stages that can be built.

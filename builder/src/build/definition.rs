@@ -69,6 +69,9 @@ struct Loader<'a> {
     label: &'a str,
 }
 
+/// What a Dockerfile within a bake definition is called.
+const INLINE: &str = "dockerfile-inline";
+
 /// Larger than any Dockerfile, in bytes.
 const MAX_SIZE: u64 = 64 << 20;
 
@@ -92,6 +95,7 @@ pub(crate) fn identity(options: &BuildOptions) -> String {
         DockerfileSource::Lookup => context.join(LOOKUP[0]),
         DockerfileSource::Url(url) => split_credentials(url).0.into(),
         DockerfileSource::Stdin => return format!("{} (Dockerfile from stdin)", context.display()),
+        DockerfileSource::Inline(_) => return format!("{} ({INLINE})", context.display()),
     };
     if file.starts_with(&context) {
         return file.display().to_string();
@@ -117,6 +121,7 @@ impl Loader<'_> {
     fn name(&self) -> String {
         let named = match &self.options.dockerfile {
             DockerfileSource::Path(path) => path.file_name(),
+            DockerfileSource::Inline(_) => return INLINE.to_owned(),
             DockerfileSource::Lookup | DockerfileSource::Url(_) | DockerfileSource::Stdin => None,
         };
         named.map_or_else(
@@ -196,6 +201,7 @@ impl Loader<'_> {
         let (source, path) = match (&self.options.dockerfile, &main) {
             (DockerfileSource::Lookup, Main::Alone { text, .. }) => (nameless(text), None),
             (_, Main::Alone { files: None, .. }) => return Err(ambiguous()),
+            (DockerfileSource::Inline(text), _) => (SourceFile::new(INLINE, text.as_str()), None),
             (DockerfileSource::Lookup, Main::Dir(dir)) => self.read_file(&look_up(dir)?)?,
             (DockerfileSource::Lookup, Main::Files(root)) => {
                 let tree = self.tree(root)?;

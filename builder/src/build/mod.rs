@@ -94,6 +94,7 @@ pub use error::{BuildError, OpError, exit_words};
 pub use journal::Explained;
 pub use leaks::Leak;
 pub use memory::{InputMemory, Memory, StepMemory};
+pub use outputs::write_metadata;
 pub use resolve::ResolveImageError;
 pub use verify::Unsteady;
 

@@ -224,35 +224,46 @@ fn report_files(built: &Built, options: &BuildOptions) -> Result<(), BuildError>
         write_file(path, id.to_string().as_bytes())?;
     }
     if let Some(path) = &options.metadata_file {
-        write_file(path, &metadata(built))?;
+        write_metadata(path, &built.metadata())?;
     }
     Ok(())
 }
 
-fn metadata(built: &Built) -> Vec<u8> {
-    let mut map = serde_json::Map::new();
-    let mut add = |key: &str, value: serde_json::Value| map.insert(key.to_owned(), value);
-    if let Some(id) = built.id.as_ref().filter(|_| !built.indexed) {
-        add("containerimage.config.digest", id.to_string().into());
+impl Built {
+    /// Returns what `--metadata-file` tells of the result.
+    pub fn metadata(&self) -> serde_json::Map<String, serde_json::Value> {
+        let mut map = serde_json::Map::new();
+        let mut add = |key: &str, value: serde_json::Value| map.insert(key.to_owned(), value);
+        if let Some(id) = self.id.as_ref().filter(|_| !self.indexed) {
+            add("containerimage.config.digest", id.to_string().into());
+        }
+        if let Some(manifest) = &self.manifest {
+            add(
+                "containerimage.descriptor",
+                serde_json::to_value(manifest).unwrap_or_default(),
+            );
+        }
+        let digest: Option<&Digest> = self
+            .manifest
+            .as_ref()
+            .map(|manifest| &manifest.digest)
+            .or(self.id.as_ref());
+        if let Some(digest) = digest {
+            add("containerimage.digest", digest.to_string().into());
+        }
+        if !self.names.is_empty() {
+            add("image.name", self.names.join(",").into());
+        }
+        map
     }
-    if let Some(manifest) = &built.manifest {
-        add(
-            "containerimage.descriptor",
-            serde_json::to_value(manifest).unwrap_or_default(),
-        );
-    }
-    let digest: Option<&Digest> = built
-        .manifest
-        .as_ref()
-        .map(|manifest| &manifest.digest)
-        .or(built.id.as_ref());
-    if let Some(digest) = digest {
-        add("containerimage.digest", digest.to_string().into());
-    }
-    if !built.names.is_empty() {
-        add("image.name", built.names.join(",").into());
-    }
-    cooper_oci::json::to_vec_pretty(&map)
+}
+
+/// Writes a metadata file, all of it or nothing.
+pub fn write_metadata<T: serde::Serialize>(
+    path: &std::path::Path,
+    metadata: &T,
+) -> Result<(), BuildError> {
+    write_file(path, &cooper_oci::json::to_vec_pretty(metadata))
 }
 
 fn write_file(path: &std::path::Path, bytes: &[u8]) -> Result<(), BuildError> {

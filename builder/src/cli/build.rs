@@ -29,8 +29,9 @@ use crate::options::{
 use crate::report::Report;
 
 pub use accepted::AcceptedArgs;
+pub use call::{Answer, ask};
 pub use input::InputArgs;
-pub use run::run;
+pub use run::{build_targets, run};
 use steps::SECRET_EXPORT;
 pub use steps::StepArgs;
 

@@ -17,12 +17,50 @@ use super::super::session::Session;
 use super::super::table::Table;
 use super::run::{failed, warning_excerpts};
 use crate::build::{self, BuildError, Checked, Inspection};
-use crate::options::{BuildOptions, Call, Method, ProgressMode};
+use crate::options::{BuildOptions, Method, ProgressMode};
 use crate::progress::{Display, DisplayOptions, Summary};
 use crate::report::{self, Exit, Report};
 
-/// Answers a question about a Dockerfile.
+/// What a Dockerfile says to a question.
+pub struct Answer {
+    /// For people; empty if the Dockerfile could not be understood.
+    pub text: String,
+    /// For programs.
+    pub json: Value,
+    /// Whether the checks found something.
+    pub failed: bool,
+    /// Why there is no build to be had of it.
+    pub error: Option<Report>,
+}
+
+/// Answers a question about a Dockerfile on stdout.
 pub(super) fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Report> {
+    let target = build::Target { name: "", options };
+    let Some(answer) = ask(&[target], settings)?.pop() else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    // A Dockerfile that is not understood has only an error in place of other answers.
+    if answer.error.is_none() || options.call.method == Method::Check {
+        report::print_data(&if options.call.json {
+            pretty(&answer.json)
+        } else {
+            answer.text
+        })?;
+    }
+    match answer.error {
+        Some(report) => Err(report),
+        None if answer.failed => Ok(Exit::Failure.into()),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Asks the targets' Dockerfiles what the options of each ask for. Those that ask for a build are
+/// checked: others may start from them. What concerns all of them (registries, the display) is
+/// taken from the first.
+pub fn ask(targets: &[build::Target<'_>], settings: &Settings) -> Result<Vec<Answer>, Report> {
+    let Some(build::Target { options, .. }) = targets.first() else {
+        return Ok(Vec::new());
+    };
     let session = Session::open(settings)?;
     let session = build::Session {
         store: session.store,
@@ -39,89 +77,102 @@ pub(super) fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCod
     let interrupt = Interrupt::listen()
         .map_err(|error| Report::from_error(&error).context("cannot listen for signals"))?;
     let cancel = interrupt.token().clone();
-    let target = build::Target { name: "", options };
     let request = build::Request {
-        targets: &[target],
+        targets,
         progress: &display.progress(),
         cancel: &cancel,
         environment: &|name| settings.environment.bytes(name),
     };
-    let asked = match options.call.method {
-        Method::Build | Method::Check => Answer::Checked(build::check(&session, options, &request)),
-        Method::Outline => Answer::Outline(build::describe(&session, options, &request)),
-        Method::Targets => Answer::Targets(build::list_targets(&session, options, &request)),
-    };
+    let found = find(&session, &request);
     let summary = display.finish();
     if cancel.is_cancelled() {
         return Err(Report::silent(Exit::Interrupted));
     }
-    let wrong = |error: BuildError| failed(&error, Summary::default());
-    match asked {
-        Answer::Checked(found) => checked(&found, options, color, summary),
-        Answer::Outline(described) => {
-            let (file, outline) = described.map_err(wrong)?;
-            answer(
-                options.call,
-                || outline_json(&file, &outline),
-                || outline_text(&outline),
-            )
+    let one = |(found, target): (Found, &build::Target<'_>)| {
+        let summary = summary.clone();
+        match found {
+            Found::Checked(found) => checked(found, target.options, color, summary),
+            Found::Outline(found) => said(found, outline_text, outline_json, summary),
+            Found::Targets(found) => said(
+                found,
+                |targets| targets_text(targets),
+                |file, targets| targets_json(file, targets),
+                summary,
+            ),
         }
-        Answer::Targets(listed) => {
-            let (file, targets) = listed.map_err(wrong)?;
-            answer(
-                options.call,
-                || targets_json(&file, &targets),
-                || targets_text(&targets),
-            )
-        }
-    }
+    };
+    Ok(found.into_iter().zip(targets).map(one).collect())
 }
 
 /// What was found out.
-enum Answer {
+enum Found {
     Checked(Inspection),
     Outline(Result<(SourceFile, Outline), BuildError>),
     Targets(Result<(SourceFile, Vec<Target>), BuildError>),
 }
 
-fn answer(
-    call: Call,
-    json: impl FnOnce() -> Value,
-    text: impl FnOnce() -> String,
-) -> Result<ExitCode, Report> {
-    let out = if call.json { pretty(&json()) } else { text() };
-    report::print_data(&out)?;
-    Ok(ExitCode::SUCCESS)
+fn find(session: &build::Session, request: &build::Request<'_>) -> Vec<Found> {
+    let is_check = |target: &build::Target<'_>| {
+        matches!(target.options.call.method, Method::Build | Method::Check)
+    };
+    let mut checks = if request.targets.iter().any(is_check) {
+        build::check(session, request).into_iter()
+    } else {
+        Vec::new().into_iter()
+    };
+    let one = |target: &build::Target<'_>| {
+        let options = target.options;
+        let inspection = checks.next().unwrap_or_default();
+        match options.call.method {
+            Method::Build | Method::Check => Found::Checked(inspection),
+            Method::Outline => Found::Outline(build::describe(session, options, request)),
+            Method::Targets => Found::Targets(build::list_targets(session, options, request)),
+        }
+    };
+    request.targets.iter().map(one).collect()
+}
+
+fn said<T>(
+    found: Result<(SourceFile, T), BuildError>,
+    text: impl Fn(&T) -> String,
+    json: impl Fn(&SourceFile, &T) -> Value,
+    summary: Summary,
+) -> Answer {
+    let (text, json, error) = match found {
+        Ok((file, found)) => (text(&found), json(&file, &found), None),
+        Err(error) => {
+            let report = failed(&error, summary);
+            (String::new(), Value::Null, Some(report))
+        }
+    };
+    Answer {
+        text,
+        json,
+        failed: false,
+        error,
+    }
+}
+
+fn checked(found: Inspection, options: &BuildOptions, color: bool, summary: Summary) -> Answer {
+    let json = check_json(&found);
+    let mut text = String::new();
+    let mut count = 0;
+    if let Some(checked) = &found.checked {
+        text = check_text(checked);
+        count = checked.warnings.len();
+        let notes = warning_excerpts(&checked.file, &[], &checked.notes);
+        report::print_error(&report::render_warnings(&notes, color));
+    }
+    Answer {
+        text,
+        json,
+        failed: count > 0 && !options.call.ignore_status,
+        error: found.error.map(|error| failed(&error, summary)),
+    }
 }
 
 fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
-}
-
-fn checked(
-    found: &Inspection,
-    options: &BuildOptions,
-    color: bool,
-    summary: Summary,
-) -> Result<ExitCode, Report> {
-    let count = found
-        .checked
-        .as_ref()
-        .map_or(0, |checked| checked.warnings.len());
-    if options.call.json {
-        report::print_data(&pretty(&check_json(found)))?;
-    } else if let Some(checked) = &found.checked {
-        report::print_data(&check_text(checked))?;
-    }
-    if let Some(checked) = &found.checked {
-        let notes = warning_excerpts(&checked.file, &[], &checked.notes);
-        report::print_error(&report::render_warnings(&notes, color));
-    }
-    match &found.error {
-        Some(error) => Err(failed(error, summary)),
-        None if count > 0 && !options.call.ignore_status => Ok(Exit::Failure.into()),
-        None => Ok(ExitCode::SUCCESS),
-    }
 }
 
 fn check_text(checked: &Checked) -> String {

@@ -23,6 +23,21 @@ pub fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Repo
     if options.call.method != Method::Build {
         return super::call::run(options, settings);
     }
+    let target = build::Target { name: "", options };
+    let built = build_targets(&[target], settings)?;
+    let first = built.first();
+    first.map_or(Ok(ExitCode::SUCCESS), |built| finished(built, options))
+}
+
+/// Builds all targets as one graph and says how it goes. What concerns all of them (registries,
+/// the display) is taken from the first.
+pub fn build_targets(
+    targets: &[build::Target<'_>],
+    settings: &Settings,
+) -> Result<Vec<Built>, Report> {
+    let Some(build::Target { options, .. }) = targets.first() else {
+        return Ok(Vec::new());
+    };
     let session = Session::open(settings)?;
     let client = settings.registry_client(&options.registry)?;
     let mode = if options.quiet {
@@ -44,9 +59,8 @@ pub fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Repo
         client,
         resolv_conf: std::fs::read("/etc/resolv.conf").unwrap_or_default(),
     };
-    let target = build::Target { name: "", options };
     let request = build::Request {
-        targets: &[target],
+        targets,
         progress: &display.progress(),
         cancel: &cancel,
         environment: &|name| settings.environment.bytes(name),
@@ -67,8 +81,7 @@ pub fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Repo
     match outcome.result {
         Ok(built) => {
             collect::after_build(&store, &settings.file.cache)?;
-            let first = built.first();
-            first.map_or(Ok(ExitCode::SUCCESS), |built| finished(built, options))
+            Ok(built)
         }
         Err(_) if cancel.is_cancelled() => Err(Report::silent(Exit::Interrupted)),
         Err(error) => Err(failed(&error, summary)),
