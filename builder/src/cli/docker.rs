@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::{Command, build, du, history, images, info, inspect, prune, remote, tag, transfer};
+use super::{
+    Command, bake, build, du, history, images, info, inspect, prune, remote, tag, transfer,
+};
 use crate::report::Report;
 
 /// Global options of docker's.
@@ -55,6 +57,9 @@ pub(super) enum Buildx {
     /// Build an image from a Dockerfile
     #[command(visible_alias = "b")]
     Build(Box<build::BuildArgs>),
+    /// Build many images from one definition (HCL, JSON or compose files)
+    #[command(visible_alias = "f")]
+    Bake(Box<bake::BakeArgs>),
     /// Show what the build cache takes on disk
     Du(du::DuArgs),
     /// Remove what no image and no build needs
@@ -70,6 +75,7 @@ impl From<Buildx> for Command {
     fn from(command: Buildx) -> Self {
         match command {
             Buildx::Build(args) => Self::Build(args),
+            Buildx::Bake(args) => Self::Bake(args),
             Buildx::Du(args) => Self::Du(args),
             Buildx::Prune(args) => Self::Prune(args),
             Buildx::Inspect(args) => Self::Info(args),

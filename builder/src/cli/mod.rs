@@ -10,6 +10,7 @@
 //! runner's worker is this executable once more, started when the first step needs it.
 
 pub mod annotation;
+pub mod bake;
 pub mod build;
 pub mod cache;
 mod collect;
@@ -85,6 +86,8 @@ pub struct Global {
 enum Command {
     /// Build an image from a Dockerfile
     Build(Box<build::BuildArgs>),
+    /// Build many images from one definition (HCL, JSON or compose files)
+    Bake(Box<bake::BakeArgs>),
     /// Say `docker buildx` and mean cooper
     #[command(subcommand, hide = true)]
     Buildx(docker::Buildx),
@@ -235,6 +238,7 @@ fn dispatch(command: Command, settings: &Settings) -> Result<ExitCode, Report> {
         Command::Buildx(group) => dispatch(group.into(), settings),
         Command::Builder(group) => dispatch(group.into(), settings),
         Command::Image(group) => dispatch(group.into(), settings),
+        Command::Bake(args) => args.run(settings),
         Command::Run(args) => args.run(settings),
         Command::Pull(args) => args.run(settings),
         Command::Push(args) => args.run(settings),

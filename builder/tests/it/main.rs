@@ -6,6 +6,7 @@
 //! standard error and ends that test.
 
 mod arrows;
+mod bake;
 mod behaviours;
 mod build;
 mod cache;

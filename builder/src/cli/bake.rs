@@ -1,0 +1,234 @@
+//! `cooper bake`: many builds from one definition, as `docker buildx bake`.
+
+mod call;
+mod definition;
+mod list;
+mod run;
+mod target;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{ArgAction, Args};
+
+use super::Settings;
+use super::value::{ValueError, boolean};
+use crate::bake::{Definition, Override, Plan, attestation, is_remote, print};
+use crate::report::{self, Report};
+
+use definition::World;
+
+/// The time stamped on what a build creates, which every target is given.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+/// What `--allow` takes. Files are only reached as the user that runs the build, so leave to read
+/// and write them is taken for granted.
+const ENTITLEMENTS: [&str; 11] = [
+    "network.host",
+    "security.insecure",
+    "device",
+    "secret-export",
+    "fs",
+    "fs.read",
+    "fs.write",
+    "image",
+    "image.load",
+    "image.push",
+    "ssh",
+];
+
+/// Options of `cooper bake`.
+#[derive(Args, Clone, Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
+pub struct BakeArgs {
+    /// Targets and groups to build; may hold wildcards [default: default]
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
+
+    /// File of the definition (HCL, JSON or compose); may be repeated; - is stdin
+    /// [default: compose.yaml, docker-bake.json, docker-bake.hcl and the like]
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Vec<String>,
+
+    /// Print what would be built, as JSON
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value_t = false, default_missing_value = "true", hide_default_value = true,
+          hide_possible_values = true, value_name = "BOOL")]
+    pub print: bool,
+
+    /// List targets or variables [type=targets|variables,format=json]
+    #[arg(long, value_name = "WHAT", conflicts_with = "print")]
+    pub list: Option<String>,
+
+    /// Override an attribute, such as app.args.VERSION=2 or *.platform+=linux/arm64
+    #[arg(long, value_name = "TARGET.KEY=VALUE")]
+    pub set: Vec<String>,
+
+    /// Set a variable
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub var: Vec<String>,
+
+    /// Do not build, but: check, outline or targets [,format=json]
+    #[arg(long, value_name = "METHOD")]
+    pub call: Option<String>,
+
+    /// Run the build checks alone; short for --call=check
+    #[arg(long, conflicts_with = "call")]
+    pub check: bool,
+
+    /// Keep the images in the local store
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value_t = false, default_missing_value = "true", hide_default_value = true,
+          hide_possible_values = true, value_name = "BOOL")]
+    pub load: bool,
+
+    /// Push the images under their names
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value_t = false, default_missing_value = "true", hide_default_value = true,
+          hide_possible_values = true, value_name = "BOOL")]
+    pub push: bool,
+
+    /// Execute every step, whatever is cached
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_name = "BOOL")]
+    pub no_cache: Option<bool>,
+
+    /// Ask the registry even for images that are here
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_name = "BOOL")]
+    pub pull: Option<bool>,
+
+    /// Attest how the images were made; short for --set=*.attest=type=provenance
+    #[arg(long, value_name = "VALUE")]
+    pub provenance: Option<String>,
+
+    /// Attest what the images are made of; short for --set=*.attest=type=sbom
+    #[arg(long, value_name = "VALUE")]
+    pub sbom: Option<String>,
+
+    /// Grant targets what they ask for: network.host, security.insecure, device; secret-export
+    /// lets outputs hold secrets
+    #[arg(long, value_name = "ENTITLEMENT")]
+    pub allow: Vec<String>,
+
+    /// Write the results' metadata to FILE, as JSON by target
+    #[arg(long, value_name = "FILE")]
+    pub metadata_file: Option<PathBuf>,
+
+    /// How to show progress: auto, tty, plain, quiet or rawjson
+    #[arg(long, value_name = "MODE")]
+    pub progress: Option<String>,
+
+    /// Ask URL before the registry HOST
+    #[arg(long, value_name = "HOST=URL")]
+    pub registry_mirror: Vec<String>,
+
+    /// Taken for scripts that name docker's builder: there is one
+    #[arg(long, hide = true)]
+    pub builder: Option<String>,
+}
+
+impl BakeArgs {
+    /// Does what the arguments ask for.
+    pub fn run(&self, settings: &Settings) -> Result<ExitCode, Report> {
+        let world = World::new(self, settings)?;
+        let files = definition::files(&self.file, &settings.environment)?;
+        let definition = world.read(&files)?;
+        if let Some(what) = &self.list {
+            list::print(what, &definition)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let plan = self.plan(&definition, &world)?;
+        if self.print {
+            report::print_data(&print::pretty(&print::plan(&plan)))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        self.check_allowed(&plan)?;
+        run::run(self, &plan, settings)
+    }
+
+    fn plan(&self, definition: &Definition, world: &World<'_>) -> Result<Plan, Report> {
+        let names = match self.targets.as_slice() {
+            [] => &["default".to_owned()],
+            names => names,
+        };
+        if let Some(remote) = names.iter().find(|name| is_remote(name)) {
+            return Err(Report::new(format!("the definition {remote} is remote"))
+                .hint("fetch it first, and name its file with -f"));
+        }
+        let overrides = self.overrides(world)?;
+        let mut plan = definition
+            .plan(names, &overrides)
+            .map_err(definition::unresolved)?;
+        // Said of every target, so that `--print` shows what is built.
+        let epoch = world.variable(EPOCH).filter(|epoch| !epoch.is_empty());
+        for target in plan.targets.values_mut() {
+            let own = target.map("args").any(|(name, _)| name == EPOCH);
+            if let (false, Some(epoch), Some(args)) = (own, &epoch, target.map_mut("args")) {
+                args.insert(EPOCH.to_owned(), Some(epoch.clone()));
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Fails if a target asks for what `--allow` does not grant.
+    fn check_allowed(&self, plan: &Plan) -> Result<(), Report> {
+        for text in &self.allow {
+            let key = text.split_once('=').map_or(text.as_str(), |(key, _)| key);
+            if !ENTITLEMENTS.contains(&key) {
+                let error = ValueError::unknown("entitlement", key, &ENTITLEMENTS);
+                return Err(error.report("--allow", text));
+            }
+        }
+        for target in plan.targets.values() {
+            let wanted = target.texts("entitlements");
+            let refused = wanted.iter().find(|one| !self.allow.contains(one));
+            if let Some(entitlement) = refused {
+                let name = &target.name;
+                return Err(
+                    Report::new(format!("the target {name} asks for {entitlement}"))
+                        .hint(format!("to grant it: --allow={entitlement}")),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the overrides: `--set`, then what other options say for all targets.
+    fn overrides(&self, world: &World<'_>) -> Result<Vec<Override>, Report> {
+        let mut texts = self.set.clone();
+        let all = |text: String| format!("*.{text}");
+        texts.extend(self.push.then(|| all("push=true".to_owned())));
+        texts.extend(self.load.then(|| all("load=true".to_owned())));
+        texts.extend(self.no_cache.map(|value| all(format!("no-cache={value}"))));
+        texts.extend(self.pull.map(|value| all(format!("pull={value}"))));
+        for (kind, value) in [("sbom", &self.sbom), ("provenance", &self.provenance)] {
+            let value = value.as_deref().map(|value| attestation(kind, value));
+            texts.extend(value.map(|value| all(format!("attest={value}"))));
+        }
+        let mut out = Vec::new();
+        for text in &texts {
+            let parsed = Override::parse(text, &|name| world.variable(name));
+            out.extend(parsed.map_err(definition::unresolved)?);
+        }
+        Ok(Override::gather(out))
+    }
+}
+
+/// Splits `--var`.
+fn variable(text: &str) -> Result<(String, String), ValueError> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(ValueError::new("not a variable").hint("write NAME=VALUE")),
+    }
+}
+
+/// Returns whether bake variables may be set by the environment.
+fn reads_environment(settings: &Settings) -> bool {
+    let name = "BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP";
+    let disabled = settings.environment.text(name);
+    !disabled.is_some_and(|text| boolean(name, &text).unwrap_or(false))
+}
