@@ -439,6 +439,8 @@ pub enum Output {
     Local {
         /// The directory; made when missing.
         dest: PathBuf,
+        /// What becomes of what is there.
+        mode: LocalMode,
         /// Whether each platform has a directory of its own; as many platforms ask for it when
         /// absent.
         split: Option<bool>,
@@ -577,6 +579,16 @@ pub enum AnnotationPlace {
     Index,
     /// The index' entry in a layout.
     IndexDescriptor,
+}
+
+/// What becomes of what is in the directory that files are written to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LocalMode {
+    /// It stays, unless a file takes its place.
+    #[default]
+    Copy,
+    /// What the result does not have is removed.
+    Delete,
 }
 
 /// How progress is shown.

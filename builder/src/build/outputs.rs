@@ -10,7 +10,9 @@ use super::Built;
 use super::engine::Engine;
 use super::error::BuildError;
 use super::output::Root;
-use crate::export::{ExportError, Layout, export_archive, export_directory, export_tar};
+use crate::export::{
+    ExportError, Layout, export_archive, export_directory, export_tar, to_new_file,
+};
 use crate::image::{Image, ImageSet};
 use crate::options::{ArchiveOutput, BuildOptions, ImageOutput, Output};
 use crate::progress::{Progress, StepGuard};
@@ -84,9 +86,9 @@ impl Made<'_> {
             Output::Image(to) => self.to_image(to, step),
             Output::Oci(to) => self.archive(to, Layout::Oci).map(Some),
             Output::Docker(to) => self.archive(to, Layout::Docker).map(Some),
-            Output::Local { dest, split } => {
+            Output::Local { dest, split, mode } => {
                 for (below, tree) in self.trees(*split)? {
-                    export_directory(&tree, &below.under(dest))?;
+                    export_directory(&tree, &below.under(dest), *mode)?;
                 }
                 Ok(None)
             }
@@ -267,25 +269,11 @@ pub fn write_metadata<T: serde::Serialize>(
 }
 
 fn write_file(path: &std::path::Path, bytes: &[u8]) -> Result<(), BuildError> {
-    let write = || -> std::io::Result<()> {
-        let dir = path
-            .parent()
-            .filter(|dir| !dir.as_os_str().is_empty())
-            .unwrap_or(std::path::Path::new("."));
-        let mut file = tempfile::Builder::new()
-            .prefix(".cooper-")
-            .tempfile_in(dir)?;
-        file.write_all(bytes)?;
-        let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o644);
-        file.as_file().set_permissions(mode)?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().map_err(|source| {
-        ExportError::Write {
+    let write = |out: &mut dyn Write| {
+        out.write_all(bytes).map_err(|source| ExportError::Write {
             path: path.to_owned(),
             source,
-        }
-        .into()
-    })
+        })
+    };
+    Ok(to_new_file(path, write)?)
 }

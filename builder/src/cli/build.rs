@@ -225,7 +225,7 @@ impl BuildArgs {
             config::progress_mode(self.progress.as_deref(), &settings.environment, file)?;
         let steps = self.steps.resolve(&file.build)?;
         let registry = settings.registry(&self.registry_mirror)?;
-        let options = BuildOptions {
+        let mut options = BuildOptions {
             ssh: self.ssh(settings, &context)?,
             context,
             dockerfile,
@@ -275,6 +275,7 @@ impl BuildArgs {
                 ..registry
             },
         };
+        trust_where_asked(&mut options);
         check_names(&options)?;
         check_annotations(&options)?;
         check_ignore_file(&options)?;
@@ -347,7 +348,9 @@ impl BuildArgs {
                 None => args.remove(&name),
             };
         }
-        if let Some(given) = self.timestamp.or(self.source_date_epoch) {
+        let asked = each("--output", &self.output, output::epoch)?;
+        let asked = asked.into_iter().flatten().next_back();
+        if let Some(given) = self.timestamp.or(self.source_date_epoch).or(asked) {
             args.insert(EPOCH.to_owned(), given.to_string());
         }
         let epoch = match args.get(EPOCH).filter(|epoch| !epoch.is_empty()) {
@@ -566,6 +569,24 @@ fn check_annotations(options: &BuildOptions) -> Result<(), Report> {
         );
     }
     Ok(())
+}
+
+/// Lets outputs with `registry.insecure` reach the registries of their names without a
+/// certificate.
+fn trust_where_asked(options: &mut BuildOptions) {
+    for output in &options.outputs {
+        let Output::Image(image) = output else {
+            continue;
+        };
+        let names = match image.names.as_slice() {
+            [] => &options.tags,
+            own => own,
+        };
+        if image.push.is_some_and(|push| push.insecure) {
+            let hosts = names.iter().map(|name| name.domain().to_owned());
+            options.registry.insecure.extend(hosts);
+        }
+    }
 }
 
 /// A push needs a name to push to.

@@ -14,7 +14,7 @@ use cooper_oci::{Compression, Reference};
 use super::annotation;
 use super::value::{ValueError, boolean, csv};
 use crate::options::{
-    Annotation, ArchiveDest, ArchiveOutput, ImageFormat, ImageOutput, Output, Push, Sink,
+    Annotation, ArchiveDest, ArchiveOutput, ImageFormat, ImageOutput, LocalMode, Output, Push, Sink,
 };
 
 const TYPES: [&str; 7] = [
@@ -36,16 +36,20 @@ const FORMAT_KEYS: [&str; 5] = [
     "rewrite-timestamp",
 ];
 
-/// Keys of `image` and `registry`. The last three concern containerd's store and mean nothing
-/// here, but scripts set them.
-const IMAGE_KEYS: [&str; 7] = [
+/// The key that every type has: what `--source-date-epoch` sets.
+const EPOCH: &str = "source-date-epoch";
+
+/// Keys of `image` and `registry`. The last three concern containerd's store, or attestations
+/// that there are none of, and mean nothing here, but scripts set them.
+const IMAGE_KEYS: [&str; 8] = [
     "name",
     "push",
     "push-by-digest",
     "registry.insecure",
-    "unpack",
     "store",
+    "unpack",
     "name-canonical",
+    "attestation-inline",
 ];
 
 /// Returns the output that `text` describes.
@@ -65,6 +69,7 @@ pub fn parse(text: &str) -> Result<Output, ValueError> {
     {
         return Ok(Output::Local {
             dest: PathBuf::from(field),
+            mode: LocalMode::Copy,
             split: None,
         });
     }
@@ -106,6 +111,7 @@ impl Fields {
         match kind.as_str() {
             "local" => Ok(Output::Local {
                 dest: self.directory()?,
+                mode: self.mode()?,
                 split: self.flag("platform-split")?,
             }),
             "tar" => Ok(Output::Tar {
@@ -124,15 +130,17 @@ impl Fields {
         }
     }
 
-    fn check_keys(&self, kind: &str) -> Result<(), ValueError> {
+    fn check_keys(&mut self, kind: &str) -> Result<(), ValueError> {
         let (own, format): (&[&str], &[&str]) = match kind {
-            "local" => (&["dest", "platform-split"], &[]),
+            "local" => (&["dest", "mode", "platform-split"], &[]),
             "tar" => (&["dest", "platform-split"], &[]),
             "cacheonly" => (&[], &[]),
             "oci" | "docker" => (&["dest", "tar", "name"], &FORMAT_KEYS),
             "image" | "registry" => (&IMAGE_KEYS, &FORMAT_KEYS),
             other => return Err(ValueError::unknown("type", other, &TYPES)),
         };
+        // Read apart: it concerns the whole build.
+        self.values.remove(EPOCH);
         let annotation = |key: &str| !format.is_empty() && key.starts_with("annotation");
         let known = |key: &str| own.contains(&key) || format.contains(&key) || annotation(key);
         match self.values.keys().find(|key| !known(key)) {
@@ -199,9 +207,10 @@ impl Fields {
             Some(true) => Some(push.unwrap_or_default()),
             None => push,
         };
-        for key in ["unpack", "store", "name-canonical"] {
+        for key in ["unpack", "name-canonical", "attestation-inline"] {
             self.flag(key)?;
         }
+        let store = self.flag("store")?.unwrap_or(true);
         let push = push.map(|_| Push {
             by_digest,
             insecure,
@@ -209,10 +218,18 @@ impl Fields {
         let (names, format) = (self.names()?, self.format()?);
         Ok(Output::Image(ImageOutput {
             names,
-            store: true,
+            store,
             push,
             format,
         }))
+    }
+
+    fn mode(&mut self) -> Result<LocalMode, ValueError> {
+        match self.take("mode").as_deref() {
+            None | Some("copy") => Ok(LocalMode::Copy),
+            Some("delete") => Ok(LocalMode::Delete),
+            Some(other) => Err(ValueError::unknown("mode", other, &["copy", "delete"])),
+        }
     }
 
     fn names(&mut self) -> Result<Vec<Reference>, ValueError> {
@@ -227,15 +244,15 @@ impl Fields {
     fn format(&mut self) -> Result<ImageFormat, ValueError> {
         let compression = self
             .take("compression")
-            .map(|name| name.parse::<Compression>())
-            .transpose();
+            .map(|name| compression(&name))
+            .transpose()?;
         let level = self.take("compression-level").map(|level| {
             level
                 .parse()
                 .map_err(|_| ValueError::new(format!("compression-level {level:?} is no number")))
         });
         Ok(ImageFormat {
-            compression: compression.map_err(|error| ValueError::new(error.to_string()))?,
+            compression,
             level: level.transpose()?,
             force: self.flag("force-compression")?.unwrap_or(false),
             oci_media_types: self.flag("oci-mediatypes")?,
@@ -253,6 +270,29 @@ impl Fields {
             })
             .collect()
     }
+}
+
+fn compression(name: &str) -> Result<Compression, ValueError> {
+    if name == "estargz" {
+        return Err(ValueError::new("estargz layers cannot be made")
+            .hint("gzip is read by everything that reads estargz; only lazy pulling needs it"));
+    }
+    name.parse::<Compression>()
+        .map_err(|error| ValueError::new(error.to_string()))
+}
+
+/// Returns the source date epoch that an output asks for.
+pub fn epoch(text: &str) -> Result<Option<i64>, ValueError> {
+    let fields = csv(text)?;
+    let mut pairs = fields.iter().filter_map(|field| field.split_once('='));
+    let given = pairs.find(|(key, _)| key.trim().eq_ignore_ascii_case(EPOCH));
+    given
+        .map(|(_, value)| {
+            value
+                .parse()
+                .map_err(|_| ValueError::new(format!("{EPOCH} {value:?} is no number of seconds")))
+        })
+        .transpose()
 }
 
 /// Returns the name that an image is to have; its tag is `latest` unless given.
@@ -279,12 +319,30 @@ mod tests {
     fn local(dest: &str) -> Output {
         Output::Local {
             dest: dest.into(),
+            mode: LocalMode::Copy,
             split: None,
         }
     }
 
     fn tar(dest: Sink) -> Output {
         Output::Tar { dest, split: None }
+    }
+
+    #[test]
+    fn every_type_takes_a_source_date_epoch() {
+        for kind in [
+            "image",
+            "oci,dest=x",
+            "docker,dest=x",
+            "local,dest=x",
+            "tar,dest=x",
+        ] {
+            let text = format!("type={kind},source-date-epoch=7");
+            parse(&text).expect(&text);
+            assert_eq!(epoch(&text), Ok(Some(7)), "{text}");
+        }
+        assert_eq!(epoch("type=oci,dest=x"), Ok(None));
+        assert!(epoch("type=image,source-date-epoch=now").is_err());
     }
 
     fn archive(dest: ArchiveDest) -> ArchiveOutput {
@@ -327,6 +385,7 @@ mod tests {
                 "type=local,dest=out,platform-split=false",
                 Output::Local {
                     dest: "out".into(),
+                    mode: LocalMode::Copy,
                     split: Some(false),
                 },
             ),
@@ -382,6 +441,21 @@ mod tests {
                     ..archive(ArchiveDest::Tar(file("a.tar")))
                 }),
             ),
+            (
+                "type=local,dest=out,mode=delete",
+                Output::Local {
+                    dest: "out".into(),
+                    mode: LocalMode::Delete,
+                    split: None,
+                },
+            ),
+            (
+                "type=image,store=false,unpack=true,name-canonical=1,attestation-inline=true",
+                Output::Image(ImageOutput {
+                    store: false,
+                    ..image(None)
+                }),
+            ),
             ("type=cacheonly", Output::CacheOnly),
         ];
         for (text, expected) in cases {
@@ -400,6 +474,8 @@ mod tests {
             "type=oci,dst=x",
             "type=oci,dest=x,compresion=zstd",
             "type=oci,dest=x,compression=lzma",
+            "type=oci,dest=x,compression=estargz",
+            "type=local,dest=x,mode=move",
             "type=oci,dest=x,tar=maybe",
             "type=oci,dest=x,dest=y",
             "type=oci,x",
@@ -430,6 +506,10 @@ mod tests {
         ERROR: invalid value "type=oci,dest=x,compresion=zstd" for --output: unknown key for type=oci: "compresion"
           hint: did you mean "compression"?
         ERROR: invalid value "type=oci,dest=x,compression=lzma" for --output: unknown compression "lzma" (expected uncompressed, gzip or zstd)
+        ERROR: invalid value "type=oci,dest=x,compression=estargz" for --output: estargz layers cannot be made
+          hint: gzip is read by everything that reads estargz; only lazy pulling needs it
+        ERROR: invalid value "type=local,dest=x,mode=move" for --output: unknown mode "move"
+          hint: known are copy, delete
         ERROR: invalid value "type=oci,dest=x,tar=maybe" for --output: tar is neither true nor false: "maybe"
         ERROR: invalid value "type=oci,dest=x,dest=y" for --output: dest is given twice
         ERROR: invalid value "type=oci,x" for --output: "x" is no KEY=VALUE pair

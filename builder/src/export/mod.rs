@@ -5,6 +5,7 @@
 
 mod archive;
 mod files;
+mod sink;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -16,6 +17,7 @@ use thiserror::Error;
 
 pub use archive::{Archived, Layout, export_archive};
 pub use files::{export_directory, export_tar};
+pub use sink::to_new_file;
 
 use crate::options::Sink;
 
@@ -83,30 +85,6 @@ fn to_sink<T>(
 /// Whether a path names something that is written to in place: a pipe, a device.
 fn is_special(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir())
-}
-
-fn to_new_file<T>(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> Result<T, ExportError>,
-) -> Result<T, ExportError> {
-    let dir = match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    };
-    std::fs::create_dir_all(dir).map_err(|e| failed(path, e))?;
-    let file = tempfile::Builder::new()
-        .prefix(".cooper-")
-        .tempfile_in(dir)
-        .map_err(|e| failed(path, e))?;
-    let mut out = io::BufWriter::with_capacity(1 << 20, file);
-    let value = write(&mut out)?;
-    let file = out.into_inner().map_err(|e| failed(path, e.into_error()))?;
-    let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o644);
-    file.as_file()
-        .set_permissions(mode)
-        .map_err(|e| failed(path, e))?;
-    file.persist(path).map_err(|e| failed(path, e.error))?;
-    Ok(value)
 }
 
 fn failed(path: &Path, source: io::Error) -> ExportError {
