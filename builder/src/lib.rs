@@ -24,6 +24,7 @@ pub mod export;
 pub mod git;
 pub mod http;
 pub mod image;
+pub mod network;
 pub mod options;
 pub mod progress;
 pub mod pull;

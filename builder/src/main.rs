@@ -8,5 +8,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> std::process::ExitCode {
     cooper_runner::init();
     cooper_builder::container::init();
+    cooper_builder::network::init();
     cooper_builder::cli::main(std::env::args_os())
 }

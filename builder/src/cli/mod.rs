@@ -25,6 +25,7 @@ pub mod images;
 pub mod info;
 pub mod inspect;
 pub mod interrupt;
+pub mod network;
 pub mod output;
 pub mod prune;
 pub mod ps;
@@ -127,9 +128,14 @@ enum Command {
     Attach(container::AttachArgs),
     /// Run a further program in a running container
     Exec(Box<container::ExecArgs>),
+    /// Show where the ports of a container are published
+    Port(container::PortArgs),
     /// The same commands, as `docker container` has them
     #[command(subcommand)]
     Container(Box<container::ContainerCommand>),
+    /// Make and look at networks of containers
+    #[command(subcommand)]
+    Network(network::NetworkCommand),
     /// Fetch an image from a registry
     Pull(remote::PullArgs),
     /// Send an image to a registry
@@ -257,7 +263,9 @@ fn dispatch(command: Command, settings: &Settings) -> Result<ExitCode, Report> {
         Command::Logs(args) => done(args.run(settings)),
         Command::Attach(args) => args.run(settings),
         Command::Exec(args) => args.run(settings),
+        Command::Port(args) => done(args.run(settings)),
         Command::Container(command) => dispatch(command.command(), settings),
+        Command::Network(command) => done(command.run(settings)),
         Command::Images(args) => done(args.run(settings)),
         Command::Inspect(args) => done(args.run(settings)),
         Command::History(args) => done(args.run(settings)),

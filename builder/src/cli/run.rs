@@ -32,6 +32,7 @@ pub use isolation::IsolationArgs;
 pub use logging::LogArgs;
 pub use mounts::MountArgs;
 pub use network::NetworkArgs;
+pub(super) use network::{address, link};
 pub use process::ProcessArgs;
 pub(super) use process::{restart_policy, variables};
 pub use resources::ResourceArgs;
@@ -369,7 +370,7 @@ mod tests {
     #[test]
     fn bad_input_is_refused_with_a_reason() {
         let lines: &[&[&str]] = &[
-            &["--network=bridge", "i"],
+            &["--network=container:", "i"],
             &["--security-opt", "seccomp=unconfind", "i"],
             &["--env-file", "no-such-file", "i"],
             &["--ulimit", "nofile=2:1", "i"],
@@ -380,8 +381,8 @@ mod tests {
             .map(|line| resolve(line).expect_err("invalid"))
             .collect();
         insta::assert_snapshot!(reports, @r#"
-        ERROR: invalid value "bridge" for --network: unknown network "bridge"
-          hint: known are host, none, container:NAME
+        ERROR: invalid value "container:" for --network: no container
+          hint: write container:NAME
         ERROR: invalid value "seccomp=unconfind" for --security-opt: unknown option "seccomp=unconfind"
           hint: did you mean "seccomp=unconfined"?
         ERROR: cannot read --env-file no-such-file

@@ -25,7 +25,8 @@ use cooper_oci::{Digest, RuntimeConfig};
 use cooper_runner::CapSet;
 use serde::{Deserialize, Serialize};
 
-use crate::options::{HostEntry, Ulimit};
+use crate::network::NetworkConfig;
+use crate::options::Ulimit;
 
 /// Everything that is known of a container before it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,30 +144,6 @@ pub struct Device {
     pub container: PathBuf,
     /// Some of `rwm`.
     pub permissions: String,
-}
-
-/// How a container is connected.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct NetworkConfig {
-    /// Which network.
-    pub mode: NetworkMode,
-    /// Lines added to /etc/hosts.
-    pub add_hosts: Vec<HostEntry>,
-    /// Ports that were named beyond the image's, as `PORT/PROTOCOL`.
-    pub exposed: Vec<String>,
-}
-
-/// Which network a container is in.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum NetworkMode {
-    /// The host's.
-    #[default]
-    Host,
-    /// None but loopback.
-    None,
-    /// That of a container, by name or ID.
-    Container(String),
 }
 
 /// What is mounted in a container.

@@ -26,7 +26,7 @@
 
 pub(crate) mod attach;
 mod config;
-mod hosts;
+mod connect;
 pub(crate) mod log;
 mod monitor;
 mod name;
@@ -44,8 +44,7 @@ mod volume;
 
 pub use config::{
     Config, Device, Isolation, Lifecycle, LogConfig, LogDriver, MountConfig, NamespaceMode,
-    NetworkConfig, NetworkMode, Resources, RestartPolicy, SeccompMode, TmpfsMount, VolumeMount,
-    VolumeSource,
+    Resources, RestartPolicy, SeccompMode, TmpfsMount, VolumeMount, VolumeSource,
 };
 pub use record::{Container, ContainerError, Containers, Found, NewContainer};
 pub use spec::{HealthOptions, RunOptions, SpecError};
@@ -74,7 +73,7 @@ fn random(buffer: &mut [u8]) -> std::io::Result<()> {
 }
 
 /// Returns a new identifier of 64 hexadecimal digits.
-fn random_id() -> std::io::Result<String> {
+pub(crate) fn random_id() -> std::io::Result<String> {
     use std::fmt::Write;
     let mut bytes = [0; 32];
     random(&mut bytes)?;

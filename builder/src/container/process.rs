@@ -3,10 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use cooper_runner::{Mount, MountKind, Network, ProcessSpec, Rlimit, Rootfs, Seccomp, UserSpec};
+use cooper_runner::{Mount, MountKind, ProcessSpec, Rlimit, Rootfs, Seccomp, UserSpec};
 
-use super::config::{Config, NetworkMode, SeccompMode};
-use super::hosts;
+use super::config::{Config, SeccompMode};
 use super::spec::SpecError;
 use crate::options::Ulimit;
 
@@ -19,18 +18,15 @@ pub(super) struct Scene {
     pub(super) mounts: Vec<Mount>,
     /// The host name.
     pub(super) hostname: String,
-    /// Content of /etc/resolv.conf.
-    pub(super) resolv_conf: Vec<u8>,
 }
 
 impl Config {
-    /// Returns the process to run in `scene`.
+    /// Returns the process to run in `scene`, without its network.
     pub(super) fn process(&self, scene: Scene) -> Result<ProcessSpec, SpecError> {
         let Scene {
             rootfs,
             mut mounts,
             hostname,
-            resolv_conf,
         } = scene;
         mounts.extend(self.mounts.tmpfs.iter().map(|tmpfs| Mount {
             target: tmpfs.target.clone(),
@@ -48,7 +44,6 @@ impl Config {
         spec.cwd = PathBuf::from(&self.runtime.working_dir);
         spec.user = UserSpec(self.runtime.user.clone());
         spec.additional_groups.clone_from(&self.groups);
-        spec.network = self.namespace_of_network();
         spec.mounts = mounts;
         spec.capabilities = isolation.capabilities;
         spec.seccomp = match isolation.seccomp {
@@ -58,22 +53,13 @@ impl Config {
         spec.no_new_privileges = isolation.no_new_privileges;
         spec.readonly_rootfs = isolation.read_only;
         spec.rlimits = self.rlimits()?;
-        spec.hosts = Some(hosts::hosts_file(&hostname, &self.network.add_hosts));
         spec.hostname_file = Some(format!("{hostname}\n").into_bytes());
-        spec.resolv_conf = Some(resolv_conf);
         spec.hostname = hostname;
         spec.shm_size = self.resources.shm_size.unwrap_or(spec.shm_size);
         spec.privileged = isolation.privileged;
         // What is removed at its end need not survive a power cut.
         spec.volatile = self.lifecycle.remove;
         Ok(spec)
-    }
-
-    fn namespace_of_network(&self) -> Network {
-        match self.network.mode {
-            NetworkMode::Host => Network::Host,
-            NetworkMode::None | NetworkMode::Container(_) => Network::None,
-        }
     }
 
     /// Returns the environment with what depends on the container.
@@ -127,7 +113,6 @@ mod tests {
             rootfs: Rootfs::Directory("/r".into()),
             mounts,
             hostname: "web".into(),
-            resolv_conf: Vec::new(),
         }
     }
 

@@ -170,7 +170,7 @@ const LIMIT: usize = 64 << 20;
 const HEAD: usize = 5;
 
 /// The most descriptors that one frame carries.
-const MAX_FDS: usize = 3;
+const MAX_FDS: usize = 8;
 
 /// What has arrived on a connection.
 #[derive(Debug, Default)]

@@ -10,9 +10,9 @@ use cooper_runner::DEFAULT_PATH;
 use thiserror::Error;
 
 use super::config::{
-    Config, Isolation, Lifecycle, LogConfig, MountConfig, NetworkConfig, Resources, VolumeMount,
-    VolumeSource,
+    Config, Isolation, Lifecycle, LogConfig, MountConfig, Resources, VolumeMount, VolumeSource,
 };
+use crate::network::NetworkConfig;
 
 /// A resolved `cooper run` or `cooper create`.
 #[derive(Clone, Debug, Default)]

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{self, Seek, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,7 @@ use cooper_runner::{Detached, Mount, MountKind, ProcessSpec, Rootfs, WindowSize}
 use rustix::fs::MemfdFlags;
 
 use super::config::{Config, NamespaceMode, VolumeMount, VolumeSource};
+use super::connect;
 use super::monitor;
 use super::process::Scene;
 use super::protocol::{self, Answer, Connection, Failure, Launch, Outbox, Request, kind};
@@ -43,7 +45,11 @@ pub(crate) fn start(
         store,
         config: &held.container.config.clone(),
     };
-    let mut spec = match start.spec(&mut held) {
+    let spec = start.spec(&mut held).and_then(|mut spec| {
+        let network = start.connect(&held, &mut spec)?;
+        Ok((spec, network))
+    });
+    let (mut spec, network) = match spec {
         Ok(spec) => spec,
         Err(report) => {
             if held.container.config.lifecycle.remove {
@@ -65,7 +71,8 @@ pub(crate) fn start(
     let stranded = |error: io::Error| {
         failed(&error).context(format!("cannot reach the monitor of container {name}"))
     };
-    let mut connection = launch(store, held, spec, attachment, &started).map_err(stranded)?;
+    let mut connection =
+        launch(store, held, (spec, network), attachment, &started).map_err(stranded)?;
     match connection.answer().map_err(stranded)? {
         Answer::Failed(failure) => Err(report(&failure).context(format!("cannot run {image}"))),
         _ => Ok(connection),
@@ -76,7 +83,7 @@ pub(crate) fn start(
 fn launch(
     store: &Store,
     held: Held,
-    spec: ProcessSpec,
+    (spec, network): (ProcessSpec, Vec<OwnedFd>),
     attachment: Attachment,
     monitor: &Detached,
 ) -> io::Result<Connection> {
@@ -103,7 +110,10 @@ fn launch(
     outbox.push(
         kind::REQUEST,
         &[],
-        vec![file.into(), held.lock.into(), theirs],
+        [file.into(), held.lock.into(), theirs]
+            .into_iter()
+            .chain(network)
+            .collect(),
     );
     outbox.flush(&monitor.socket)?;
     Ok(connection)
@@ -134,12 +144,20 @@ impl Start<'_> {
             rootfs: self.rootfs(held)?,
             mounts: self.mounts(held)?,
             hostname: self.config.hostname(&held.container.id),
-            // A host without one resolves names by files alone, and so does the container.
-            resolv_conf: fs::read("/etc/resolv.conf").unwrap_or_default(),
         };
         let spec = self.config.process(scene).map_err(|error| failed(&error))?;
         self.ensure_cwd(&spec.cwd, &spec.mounts, &held.upper())?;
         Ok(spec)
+    }
+
+    /// Connects the container, which comes last: what follows cannot fail without its monitor
+    /// knowing, and that disconnects it.
+    fn connect(&self, held: &Held, spec: &mut ProcessSpec) -> Result<Vec<OwnedFd>, Report> {
+        let connected = connect::connect(self.store, &held.container)?;
+        spec.network = connected.network;
+        spec.hosts = Some(connected.hosts);
+        spec.resolv_conf = Some(connected.resolv_conf);
+        Ok(connected.kept)
     }
 
     /// Returns the image's layers with the container's own on top.

@@ -2,9 +2,8 @@
 
 use cooper_oci::{Digest, RuntimeConfig};
 
-use super::config::{
-    Config, Isolation, Lifecycle, LogConfig, MountConfig, NetworkConfig, Resources,
-};
+use super::config::{Config, Isolation, Lifecycle, LogConfig, MountConfig, Resources};
+use crate::network::NetworkConfig;
 
 /// Returns a container of busybox that runs a shell.
 pub(crate) fn config(remove: bool) -> Config {

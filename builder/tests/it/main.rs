@@ -19,6 +19,7 @@ mod export;
 mod interchange;
 mod interrupt;
 mod negative;
+mod network;
 mod options;
 mod platforms;
 mod pull;

@@ -77,7 +77,8 @@ impl Unprivileged {
         chown(path, Some(NOBODY), Some(NOBODY)).expect("chown");
     }
 
-    /// Returns `program` as the unprivileged user, with a view of /etc/subuid of its own.
+    /// Returns `program` as the unprivileged user, with a view of /etc/subuid of its own and the
+    /// network device that most systems give to everyone.
     fn command(&self, program: &str) -> Command {
         let ids = match self.ids {
             Ids::One => "",
@@ -87,6 +88,8 @@ impl Unprivileged {
         std::fs::write(&file, ids).expect("write");
         let script = "for file in /etc/subuid /etc/subgid; do \
              test ! -e $file || mount --bind \"$0\" $file; done; \
+             if test -e /dev/net/tun; then mount -t tmpfs tmpfs /dev/net; \
+             mknod /dev/net/tun c 10 200; chmod 666 /dev/net/tun; fi; \
              exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all \"$@\"";
         let mut command = Command::new("unshare");
         command
@@ -257,4 +260,41 @@ fn foreign_programs_run_by_an_emulator_that_the_user_registers_for_itself() {
         .says(&format!("{} aarch64 ", std::env::consts::ARCH));
     let doctor = user.cooper(&["doctor"]).ok().out();
     assert!(doctor.contains("linux/arm64 (by "), "{doctor}");
+}
+
+#[test]
+fn a_user_has_a_network_and_publishes_ports() {
+    let Some(user) = Unprivileged::new(Ids::Range) else {
+        return;
+    };
+    if need::tool("slirp4netns").is_none() {
+        return;
+    }
+    if !Path::new("/dev/net/tun").exists() {
+        return need::skip("there is no /dev/net/tun").unwrap_or_default();
+    }
+    user.build("FROM busybox\n", &["-t=a"]).ok();
+    let port = {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+        free.local_addr().expect("has one").port()
+    };
+    let publish = format!("-p=127.0.0.1:{port}:80");
+    let script = "ip -4 -o addr show tap0 | awk '{print $4}'; nc -l -p 80 -e /bin/echo served";
+    let program = user.dir.path().join("cooper");
+    let mut command = user.command(program.to_str().expect("UTF-8"));
+    command.args(["run", "--rm", &publish, "a", "sh", "-c", script]);
+    let container = crate::support::process::start(command, b"");
+    let mut served = String::new();
+    // It listens some time after the port is there.
+    while served.is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        if let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", port)) {
+            let _ = std::io::Read::read_to_string(&mut stream, &mut served);
+        }
+    }
+    assert_eq!(served, "served\n");
+    container.finish().ok().prints("10.0.2.100/24\n");
+    user.cooper(&["network", "create", "net"])
+        .exits(1)
+        .says("network net needs root");
 }

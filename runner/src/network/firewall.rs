@@ -358,6 +358,9 @@ fn flag(list: Message, key: u32, bits: u32) -> Message {
 /// Compares an address of the packet, at the offset of its IP version's header.
 fn within(list: Message, network: Address, offset4: u32, offset6: u32, equal: bool) -> Message {
     let list = compare(meta(list, META_FAMILY), EQUAL, &[version(network.ip)]);
+    if network.prefix == 0 {
+        return list;
+    }
     let (mut ip, offset) = match network.ip {
         IpAddr::V4(_) => (octets(network.ip), offset4),
         IpAddr::V6(_) => (octets(network.ip), offset6),

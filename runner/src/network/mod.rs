@@ -20,7 +20,7 @@ mod netlink;
 
 pub use firewall::{Chain, Hook, Match, Rule, Table, Verdict};
 pub use link::{Address, Link, Links, Mac, NewPair};
-pub use namespace::{Namespace, lock};
+pub use namespace::{Namespace, lock, path_of};
 
 use rustix::io::Result;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};

@@ -87,8 +87,7 @@ impl Namespace {
 
     /// Returns a path that leads to the namespace for as long as this value and this process live.
     pub fn path(&self) -> PathBuf {
-        let (process, fd) = (std::process::id(), self.fd.as_raw_fd());
-        PathBuf::from(format!("/proc/{process}/fd/{fd}"))
+        path_of(self.fd.as_fd())
     }
 
     /// Moves the calling thread inside, for good: threads and processes that it starts are inside
@@ -96,6 +95,21 @@ impl Namespace {
     pub fn enter(&self) -> io::Result<()> {
         enter(self.fd.as_fd())
     }
+}
+
+impl From<Namespace> for OwnedFd {
+    /// Keeps the namespace without a thread in it.
+    fn from(namespace: Namespace) -> Self {
+        namespace.fd
+    }
+}
+
+/// Returns a path that leads to what is open as `fd`, for this process and others.
+pub fn path_of(fd: BorrowedFd<'_>) -> PathBuf {
+    // In a PID namespace of its own a process has another number than /proc has for it.
+    let process = std::fs::read_link("/proc/self").unwrap_or_else(|_| "self".into());
+    let fd = fd.as_raw_fd().to_string();
+    Path::new("/proc").join(process).join("fd").join(fd)
 }
 
 impl AsFd for Namespace {

@@ -3,6 +3,7 @@
 mod exec;
 mod lifecycle;
 mod logs;
+mod network;
 
 use clap::Subcommand;
 
@@ -17,6 +18,7 @@ pub use lifecycle::{
     KillArgs, RenameArgs, RestartArgs, RmArgs, StartArgs, StopArgs, UpdateArgs, WaitArgs,
 };
 pub use logs::LogsArgs;
+pub use network::{ConnectArgs, DisconnectArgs, PortArgs};
 
 /// `cooper container COMMAND`.
 #[derive(Subcommand, Debug)]
@@ -53,6 +55,8 @@ pub enum ContainerCommand {
     Attach(AttachArgs),
     /// Run a further program in a running container
     Exec(Box<ExecArgs>),
+    /// Show where ports are published
+    Port(PortArgs),
 }
 
 impl ContainerCommand {
@@ -73,6 +77,7 @@ impl ContainerCommand {
             Self::Logs(args) => Command::Logs(args),
             Self::Attach(args) => Command::Attach(args),
             Self::Exec(args) => Command::Exec(args),
+            Self::Port(args) => Command::Port(args),
         }
     }
 }

@@ -29,7 +29,8 @@ use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use cooper_runner::{ExecSpec, Exit, Launcher, Process, RunError, Stdio};
+use cooper_runner::network::path_of;
+use cooper_runner::{ExecSpec, Exit, Launcher, Network, Process, RunError, Stdio};
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FlockOperation, flock};
@@ -43,6 +44,7 @@ use super::protocol::{self, Answer, Failure, Inbox, Launch, Request, kind};
 use super::record::{self, Containers, Held};
 use super::signal;
 use super::state::{self, State, Status};
+use crate::network::Networks;
 
 /// The zeroth argument by which the program knows that it is a monitor.
 pub(crate) const NAME: &str = "cooper-monitor";
@@ -88,6 +90,8 @@ struct Monitor {
     restart_at: Option<Instant>,
     backoff: Duration,
     finished: bool,
+    /// What keeps the container connected, its network namespace first; none without networks.
+    network: Vec<OwnedFd>,
 }
 
 /// The container's first process.
@@ -130,7 +134,14 @@ impl Monitor {
         let mut launch = File::from(launch);
         launch.rewind()?;
         launch.read_to_end(&mut text)?;
-        let launch: Launch = serde_json::from_slice(&text)?;
+        let mut launch: Launch = serde_json::from_slice(&text)?;
+        let mut network = Vec::new();
+        while let Some(fd) = inbox.take_fd() {
+            network.push(fd);
+        }
+        if let Some(namespace) = network.first() {
+            launch.spec.network = Network::Namespace(path_of(namespace.as_fd()));
+        }
         rustix::process::chdir("/")?;
         let held = Held {
             container: launch.container.clone(),
@@ -150,6 +161,7 @@ impl Monitor {
             restart_at: None,
             backoff: BACKOFF,
             finished: false,
+            network,
             launch,
             held,
         }))
@@ -618,6 +630,7 @@ impl Monitor {
         self.listener = None;
         // Nobody connects to what is not there.
         let _ = std::fs::remove_file(self.held.dir.join("socket"));
+        self.disconnect();
         self.write_state();
         if self.held.container.config.lifecycle.remove {
             // What cannot be removed now is by the next command that looks.
@@ -625,6 +638,18 @@ impl Monitor {
         }
         let _ = flock(&self.held.lock, FlockOperation::Unlock);
         self.tell(answer);
+    }
+
+    /// Takes away what is written of the container's networks. What cannot be taken away now is by
+    /// the next command that looks.
+    fn disconnect(&mut self) {
+        if self.network.is_empty() {
+            return;
+        }
+        let root = self.held.dir.parent().and_then(std::path::Path::parent);
+        let networks = Networks::of(root.unwrap_or(&self.held.dir), false);
+        let _ = networks.detach(&self.held.container.id);
+        self.network.clear();
     }
 
     fn remove(&self) -> Result<(), record::ContainerError> {

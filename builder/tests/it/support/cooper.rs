@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use base64::Engine;
+use cooper_runner::network::Namespace;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -17,7 +19,11 @@ pub(crate) struct Cooper {
     dir: TempDir,
     root: PathBuf,
     busybox: PathBuf,
+    network: OnceLock<Namespace>,
 }
+
+/// Commands that make bridges, addresses and packet rules.
+const OF_CONTAINERS: [&str; 6] = ["create", "network", "restart", "run", "start", "system"];
 
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +55,41 @@ impl Cooper {
             std::fs::create_dir(dir.path().join(sub)).expect("mkdir");
         }
         let root = dir.path().join("root");
-        Some(Self { dir, root, busybox })
+        Some(Self {
+            dir,
+            root,
+            busybox,
+            network: OnceLock::new(),
+        })
+    }
+
+    /// Returns the network that this test's containers have for a host: one of the test's own, so
+    /// that nothing is changed for the machine, and nothing left. Only root can have it.
+    pub(crate) fn network(&self) -> &Namespace {
+        self.network
+            .get_or_init(|| Namespace::create().expect("root makes network namespaces"))
+    }
+
+    /// Does `work` in the network that `args` are to run in.
+    fn in_network<T: Send>(
+        &self,
+        args: &[impl AsRef<OsStr>],
+        work: impl FnOnce() -> T + Send,
+    ) -> T {
+        let first = args.first().map(AsRef::as_ref);
+        let isolated = OF_CONTAINERS
+            .iter()
+            .any(|name| first == Some(OsStr::new(name)));
+        if !isolated || !need::is_root() {
+            return work();
+        }
+        let network = self.network();
+        let inside = || {
+            network.enter().expect("root enters network namespaces");
+            work()
+        };
+        let done = std::thread::scope(|scope| scope.spawn(inside).join());
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     /// Returns the store's directory.
@@ -98,14 +138,14 @@ impl Cooper {
     pub(crate) fn run<A: AsRef<OsStr>>(&self, args: &[A]) -> Outcome {
         let mut command = self.command();
         command.args(args);
-        run(command)
+        self.in_network(args, || run(command))
     }
 
     /// Starts `cooper ARGS` with `input` on its standard input.
     pub(crate) fn start<A: AsRef<OsStr>>(&self, args: &[A], input: &[u8]) -> Running {
         let mut command = self.command();
         command.args(args);
-        start(command, input)
+        self.in_network(args, || start(command, input))
     }
 
     /// Returns the option that makes `FROM busybox` the image of `testdata/images`.

@@ -1,0 +1,126 @@
+//! A container's network, from what its configuration says to what its process gets.
+
+use std::fs::{self, File};
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use cooper_cache::Store;
+use cooper_runner::Network;
+use jiff::Timestamp;
+
+use super::record::{Container, Containers, Found};
+use crate::network::{self, Guest, NetworkError, NetworkMode, Networks};
+use crate::report::Report;
+
+/// What a container's process gets of the network.
+#[derive(Debug)]
+pub(super) struct Connected {
+    pub(super) network: Network,
+    pub(super) hosts: Vec<u8>,
+    pub(super) resolv_conf: Vec<u8>,
+    /// What keeps it connected, its network namespace first.
+    pub(super) kept: Vec<OwnedFd>,
+}
+
+/// Connects a container.
+pub(super) fn connect(store: &Store, container: &Container) -> Result<Connected, Report> {
+    let config = &container.config;
+    let hostname = config.hostname(&container.id);
+    let own = |network, address: IpAddr| Connected {
+        network,
+        hosts: host_file(container, address, &hostname),
+        // A host without one resolves names by files alone, and so does the container.
+        resolv_conf: fs::read("/etc/resolv.conf").unwrap_or_default(),
+        kept: Vec::new(),
+    };
+    match &config.network.mode {
+        NetworkMode::Host => Ok(own(Network::Host, Ipv4Addr::new(127, 0, 1, 1).into())),
+        NetworkMode::None => Ok(own(Network::None, Ipv4Addr::LOCALHOST.into())),
+        NetworkMode::Container(name) => share(store, name),
+        NetworkMode::Bridge => attach(store, container, &hostname).map_err(|error| report(&error)),
+    }
+}
+
+/// Shares the network of a running container, and what it reads of it.
+fn share(store: &Store, name: &str) -> Result<Connected, Report> {
+    let found = Containers::of(store.root())
+        .find(name)
+        .map_err(|error| Report::from_error(&error))?;
+    let [
+        Found {
+            state, live: true, ..
+        },
+    ] = found.as_slice()
+    else {
+        return Err(Report::new(format!(
+            "cannot share the network of {name}: no such container runs"
+        )));
+    };
+    let process = Path::new("/proc").join(state.pid.to_string());
+    let read = |path: &str| fs::read(process.join("root/etc").join(path)).unwrap_or_default();
+    let namespace = process.join("ns/net");
+    let opened = File::open(&namespace).map_err(|error| {
+        Report::from_error(&error).context(format!("cannot share the network of {name}"))
+    })?;
+    Ok(Connected {
+        network: Network::Namespace(namespace),
+        hosts: read("hosts"),
+        resolv_conf: read("resolv.conf"),
+        // It stays also when that container ends meanwhile.
+        kept: vec![opened.into()],
+    })
+}
+
+fn attach(store: &Store, container: &Container, hostname: &str) -> Result<Connected, NetworkError> {
+    let exposed: Vec<_> = container
+        .config
+        .runtime
+        .exposed_ports
+        .keys()
+        .cloned()
+        .collect();
+    let networks = Networks::of(store.root(), store.options().userxattr);
+    let attachment = networks.attach(&Guest {
+        id: &container.id,
+        name: &container.name,
+        hostname,
+        config: &container.config.network,
+        exposed: &exposed,
+        now: &Timestamp::now().to_string(),
+    })?;
+    let network = Network::Namespace(attachment.path());
+    let mut kept = vec![attachment.namespace];
+    kept.extend(attachment.kept);
+    Ok(Connected {
+        network,
+        hosts: attachment.hosts,
+        resolv_conf: attachment.resolv_conf,
+        kept,
+    })
+}
+
+/// Returns /etc/hosts of a container that has no address of its own. This machine is on the
+/// loopback interface.
+fn host_file(container: &Container, address: IpAddr, hostname: &str) -> Vec<u8> {
+    let added = container.config.network.add_hosts.iter().map(|entry| {
+        let local = entry.address.is_unspecified();
+        let ip = if local {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            entry.address
+        };
+        (ip, entry.name.as_str())
+    });
+    let own = (hostname != "localhost").then_some((address, hostname));
+    network::hosts(added.chain(own))
+}
+
+/// Returns what a failure of the network says.
+pub(super) fn report(error: &NetworkError) -> Report {
+    let report = Report::from_error(error);
+    match error.hint() {
+        Some(hint) => report.hint(hint),
+        None => report,
+    }
+}

@@ -1,0 +1,39 @@
+//! Networks of containers: which there are, who is connected, and what follows from it.
+//!
+//! ```text
+//! NetworkConfig ─→ attach ─→ Attachment ─┬→ namespace ─→ runner
+//!      │             │                   ├→ /etc/hosts, /etc/resolv.conf
+//!  networks,     endpoints.json          └→ service: names, ports on loopback
+//!  addresses         └→ rules ─→ kernel
+//! ```
+//!
+//! It owns names, addresses, ports and the records of them; interfaces, namespaces and rules are
+//! made by [`cooper_runner::network`]. An [`Attachment`] is a few descriptors that the process
+//! which keeps the container holds; everything they stand for ends with that process, at the
+//! latest when the next command looks ([`Networks::sweep`]).
+
+mod attach;
+mod bridge;
+mod config;
+mod error;
+mod files;
+mod names;
+pub mod port;
+mod record;
+mod relay;
+mod rules;
+mod service;
+mod state;
+mod subnet;
+mod user;
+mod view;
+
+pub use attach::{Attachment, Guest};
+pub use config::{EndpointConfig, Link, NetworkConfig, NetworkMode};
+pub use error::NetworkError;
+pub use files::hosts;
+pub use record::{DEFAULT, Endpoint, Network, NewNetwork, Range, parse_mac};
+pub use service::init;
+pub use state::Networks;
+pub use subnet::{NoSubnet, Subnet};
+pub use view::column;
