@@ -205,6 +205,35 @@ fn a_user_with_a_range_of_ids_has_other_users_inside() {
 }
 
 #[test]
+fn a_user_builds_from_repositories_and_with_keys() {
+    let Some(user) = Unprivileged::new(Ids::One) else {
+        return;
+    };
+    for program in ["git", "ssh-agent", "ssh-keygen"] {
+        let Some(()) = need::tool(program) else {
+            return;
+        };
+    }
+    let at = |name: &str| user.dir.path().join(name).display().to_string();
+    let script = format!(
+        "cd '{}'; ssh-keygen -q -t ed25519 -N '' -f key
+         git init -q r; cd r; echo x >x; git add x
+         git -c user.name=a -c user.email=a@example.com commit -q -m x",
+        at("home")
+    );
+    let mut command = user.command("sh");
+    command.args(["-euc", &script]);
+    run(command).ok();
+    let context = format!("--build-context=r=file://{}/r?keep-git-dir=1", at("home"));
+    let key = format!("--ssh=default={}/key", at("home"));
+    let dockerfile = "FROM busybox\nCOPY --from=r . /r\n\
+         RUN --mount=type=ssh,required stat -c '%a %u:%g %F' $SSH_AUTH_SOCK; cat /r/x /r/.git/HEAD\n";
+    user.build(dockerfile, &[&context, &key, "-otype=cacheonly"])
+        .ok()
+        .says("600 0:0 socket");
+}
+
+#[test]
 fn a_users_store_is_in_the_data_directory() {
     let Some(user) = Unprivileged::new(Ids::One) else {
         return;

@@ -125,6 +125,8 @@ fn tar(name: &str, kind: tar::EntryType, target: &str) -> Vec<u8> {
         header.set_gid(0);
         header.set_mtime(0);
         header.set_size(data.len() as u64);
+        header.set_device_major(1).expect("ustar");
+        header.set_device_minor(3).expect("ustar");
         let raw = header.as_ustar_mut().expect("ustar");
         raw.name[..name.len()].copy_from_slice(name.as_bytes());
         raw.linkname[..target.len()].copy_from_slice(target.as_bytes());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::build;
 use crate::support::http::{Response, Server};
-use crate::support::{Context, Cooper, process};
+use crate::support::{Context, Cooper, need, process};
 
 /// `hello\n` and its digest.
 const BODY: &str = "hello\n";
@@ -113,8 +113,9 @@ fn secrets_open_servers_and_go_to_no_other() {
 }
 
 #[test]
-fn a_download_that_hangs_can_be_interrupted() {
+fn a_server_that_hangs_can_be_interrupted() {
     let Some(cooper) = Cooper::new() else { return };
+    let Some(()) = need::tool("git") else { return };
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = listener.local_addr().expect("address");
     let (sender, asked) = std::sync::mpsc::channel();
@@ -125,7 +126,12 @@ fn a_download_that_hangs_can_be_interrupted() {
         }
     });
     let (_context, dir) = context(&format!("FROM busybox\nADD http://{address}/f /f\n"));
-    for source in [dir, format!("http://{address}/context.tar")] {
+    for source in [
+        dir,
+        format!("http://{address}/context.tar"),
+        format!("http://{address}/x.git"),
+        format!("git://{address}/x"),
+    ] {
         let mut command = cooper.command();
         command.args([
             "build",
@@ -139,4 +145,6 @@ fn a_download_that_hangs_can_be_interrupted() {
         // The server's silence would last for minutes.
         build.finish_within(Duration::from_secs(60)).exits(130);
     }
+    // Git and its helpers are gone as well.
+    process::await_no_process_with(&address.to_string(), Duration::from_secs(20));
 }
