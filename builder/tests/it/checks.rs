@@ -15,7 +15,7 @@ fn a_build_tells_its_warnings_once_at_the_end() {
         "warning[FromAsCasing]: 'as' and 'FROM' keywords' casing do not match",
         "1 | FROM scratch as base",
         "warning[UndefinedVar]: Usage of undefined variable '$nothing'",
-        "Dockerfile:2:17",
+        "Dockerfile:2:18",
     ] {
         assert_eq!(outcome.stderr.matches(said).count(), 1, "{said}: {outcome}");
         assert!(tail.contains(said), "{said}: {outcome}");
