@@ -252,19 +252,23 @@ impl ImagesArgs {
 
     fn json(&self, line: &Line, now: Timestamp) -> Value {
         let (repository, tag) = line.repository_and_tag();
-        json!({
+        let mut value = json!({
             "Containers": "N/A",
             "CreatedAt": human::date(line.created.as_deref()),
             "CreatedSince": human::since(line.created.as_deref(), now),
             "Digest": line.digest.clone().unwrap_or_else(none),
             "ID": self.id(&line.id),
-            "Platform": line.platform.clone().unwrap_or_default(),
             "Repository": repository,
             "SharedSize": "N/A",
             "Size": human::size(line.size),
             "Tag": tag,
             "UniqueSize": "N/A",
-        })
+        });
+        // Docker's lines have none.
+        if let Some(platform) = &line.platform {
+            value["Platform"] = platform.as_str().into();
+        }
+        value
     }
 }
 
