@@ -10,6 +10,7 @@
 //! the same strings before is read again.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cooper_cache::{LayerId, Layers, NeedleGroup, Needles, RelPath, StoreError};
@@ -23,7 +24,7 @@ use super::error::{BuildError, OpError};
 use super::output::Root;
 use super::secrets::Secrets;
 use crate::image::Image;
-use crate::options::{BuildOptions, Leaks as Policy, Output};
+use crate::options::{BuildOptions, Leaks as Policy, Output, SshSource};
 use crate::progress::{Progress, Secrets as Redaction};
 use crate::secrecy::{Coding, SHAPES, needles};
 
@@ -44,6 +45,7 @@ pub(super) struct Guard {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Sought {
     Secret(String),
+    Key(String),
     Argument(String),
     Credential,
 }
@@ -80,6 +82,7 @@ impl Guard {
     pub(super) fn new<'s>(
         layers: &Layers,
         secrets: impl Iterator<Item = &'s Secrets>,
+        keys: Vec<(String, Vec<u8>)>,
         options: &BuildOptions,
     ) -> Result<Self, StoreError> {
         let mut guard = Self {
@@ -96,6 +99,10 @@ impl Guard {
             if !guard.add(&mut groups, Sought::Secret(id.to_owned()), value) {
                 guard.gaps.push(id.to_owned());
             }
+        }
+        for (id, value) in keys {
+            guard.redaction.add(&value);
+            guard.add(&mut groups, Sought::Key(id), &value);
         }
         if options.leaks.credentials {
             for (name, value) in &options.build_args {
@@ -221,6 +228,7 @@ impl Guard {
         };
         match &self.sought[group] {
             Sought::Secret(id) => format!("the secret {id}{coded}"),
+            Sought::Key(id) => format!("a key of the ssh agent {id}{coded}"),
             Sought::Argument(name) => format!("the value of the build argument {name}{coded}"),
             Sought::Credential => SHAPES[string - self.codings.len()].name.to_owned(),
         }
@@ -341,6 +349,19 @@ impl Guard {
             confirmed
         });
     }
+}
+
+/// Returns the private keys that the build passes on, each with the name that steps ask for.
+///
+/// What an agent of the user's holds never reaches the build.
+pub(super) fn keys(options: &BuildOptions) -> Vec<(String, Vec<u8>)> {
+    let files = options.ssh.iter().flat_map(|spec| match &spec.source {
+        SshSource::Keys(files) => files.iter().map(|file| (&spec.id, file)).collect(),
+        SshSource::Agent(_) => Vec::new(),
+    });
+    // One that cannot be read has been reported when it was to be used.
+    let read = |(id, file): (&String, &PathBuf)| Some((id.clone(), std::fs::read(file).ok()?));
+    files.filter_map(read).collect()
 }
 
 fn tree(engine: &Engine, outcome: &Product<'_>) -> Result<cooper_cache::MergedTree, BuildError> {

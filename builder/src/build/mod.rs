@@ -315,7 +315,9 @@ fn guards(
     for target in targets {
         let secrets = targets.iter().map(|one| one.engine.secrets());
         let options = target.target.options;
-        let guard = Guard::new(shared.layers(), secrets, options)?;
+        let all = targets.iter().map(|one| one.target.options);
+        let keys = all.flat_map(leaks::keys).collect();
+        let guard = Guard::new(shared.layers(), secrets, keys, options)?;
         if let Some(needles) = guard.needles() {
             shared.watch(needles);
         }

@@ -133,7 +133,12 @@ fn percent(value: &[u8], kept: &[u8], lower: bool) -> Vec<u8> {
 pub fn parts(value: &[u8]) -> Vec<Vec<u8>> {
     let in_word = |byte: u8| byte.is_ascii_alphanumeric() || b"+/_-".contains(&byte);
     let value = value.trim_ascii();
-    let mut parts: Vec<Vec<u8>> = value
+    // The first half of a key in PEM form is what all such keys have, and its public part.
+    let secret = match value.strip_prefix(b"-----BEGIN") {
+        Some(rest) => &rest[rest.len() / 2..],
+        None => value,
+    };
+    let mut parts: Vec<Vec<u8>> = secret
         .split(|byte| !in_word(*byte))
         .filter(|word| word.len() >= SHORTEST_PART && word.len() < value.len() && is_random(word))
         .map(<[u8]>::to_vec)
@@ -269,6 +274,19 @@ mod tests {
         assert!(holds(b"TOKEN=aB3dE6gH9jK2mN5pQ8sT1vW4yZ7", npmrc));
         assert!(!holds(b"registry=https://registry.npmjs.org/\n", npmrc));
         assert_eq!(parts(b"one-word-Alone-is-no-Part-1"), Vec::<Vec<u8>>::new());
+    }
+
+    #[test]
+    fn what_keys_have_in_common_is_no_part_of_one() {
+        let common = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW";
+        let private = "QyNTUxOQAAACBqGuY1w8nZKvX7tR2mJ5pD4hL9sF6gT3kB0cVxEwNaUgAAAJh5hQ2YeYUN";
+        let key = format!(
+            "-----BEGIN OPENSSH PRIVATE KEY-----\n{common}\n{common}\n{private}\n{private}\n\
+             -----END OPENSSH PRIVATE KEY-----\n"
+        );
+        assert!(!holds(common.as_bytes(), key.as_bytes()));
+        assert!(holds(private.as_bytes(), key.as_bytes()));
+        assert!(holds(key.as_bytes(), key.as_bytes()));
     }
 
     #[test]
