@@ -41,7 +41,7 @@ mod sys;
 mod zygote;
 
 pub use caps::{CapSet, Capability, UnknownCapability};
-pub use cgroup::{Cgroup, CgroupError, Limits};
+pub use cgroup::{Cgroup, CgroupError, IoKind, IoRate, Limits, Usage};
 pub use error::{RunError, StartError};
 pub use executor::{Exit, Killer, Process, Runner, RunnerOptions, Stdio};
 pub use launcher::{Detached, Launcher, detach, inherited};

@@ -23,7 +23,7 @@ pub(super) struct Hierarchy {
     /// What it controls.
     controllers: Vec<String>,
     /// The directory of this process' own group.
-    own: PathBuf,
+    pub(super) own: PathBuf,
 }
 
 /// All hierarchies.
@@ -85,6 +85,12 @@ impl Mounted {
         Self {
             hierarchies: hierarchies.collect(),
         }
+    }
+
+    /// Returns what the controller of block devices is called here.
+    pub(super) fn io_controller(&self) -> &'static str {
+        let one = self.hierarchies.iter().any(|one| one.has("blkio"));
+        if one { "blkio" } else { "io" }
     }
 
     /// Returns the hierarchies that have `controllers`; with `all`, the others too.

@@ -1,9 +1,12 @@
 //! Limits, and the files that they are written to.
 
+use serde::{Deserialize, Serialize};
+
 use super::hierarchy::Version;
 
 /// What a process and all that it starts may use together; what is absent is not limited.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Limits {
     /// Bytes of memory.
     pub memory: Option<u64>,
@@ -19,6 +22,55 @@ pub struct Limits {
     pub cpuset_cpus: Option<String>,
     /// Memory nodes.
     pub cpuset_mems: Option<String>,
+    /// Bytes of memory to come down to when memory is short.
+    pub memory_reservation: Option<u64>,
+    /// How readily memory is swapped out, 0 to 100; version 1 alone has it.
+    pub memory_swappiness: Option<u8>,
+    /// Whether processes wait instead of being killed when memory is used up; version 1 alone has
+    /// it.
+    pub oom_kill_disable: bool,
+    /// Processes and threads; negative is unlimited.
+    pub pids: Option<i64>,
+    /// Weight among others at block devices, 10 to 1000.
+    pub io_weight: Option<u16>,
+    /// Rates at block devices.
+    pub io_rates: Vec<IoRate>,
+}
+
+/// A rate at a block device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IoRate {
+    /// The device's major and minor number.
+    pub device: (u32, u32),
+    /// What is counted.
+    pub kind: IoKind,
+    /// How much of it a second.
+    pub rate: u64,
+}
+
+/// What is counted at a block device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IoKind {
+    /// Bytes read.
+    ReadBytes,
+    /// Bytes written.
+    WriteBytes,
+    /// Reads.
+    Reads,
+    /// Writes.
+    Writes,
+}
+
+impl IoKind {
+    /// Returns the file of version 1, and the key of version 2.
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::ReadBytes => ("blkio.throttle.read_bps_device", "rbps"),
+            Self::WriteBytes => ("blkio.throttle.write_bps_device", "wbps"),
+            Self::Reads => ("blkio.throttle.read_iops_device", "riops"),
+            Self::Writes => ("blkio.throttle.write_iops_device", "wiops"),
+        }
+    }
 }
 
 /// One file of a group.
@@ -47,22 +99,35 @@ impl Setting {
 }
 
 impl Limits {
-    /// Returns the controllers that the limits need.
-    pub(super) fn controllers(&self) -> Vec<&'static str> {
+    /// Tells whether nothing is limited.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Returns the controllers that the limits need; `io` is what the one for block devices is
+    /// called, which the versions do not agree on.
+    pub(super) fn controllers(&self, io: &'static str) -> Vec<&'static str> {
         let cpu =
             self.cpu_shares.is_some() || self.cpu_period.is_some() || self.cpu_quota.is_some();
         let cpuset = self.cpuset_cpus.is_some() || self.cpuset_mems.is_some();
         [
-            (
-                "memory",
-                self.memory.is_some() || self.memory_swap.is_some(),
-            ),
+            ("memory", self.needs_memory()),
             ("cpu", cpu),
             ("cpuset", cpuset),
+            ("pids", self.pids.is_some()),
+            (io, self.io_weight.is_some() || !self.io_rates.is_empty()),
         ]
         .into_iter()
         .filter_map(|(name, needed)| needed.then_some(name))
         .collect()
+    }
+
+    fn needs_memory(&self) -> bool {
+        let bytes = [self.memory, self.memory_reservation];
+        bytes.iter().any(Option::is_some)
+            || self.memory_swap.is_some()
+            || self.memory_swappiness.is_some()
+            || self.oom_kill_disable
     }
 
     /// Returns what is to be written, in an order that the kernel takes.
@@ -75,6 +140,14 @@ impl Limits {
             ("cpuset.cpus", &self.cpuset_cpus),
             ("cpuset.mems", &self.cpuset_mems),
         ];
+        settings.extend(self.pids.map(|pids| {
+            let value = if pids < 1 {
+                "max".to_owned()
+            } else {
+                pids.to_string()
+            };
+            Setting::new("pids.max", &value)
+        }));
         settings.extend(
             lists
                 .into_iter()
@@ -101,6 +174,19 @@ impl Limits {
             .cpu_quota
             .map(|n| Setting::new("cpu.cfs_quota_us", &n.max(-1)));
         settings.extend([shares, period, quota].into_iter().flatten());
+        let reserved = self.memory_reservation;
+        settings.extend(reserved.map(|n| Setting::new("memory.soft_limit_in_bytes", &n)));
+        let swappiness = self.memory_swappiness;
+        settings.extend(swappiness.map(|n| Setting::new("memory.swappiness", &n)));
+        if self.oom_kill_disable {
+            settings.push(Setting::new("memory.oom_control", &1));
+        }
+        settings.extend(self.io_weight.map(|n| Setting::new("blkio.weight", &n)));
+        settings.extend(self.io_rates.iter().map(|rate| {
+            let (major, minor) = rate.device;
+            let value = format!("{major}:{minor} {}", rate.rate);
+            Setting::new(rate.kind.names().0, &value)
+        }));
         settings
     }
 
@@ -128,8 +214,24 @@ impl Limits {
             let period = self.cpu_period.unwrap_or(DEFAULT_PERIOD);
             settings.push(Setting::new("cpu.max", &format!("{quota} {period}")));
         }
+        let reserved = self.memory_reservation;
+        settings.extend(reserved.map(|n| Setting::new("memory.low", &n)));
+        settings.extend(self.io_weight.map(|n| {
+            let value = format!("default {}", io_weight(n));
+            Setting::new("io.weight", &value)
+        }));
+        settings.extend(self.io_rates.iter().map(|rate| {
+            let ((major, minor), (_, key)) = (rate.device, rate.kind.names());
+            Setting::new("io.max", &format!("{major}:{minor} {key}={}", rate.rate))
+        }));
         settings
     }
+}
+
+/// Returns the weight (1 to 10000) for version 1's at block devices (10 to 1000), as OCI runtimes
+/// do.
+fn io_weight(weight: u16) -> u64 {
+    1 + (u64::from(weight.clamp(10, 1000)) - 10) * 9999 / 990
 }
 
 /// The kernel's period, in microseconds.

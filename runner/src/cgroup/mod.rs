@@ -13,6 +13,7 @@
 
 mod hierarchy;
 mod limits;
+mod usage;
 
 use std::fs;
 use std::io;
@@ -22,7 +23,8 @@ use std::time::Duration;
 use thiserror::Error;
 
 use hierarchy::{Hierarchy, Mounted, Version};
-pub use limits::Limits;
+pub use limits::{IoKind, IoRate, Limits};
+pub use usage::Usage;
 
 /// How often the kernel is asked to remove a group whose last process has just ended.
 const REMOVALS: u32 = 20;
@@ -138,7 +140,7 @@ impl Cgroup {
         name: &str,
         limits: &Limits,
     ) -> Result<Self, CgroupError> {
-        let controllers = limits.controllers();
+        let controllers = limits.controllers(mounted.io_controller());
         let mut group = Self { groups: Vec::new() };
         for hierarchy in mounted.needed(&controllers, parent.is_some())? {
             let wanted: Vec<&str> = hierarchy.among(&controllers);
@@ -165,6 +167,13 @@ impl Cgroup {
             })?;
         }
         Ok(())
+    }
+
+    /// Returns the directories of the group, from which [`Usage::read`] reads, and another process
+    /// can.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let directories = self.groups.iter().map(|group| group.directory.clone());
+        directories.collect()
     }
 
     /// Returns how many of its processes the kernel has killed because the group had used up its

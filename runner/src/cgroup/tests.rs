@@ -9,7 +9,42 @@ fn all() -> Limits {
         cpu_quota: Some(25_000),
         cpuset_cpus: Some("0-1".into()),
         cpuset_mems: Some("0".into()),
+        ..Limits::default()
     }
+}
+
+#[test]
+fn devices_and_processes_are_limited_in_both_versions() {
+    let limits = Limits {
+        memory_reservation: Some(4096),
+        pids: Some(7),
+        io_weight: Some(1000),
+        io_rates: vec![IoRate {
+            device: (8, 16),
+            kind: IoKind::ReadBytes,
+            rate: 1 << 20,
+        }],
+        ..Limits::default()
+    };
+    assert_eq!(
+        written(&limits, Version::One),
+        [
+            "memory.soft_limit_in_bytes=4096",
+            "blkio.weight=1000",
+            "blkio.throttle.read_bps_device=8:16 1048576",
+            "pids.max=7"
+        ]
+    );
+    assert_eq!(
+        written(&limits, Version::Two),
+        [
+            "memory.low=4096",
+            "io.weight=default 10000",
+            "io.max=8:16 rbps=1048576",
+            "pids.max=7"
+        ]
+    );
+    assert_eq!(limits.controllers("io"), ["memory", "pids", "io"]);
 }
 
 fn written(limits: &Limits, version: Version) -> Vec<String> {

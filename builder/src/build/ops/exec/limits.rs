@@ -21,6 +21,7 @@ pub(super) fn cgroup(resources: &Resources) -> Result<Option<Cgroup>, CgroupErro
         cpu_quota: resources.cpu_quota,
         cpuset_cpus: resources.cpuset_cpus.clone(),
         cpuset_mems: resources.cpuset_mems.clone(),
+        ..Limits::default()
     };
     let step = STEPS.fetch_add(1, Ordering::Relaxed);
     let name = format!("cooper-{}-{step}", std::process::id());
