@@ -185,6 +185,12 @@ impl Layers {
         Ok(self.publish(staging, index)?)
     }
 
+    /// Returns what the upper directory of an overlay holds; files are not hashed.
+    pub fn scan_upper(&self, upper: &std::path::Path) -> Result<LayerIndex, StoreError> {
+        let opaque = disk::opaque_xattr(self.shared.options.userxattr);
+        Ok(LayerIndex::new(walk::scan(upper, opaque)?))
+    }
+
     /// Turns `staging`, whose content `index` describes, into a layer.
     ///
     /// The caller vouches for the index; only its shape is checked: every

@@ -129,7 +129,6 @@ fn same_object(above: &Entry, below: &Entry) -> bool {
 }
 
 /// Reads everything at and below `root`, the root directory first.
-#[cfg(test)]
 pub(super) fn scan(root: &Path, opaque: &'static str) -> Result<Vec<Entry>, StoreError> {
     Ok(walk(root, opaque)?.entries)
 }
