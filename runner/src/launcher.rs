@@ -200,6 +200,43 @@ impl Launcher {
     }
 }
 
+/// A child of this process that works below another root; see [`below_root`].
+#[derive(Debug)]
+pub struct Below {
+    pidfd: OwnedFd,
+}
+
+impl Below {
+    /// Waits for its end.
+    pub fn wait(self) -> io::Result<()> {
+        let id = rustix::process::WaitId::PidFd(self.pidfd.as_fd());
+        rustix::process::waitid(id, rustix::process::WaitIdOptions::EXITED)?;
+        Ok(())
+    }
+}
+
+/// Runs `body` in a child whose root is the directory `root`: no path and no link leads out of
+/// it, whatever a container does meanwhile. The caller's ends of pipes that
+/// `not_its` names are closed there, so that their end is seen. The caller must not have threads.
+pub fn below_root(
+    root: BorrowedFd<'_>,
+    not_its: &[BorrowedFd<'_>],
+    body: impl FnOnce(),
+) -> io::Result<Below> {
+    if crate::rootless::thread_count() != Some(1) {
+        return Err(io::ErrorKind::ResourceBusy.into());
+    }
+    let child = sys::fork_helper(|| {
+        sys::close_in_child(not_its);
+        let entered = rustix::process::fchdir(root).and_then(|()| rustix::process::chroot("."));
+        if entered.is_ok() {
+            body();
+        }
+        sys::exit_now(0);
+    })?;
+    Ok(Below { pidfd: child.pidfd })
+}
+
 /// Enters all namespaces of the process `container` but that of PIDs.
 fn enter(container: BorrowedFd<'_>) -> rustix::io::Result<()> {
     use rustix::thread::ThreadNameSpaceType as Kind;

@@ -44,7 +44,7 @@ pub use caps::{CapSet, Capability, UnknownCapability};
 pub use cgroup::{Cgroup, CgroupError, IoKind, IoRate, Limits, Usage};
 pub use error::{RunError, StartError};
 pub use executor::{Exit, Killer, Process, Runner, RunnerOptions, Stdio};
-pub use launcher::{Detached, Launcher, detach, inherited};
+pub use launcher::{Below, Detached, Launcher, below_root, detach, inherited};
 pub use rootfs::open_root;
 pub use spec::{
     DEFAULT_PATH, DEFAULT_SHM_SIZE, ExecSpec, MASKED_PATHS, Mount, MountKind, Namespace, Network,

@@ -93,7 +93,7 @@ fn system(action: &'static str) -> impl Fn(io::Error) -> RootlessError {
     move |source| RootlessError::System { action, source }
 }
 
-fn thread_count() -> Option<u32> {
+pub(crate) fn thread_count() -> Option<u32> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     status
         .lines()

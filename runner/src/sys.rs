@@ -248,6 +248,14 @@ pub(crate) fn enter_pids(namespace: BorrowedFd<'_>) -> Result<()> {
     check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWPID) }.into()).map(drop)
 }
 
+/// Closes descriptors that their owners will never drop: this process ends without unwinding.
+pub(crate) fn close_in_child(fds: &[BorrowedFd<'_>]) {
+    for fd in fds {
+        // SAFETY: nothing of this process uses them any more, as the caller promises.
+        unsafe { libc::close(fd.as_raw_fd()) };
+    }
+}
+
 /// Keeps processes without privileges over this one from looking into it.
 pub(crate) fn hide_from_tracers() -> Result<()> {
     // SAFETY: PR_SET_DUMPABLE takes an integer.
