@@ -61,6 +61,20 @@ pub(super) fn date(created: Option<&str>) -> String {
     }
 }
 
+/// Returns the bytes of the blocks of everything below `dir`; what cannot be read takes none.
+pub(super) fn bytes_below(dir: &std::path::Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return 0;
+    };
+    let sizes = entries.flatten().map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
+        Ok(metadata) if metadata.is_file() => metadata.blocks() * 512,
+        _ => 0,
+    });
+    sizes.sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

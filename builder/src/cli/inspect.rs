@@ -1,21 +1,27 @@
-//! `cooper inspect`: everything about images, in docker's JSON shape.
+//! `cooper inspect`: everything about containers and images, in docker's JSON shape.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use cooper_cache::{ImageRecord, PlatformImage};
 use cooper_oci::{ImageConfig, Reference};
 use serde_json::{Value, json};
 
 use super::Settings;
+use super::container::{describe, failed};
 use super::session::Session;
 use super::template::Template;
+use crate::container::{ContainerError, Containers};
 use crate::report::{Report, print_data};
 
 /// Options of `cooper inspect`.
 #[derive(Args, Clone, Debug)]
 pub struct InspectArgs {
-    /// Images, by name or ID
-    #[arg(required = true, value_name = "IMAGE")]
+    /// Containers and images, by name or ID
+    #[arg(required = true, value_name = "NAME")]
     pub names: Vec<String>,
+
+    /// Look only for a container, or only for an image
+    #[arg(long = "type", value_name = "KIND")]
+    pub kind: Option<Kind>,
 
     /// Show what a Go template gives for each, such as '{{.Id}}' or '{{json .Config}}'
     #[arg(short, long, value_name = "TEMPLATE")]
@@ -28,7 +34,7 @@ impl InspectArgs {
         let session = Session::open(settings)?;
         let (mut found, mut failures) = (Vec::new(), Vec::new());
         for name in &self.names {
-            match inspect(&session, name) {
+            match inspect(&session, name, self.kind) {
                 Ok(value) => found.push(value),
                 Err(report) => failures.push(report),
             }
@@ -66,7 +72,24 @@ fn formatted(template: &Template, mut image: Value) -> Result<String, Report> {
     Ok(text + "\n")
 }
 
-fn inspect(session: &Session, name: &str) -> Result<Value, Report> {
+/// What is inspected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// A container
+    Container,
+    /// An image
+    Image,
+}
+
+/// Containers come before images of the same name, as docker has it.
+fn inspect(session: &Session, name: &str, kind: Option<Kind>) -> Result<Value, Report> {
+    if kind != Some(Kind::Image) {
+        match Containers::of(session.store.root()).one(name) {
+            Ok(found) => return Ok(describe(&found)),
+            Err(ContainerError::Missing { .. }) if kind.is_none() => {}
+            Err(error) => return Err(failed(&error)),
+        }
+    }
     let record = session.image(name)?;
     let config = session.config(&record)?;
     let mut value = image(&record, &session.names(&record)?, &config);

@@ -130,6 +130,23 @@ enum Command {
     Exec(Box<container::ExecArgs>),
     /// Show where the ports of a container are published
     Port(container::PortArgs),
+    /// Hold every process of containers still
+    Pause(container::PauseArgs),
+    /// Let them go on
+    Unpause(container::PauseArgs),
+    /// Show the processes of a container
+    Top(container::TopArgs),
+    /// Copy files into a container and out of it
+    Cp(container::CpArgs),
+    /// Show what a container changed
+    Diff(container::DiffArgs),
+    /// Write a container's root file system as a tar
+    Export(container::ExportArgs),
+    /// Make an image of a container
+    Commit(container::CommitArgs),
+    /// Remove all containers that do not run
+    #[command(hide = true)]
+    ContainerPrune(container::PruneArgs),
     /// The same commands, as `docker container` has them
     #[command(subcommand)]
     Container(Box<container::ContainerCommand>),
@@ -264,6 +281,14 @@ fn dispatch(command: Command, settings: &Settings) -> Result<ExitCode, Report> {
         Command::Attach(args) => args.run(settings),
         Command::Exec(args) => args.run(settings),
         Command::Port(args) => done(args.run(settings)),
+        Command::Pause(args) => done(args.run(settings, true)),
+        Command::Unpause(args) => done(args.run(settings, false)),
+        Command::Top(args) => done(args.run(settings)),
+        Command::Cp(args) => done(args.run(settings)),
+        Command::Diff(args) => done(args.run(settings)),
+        Command::Export(args) => done(args.run(settings)),
+        Command::Commit(args) => done(args.run(settings)),
+        Command::ContainerPrune(args) => done(args.run(settings)),
         Command::Container(command) => dispatch(command.command(), settings),
         Command::Network(command) => done(command.run(settings)),
         Command::Images(args) => done(args.run(settings)),

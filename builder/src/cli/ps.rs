@@ -10,12 +10,17 @@ use serde_json::{Value, json};
 use super::images::Format;
 use super::session::Session;
 use super::table::{Table, shorten};
+use super::value::ValueError;
 use super::{Settings, human};
-use crate::container::{Container, Containers, Found, HealthStatus, Status};
+use crate::container::{Container, Containers, Found, HealthStatus, Status, VolumeSource};
 use crate::report::{Report, print_data};
 
 /// Options of `cooper ps`.
 #[derive(Args, Clone, Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub struct PsArgs {
     /// Show containers that have ended too
     #[arg(short, long)]
@@ -24,6 +29,22 @@ pub struct PsArgs {
     /// Show only IDs
     #[arg(short, long)]
     pub quiet: bool,
+
+    /// Only those that fit, such as status=exited, name=web or label=a=b
+    #[arg(short, long, value_name = "FILTER")]
+    pub filter: Vec<String>,
+
+    /// Only the last that were made, running or not
+    #[arg(short = 'n', long, value_name = "NUMBER")]
+    pub last: Option<usize>,
+
+    /// Only the last that was made, running or not
+    #[arg(short, long)]
+    pub latest: bool,
+
+    /// Show how much each has written, and how large it is
+    #[arg(short, long)]
+    pub size: bool,
 
     /// Do not shorten anything
     #[arg(long)]
@@ -43,20 +64,33 @@ impl PsArgs {
             .list()
             .map_err(|error| Report::from_error(&error))?;
         let now = Timestamp::now();
-        let shown = found
-            .iter()
-            .filter(|found| self.all || found.state.status.is_active());
-        let values = shown.map(|found| self.json(found, now));
+        let found = self.shown(&found)?;
+        let values = found.iter().map(|found| self.json(found, now));
         match self.format.render("CONTAINER ID", values) {
             Some(text) if !self.quiet => print_data(&text?),
             _ => print_data(&self.render(&found, now)),
         }
     }
 
+    /// Returns which of `found`, youngest first, are shown.
+    fn shown(&self, found: &[Found]) -> Result<Vec<Found>, Report> {
+        let filters = parse_filters(&self.filter)?;
+        let of_state = filters.iter().any(Filter::is_of_state);
+        let last = if self.latest { Some(1) } else { self.last };
+        let all = self.all || of_state || last.is_some();
+        let fits = |one: &Found| {
+            (all || one.state.status.is_active())
+                && filters.iter().all(|filter| filter.admits(one, found))
+        };
+        let fitting: Vec<_> = found.iter().filter(|one| fits(one)).cloned().collect();
+        Ok(fitting
+            .into_iter()
+            .take(last.unwrap_or(usize::MAX))
+            .collect())
+    }
+
     fn render(&self, found: &[Found], now: Timestamp) -> String {
-        let shown = found
-            .iter()
-            .filter(|found| self.all || found.state.status.is_active());
+        let shown = found.iter();
         if self.quiet {
             return shown
                 .map(|found| self.id(&found.container).to_owned() + "\n")
@@ -67,24 +101,28 @@ impl PsArgs {
                 .map(|found| self.json(found, now).to_string() + "\n")
                 .collect();
         }
-        let mut table = Table::new([
+        let mut header = vec![
             "CONTAINER ID",
             "IMAGE",
             "COMMAND",
             "CREATED",
             "STATUS",
             "NAMES",
-        ]);
+        ];
+        header.extend(self.size.then_some("SIZE"));
+        let mut table = Table::new(header);
         for found in shown {
             let container = &found.container;
-            table.row([
+            let mut row = vec![
                 self.id(container).to_owned(),
                 container.config.image.clone(),
                 self.command(container),
                 human::since(Some(&container.created), now),
                 status(found, now),
                 container.name.clone(),
-            ]);
+            ];
+            row.extend(self.size.then(|| written(found)));
+            table.row(row);
         }
         table.render()
     }
@@ -122,11 +160,188 @@ impl PsArgs {
             "ID": self.id(container),
             "Image": container.config.image,
             "Labels": labels.join(","),
+            "LocalVolumes": container.anonymous_volumes.len().to_string(),
+            "Mounts": mounts(container),
             "Names": container.name,
             "RunningFor": human::since(Some(&container.created), now),
+            "Size": if self.size { written(found) } else { "0B".to_owned() },
             "State": found.state.status.name(),
             "Status": status(found, now),
         })
+    }
+}
+
+/// Returns how much a container has written.
+fn written(found: &Found) -> String {
+    human::size(human::bytes_below(&found.dir.join("fs")))
+}
+
+/// Returns what is mounted in a container, by name or path.
+fn mounts(container: &Container) -> String {
+    let volumes = container.config.mounts.volumes.iter();
+    let names = volumes.map(|volume| match &volume.source {
+        VolumeSource::Host(path) => path.to_string_lossy().into_owned(),
+        VolumeSource::Named(name) => name.clone(),
+        VolumeSource::Anonymous => String::new(),
+    });
+    names.collect::<Vec<_>>().join(",")
+}
+
+/// One `--filter`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Filter {
+    Id(String),
+    Name(String),
+    Label(String, Option<String>),
+    NoLabel(String, Option<String>),
+    Status(String),
+    Exited(i32),
+    Ancestor(String),
+    Before(String),
+    Since(String),
+    Health(String),
+    Volume(String),
+    Until(Timestamp),
+}
+
+/// Parses the values of `--filter`. As docker's, those of one kind are alternatives where one
+/// container has only one such value.
+pub(super) fn parse_filters(texts: &[String]) -> Result<Vec<Filter>, Report> {
+    texts
+        .iter()
+        .map(|text| filter(text).map_err(|error| error.report("--filter", text)))
+        .collect()
+}
+
+fn filter(text: &str) -> Result<Filter, ValueError> {
+    const KNOWN: [&str; 11] = [
+        "id", "name", "label", "status", "exited", "ancestor", "before", "since", "health",
+        "volume", "until",
+    ];
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| ValueError::new("not a filter").hint("write KEY=VALUE"))?;
+    let label = |value: &str| match value.split_once('=') {
+        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+        None => (value.to_owned(), None),
+    };
+    let owned = || value.to_owned();
+    Ok(match key {
+        "id" => Filter::Id(owned()),
+        "name" => Filter::Name(owned()),
+        "label" => {
+            let (name, value) = label(value);
+            Filter::Label(name, value)
+        }
+        "label!" => {
+            let (name, value) = label(value);
+            Filter::NoLabel(name, value)
+        }
+        "status" => {
+            let known = [
+                "created",
+                "running",
+                "paused",
+                "restarting",
+                "exited",
+                "removing",
+                "dead",
+            ];
+            if !known.contains(&value) {
+                return Err(ValueError::unknown("state", value, &known));
+            }
+            Filter::Status(owned())
+        }
+        "exited" => Filter::Exited(
+            value
+                .parse()
+                .map_err(|_| ValueError::new(format!("{value:?} is no exit code")))?,
+        ),
+        "ancestor" => Filter::Ancestor(owned()),
+        "before" => Filter::Before(owned()),
+        "since" => Filter::Since(owned()),
+        "health" => Filter::Health(owned()),
+        "volume" => Filter::Volume(owned()),
+        "until" => Filter::Until(
+            super::container::parse_time(value, Timestamp::now())
+                .ok_or_else(|| ValueError::new("not a time"))?,
+        ),
+        _ => return Err(ValueError::unknown("filter", key, &KNOWN)),
+    })
+}
+
+impl Filter {
+    /// Returns whether it asks for containers that do not run, so that -a goes without saying.
+    fn is_of_state(&self) -> bool {
+        matches!(self, Self::Status(_) | Self::Exited(_))
+    }
+
+    /// Returns whether `found`, one of `all`, fits.
+    pub(super) fn admits(&self, found: &Found, all: &[Found]) -> bool {
+        let (container, state) = (&found.container, &found.state);
+        let labels = &container.config.runtime.labels;
+        let labelled = |name: &String, value: &Option<String>| match (labels.get(name), value) {
+            (Some(has), Some(value)) => has == value,
+            (has, None) => has.is_some(),
+            (None, Some(_)) => false,
+        };
+        let made = |name: &String| {
+            let of =
+                |one: &&Found| one.container.name == *name || one.container.id.starts_with(name);
+            all.iter()
+                .find(of)
+                .map(|one| one.container.created.as_str())
+        };
+        match self {
+            Self::Id(id) => container.id.starts_with(id.as_str()),
+            Self::Name(name) => name_fits(&container.name, name),
+            Self::Label(name, value) => labelled(name, value),
+            Self::NoLabel(name, value) => !labelled(name, value),
+            Self::Status(status) => state.status.name() == status,
+            Self::Exited(code) => state.status == Status::Exited && state.exit_code == *code,
+            Self::Ancestor(image) => {
+                let config = &container.config;
+                let id = config.image_id.to_string();
+                let tagged = config
+                    .image
+                    .strip_suffix(":latest")
+                    .unwrap_or(&config.image);
+                tagged == image.strip_suffix(":latest").unwrap_or(image)
+                    || id == *image
+                    || id.trim_start_matches("sha256:").starts_with(image.as_str())
+            }
+            Self::Before(name) => made(name).is_some_and(|time| *container.created < *time),
+            Self::Since(name) => made(name).is_some_and(|time| *container.created > *time),
+            Self::Health(wanted) => match &state.health {
+                Some(health) => health.status.name() == wanted,
+                None => wanted == "none",
+            },
+            Self::Volume(volume) => {
+                let mut mounted = container.config.mounts.volumes.iter();
+                mounted.any(|mount| {
+                    mount.target.to_str() == Some(volume)
+                        || matches!(&mount.source, VolumeSource::Named(name) if name == volume)
+                })
+            }
+            Self::Until(time) => container
+                .created
+                .parse::<Timestamp>()
+                .is_ok_and(|created| created < *time),
+        }
+    }
+}
+
+/// A part of a name fits; `^` and `$` hold it at the start and the end.
+fn name_fits(name: &str, wanted: &str) -> bool {
+    let (start, wanted) = match wanted.strip_prefix('^') {
+        Some(rest) => (true, rest.strip_prefix('/').unwrap_or(rest)),
+        None => (false, wanted.strip_prefix('/').unwrap_or(wanted)),
+    };
+    match (start, wanted.strip_suffix('$')) {
+        (true, Some(wanted)) => name == wanted,
+        (true, None) => name.starts_with(wanted),
+        (false, Some(wanted)) => name.ends_with(wanted),
+        (false, None) => name.contains(wanted),
     }
 }
 
@@ -224,7 +439,8 @@ mod tests {
                 },
             ),
         ];
-        args.render(&all, "2024-05-01T12:00:00Z".parse().expect("valid"))
+        let shown = args.shown(&all).expect("valid");
+        args.render(&shown, "2024-05-01T12:00:00Z".parse().expect("valid"))
     }
 
     #[test]
@@ -257,6 +473,49 @@ mod tests {
             format: Format::Json,
             ..PsArgs::default()
         };
-        insta::assert_snapshot!(render(&json), @r#"{"Command":"\"sh -c sleep 100 && …\"","CreatedAt":"2024-05-01 10:00:00 +0000 UTC","ID":"aaaaaaaaaaaa","Image":"busybox","Labels":"a=b","Names":"a_name","RunningFor":"2 hours ago","State":"running","Status":"Up 2 minutes"}"#);
+        insta::assert_snapshot!(render(&json), @r#"{"Command":"\"sh -c sleep 100 && …\"","CreatedAt":"2024-05-01 10:00:00 +0000 UTC","ID":"aaaaaaaaaaaa","Image":"busybox","Labels":"a=b","LocalVolumes":"0","Mounts":"","Names":"a_name","RunningFor":"2 hours ago","Size":"0B","State":"running","Status":"Up 2 minutes"}"#);
+    }
+
+    #[test]
+    fn filters_admit_what_they_say() {
+        let one = found(
+            'a',
+            State {
+                status: Status::Exited,
+                exit_code: 3,
+                ..State::default()
+            },
+        );
+        for (text, admits) in [
+            ("id=aaa", true),
+            ("id=b", false),
+            ("name=_na", true),
+            ("name=^a_name$", true),
+            ("name=^name", false),
+            ("label=a", true),
+            ("label=a=b", true),
+            ("label=a=c", false),
+            ("label!=a", false),
+            ("status=exited", true),
+            ("status=running", false),
+            ("exited=3", true),
+            ("exited=0", false),
+            ("ancestor=busybox:latest", true),
+            ("ancestor=debian", false),
+            ("before=a_name", false),
+            ("health=none", true),
+            ("volume=/data", false),
+            ("until=2024-06-01", true),
+        ] {
+            let parsed = filter(text).expect(text);
+            assert_eq!(
+                parsed.admits(&one, std::slice::from_ref(&one)),
+                admits,
+                "{text}"
+            );
+        }
+        for wrong in ["status=asleep", "exited=x", "colour=red", "name"] {
+            assert!(filter(wrong).is_err(), "{wrong}");
+        }
     }
 }

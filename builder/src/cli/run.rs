@@ -18,12 +18,13 @@ use super::session::Session;
 use super::value::ValueError;
 use super::{Settings, remote};
 use crate::config;
-use crate::container::RunOptions;
 use crate::container::attach;
 use crate::container::record::Held;
 use crate::container::run::{create, run_attached};
 use crate::container::start::{Attachment, start};
+use crate::container::{NamespaceMode, RunOptions};
 use crate::emulation;
+use crate::network::NetworkMode;
 use crate::options::Pull;
 use crate::report::{Exit, Report, print_data};
 
@@ -189,6 +190,22 @@ impl CreateArgs {
     }
 }
 
+/// A container in the host's network or IPC namespace would set the whole machine.
+fn no_settings_of_the_host(options: RunOptions) -> Result<RunOptions, Report> {
+    let host_network = options.network.mode == NetworkMode::Host;
+    let host_ipc = options.isolation.ipc != NamespaceMode::Private;
+    let refused = options.isolation.sysctls.keys().find(|name| {
+        let network = name.starts_with("net.");
+        (network && host_network) || (!network && host_ipc)
+    });
+    match refused {
+        None => Ok(options),
+        Some(name) => Err(Report::new(format!(
+            "--sysctl {name} would set the host's: the container shares that namespace"
+        ))),
+    }
+}
+
 /// Returns how a command is attached.
 pub(super) fn attach_options(relay: bool, keys: Option<&str>) -> Result<attach::Options, Report> {
     let mut options = attach::Options {
@@ -261,6 +278,7 @@ impl ContainerArgs {
             lifecycle: process.lifecycle()?,
             log: self.log.resolve()?,
         })
+        .and_then(no_settings_of_the_host)
     }
 
     /// Returns the image: the store's, or else what a registry gives.

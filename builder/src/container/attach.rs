@@ -234,7 +234,7 @@ fn carry(connection: &mut Connection, options: &Options) -> Result<u8, Report> {
                 }
                 Answer::Detached => return Ok(0),
                 Answer::Failed(failure) => return Err(report(&failure)),
-                Answer::Started | Answer::Done | Answer::ExecStarted => {}
+                Answer::Started | Answer::Done | Answer::ExecStarted | Answer::Processes(_) => {}
             },
             _ => {}
         }

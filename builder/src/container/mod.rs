@@ -25,6 +25,7 @@
 //! ```
 
 pub(crate) mod attach;
+pub(crate) mod changes;
 mod config;
 mod connect;
 pub(crate) mod log;
@@ -33,6 +34,7 @@ mod name;
 mod process;
 pub(crate) mod protocol;
 pub(crate) mod record;
+pub(crate) mod root;
 pub(crate) mod run;
 pub mod signal;
 mod spec;
@@ -40,6 +42,7 @@ pub(crate) mod start;
 mod state;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod transfer;
 mod volume;
 
 pub use config::{

@@ -1,9 +1,11 @@
 //! From a container's [`Config`] to the process that runs: a pure function.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use cooper_runner::{Mount, MountKind, ProcessSpec, Rlimit, Rootfs, Seccomp, UserSpec};
+use cooper_runner::{
+    ExecSpec, Mount, MountKind, Namespace, ProcessSpec, Rlimit, Rootfs, Seccomp, UserSpec,
+};
 
 use super::config::{Config, SeccompMode};
 use super::spec::SpecError;
@@ -18,6 +20,18 @@ pub(super) struct Scene {
     pub(super) mounts: Vec<Mount>,
     /// The host name.
     pub(super) hostname: String,
+    /// Which processes, System V objects and host name it sees.
+    pub(super) namespaces: Namespaces,
+    /// AppArmor profile, where the kernel has AppArmor.
+    pub(super) apparmor: Option<String>,
+}
+
+/// The namespaces of a container besides that of the network.
+#[derive(Debug, Default)]
+pub(super) struct Namespaces {
+    pub(super) pid: Namespace,
+    pub(super) ipc: Namespace,
+    pub(super) uts: Namespace,
 }
 
 impl Config {
@@ -27,6 +41,8 @@ impl Config {
             rootfs,
             mut mounts,
             hostname,
+            namespaces,
+            apparmor,
         } = scene;
         mounts.extend(self.mounts.tmpfs.iter().map(|tmpfs| Mount {
             target: tmpfs.target.clone(),
@@ -36,6 +52,15 @@ impl Config {
             },
             create_target: true,
         }));
+        mounts.extend(
+            self.isolation
+                .devices
+                .iter()
+                .map(|device| bind(&device.host, &device.container)),
+        );
+        if namespaces.ipc == Namespace::Host {
+            mounts.push(bind(Path::new("/dev/shm"), Path::new("/dev/shm")));
+        }
         // A mount below another one has to come after it.
         mounts.sort_by_key(|mount| mount.target.components().count());
         let isolation = &self.isolation;
@@ -44,12 +69,19 @@ impl Config {
         spec.cwd = PathBuf::from(&self.runtime.working_dir);
         spec.user = UserSpec(self.runtime.user.clone());
         spec.additional_groups.clone_from(&self.groups);
+        spec.pid = namespaces.pid;
+        spec.ipc = namespaces.ipc;
+        spec.uts = namespaces.uts;
+        spec.sysctls = isolation
+            .sysctls
+            .iter()
+            .map(|(name, value)| (name.replace('.', "/").into(), value.clone()))
+            .collect();
+        spec.apparmor = apparmor;
+        spec.init = self.lifecycle.init;
         spec.mounts = mounts;
         spec.capabilities = isolation.capabilities;
-        spec.seccomp = match isolation.seccomp {
-            SeccompMode::Default => Seccomp::Default,
-            SeccompMode::Unconfined => Seccomp::Unconfined,
-        };
+        spec.seccomp = self.seccomp();
         spec.no_new_privileges = isolation.no_new_privileges;
         spec.readonly_rootfs = isolation.read_only;
         spec.rlimits = self.rlimits()?;
@@ -60,6 +92,33 @@ impl Config {
         // What is removed at its end need not survive a power cut.
         spec.volatile = self.lifecycle.remove;
         Ok(spec)
+    }
+
+    /// Returns a further process of the container: its own user, environment and confinement.
+    pub(crate) fn further(&self, id: &str, args: Vec<OsString>) -> Result<ExecSpec, SpecError> {
+        let isolation = &self.isolation;
+        Ok(ExecSpec {
+            args,
+            env: self.env(&self.hostname(id), false),
+            cwd: PathBuf::from(&self.runtime.working_dir),
+            user: UserSpec(self.runtime.user.clone()),
+            additional_groups: self.groups.clone(),
+            terminal: None,
+            capabilities: isolation.capabilities,
+            seccomp: self.seccomp(),
+            no_new_privileges: isolation.no_new_privileges,
+            rlimits: self.rlimits()?,
+            umask: 0o022,
+            apparmor: None,
+            privileged: isolation.privileged,
+        })
+    }
+
+    fn seccomp(&self) -> Seccomp {
+        match self.isolation.seccomp {
+            SeccompMode::Default => Seccomp::Default,
+            SeccompMode::Unconfined => Seccomp::Unconfined,
+        }
     }
 
     /// Returns the environment with what depends on the container.
@@ -101,10 +160,21 @@ impl Config {
     }
 }
 
+fn bind(source: &Path, target: &Path) -> Mount {
+    Mount {
+        target: target.to_owned(),
+        kind: MountKind::Bind {
+            source: source.to_owned(),
+            subpath: None,
+            readonly: false,
+            recursive: false,
+        },
+        create_target: true,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::container::testing;
 
@@ -113,6 +183,8 @@ mod tests {
             rootfs: Rootfs::Directory("/r".into()),
             mounts,
             hostname: "web".into(),
+            namespaces: Namespaces::default(),
+            apparmor: None,
         }
     }
 

@@ -72,6 +72,10 @@ pub(crate) enum Request {
         signal: Option<i32>,
         timeout: Option<i64>,
     },
+    /// Hold it still, or let it go on.
+    Pause(bool),
+    /// Say which processes it has.
+    Processes,
     /// Change the size of its terminal.
     Resize { rows: u16, cols: u16 },
     /// Start a further process; its three streams come along.
@@ -95,6 +99,8 @@ pub(crate) enum Answer {
     Done,
     /// It is not, and this is why.
     Failed(Failure),
+    /// These are its processes, as the host numbers them.
+    Processes(Vec<i32>),
     /// The container has ended.
     Ended {
         /// Its exit code as a shell has it.

@@ -10,13 +10,13 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use cooper_cache::{MergedTree, RelPath, Store};
-use cooper_runner::{Detached, Mount, MountKind, ProcessSpec, Rootfs, WindowSize};
+use cooper_runner::{Detached, Mount, MountKind, Namespace, ProcessSpec, Rootfs, WindowSize};
 use rustix::fs::MemfdFlags;
 
 use super::config::{Config, NamespaceMode, VolumeMount, VolumeSource};
 use super::connect;
 use super::monitor;
-use super::process::Scene;
+use super::process::{Namespaces, Scene};
 use super::protocol::{self, Answer, Connection, Failure, Launch, Outbox, Request, kind};
 use super::record::{Containers, Held};
 use super::volume::Volumes;
@@ -133,6 +133,12 @@ pub(crate) fn report(failure: &Failure) -> Report {
     }
 }
 
+/// Returns the root file system of a container as its next start would have it.
+pub(crate) fn rootfs(store: &Store, held: &Held) -> Result<Rootfs, Report> {
+    let config = &held.container.config;
+    Start { store, config }.rootfs(held)
+}
+
 struct Start<'a> {
     store: &'a Store,
     config: &'a Config,
@@ -144,6 +150,8 @@ impl Start<'_> {
             rootfs: self.rootfs(held)?,
             mounts: self.mounts(held)?,
             hostname: self.config.hostname(&held.container.id),
+            namespaces: self.namespaces()?,
+            apparmor: self.apparmor(),
         };
         let spec = self.config.process(scene).map_err(|error| failed(&error))?;
         self.ensure_cwd(&spec.cwd, &spec.mounts, &held.upper())?;
@@ -158,6 +166,54 @@ impl Start<'_> {
         spec.hosts = Some(connected.hosts);
         spec.resolv_conf = Some(connected.resolv_conf);
         Ok(connected.kept)
+    }
+
+    fn namespaces(&self) -> Result<Namespaces, Report> {
+        let isolation = &self.config.isolation;
+        let namespace = |mode: &NamespaceMode, kind: &str| {
+            Ok(match mode {
+                NamespaceMode::Private => Namespace::Private,
+                NamespaceMode::Host => Namespace::Host,
+                NamespaceMode::Container(name) => Namespace::Join(self.namespace_of(name, kind)?),
+            })
+        };
+        Ok(Namespaces {
+            pid: namespace(&isolation.pid, "pid")?,
+            ipc: namespace(&isolation.ipc, "ipc")?,
+            uts: namespace(&isolation.uts, "uts")?,
+        })
+    }
+
+    /// Returns the file that stands for a namespace of a running container.
+    fn namespace_of(&self, name: &str, kind: &str) -> Result<PathBuf, Report> {
+        let found = Containers::of(self.store.root())
+            .one(name)
+            .map_err(|error| failed(&error))?;
+        if !found.is_active() || found.state.pid == 0 {
+            return Err(Report::new(format!(
+                "container {name}, whose {kind} namespace was asked for, is not running"
+            )));
+        }
+        Ok(PathBuf::from(format!(
+            "/proc/{}/ns/{kind}",
+            found.state.pid
+        )))
+    }
+
+    /// Returns the profile to ask for. Without AppArmor there is none to ask for.
+    fn apparmor(&self) -> Option<String> {
+        let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+        let enabled = enabled.is_ok_and(|enabled| enabled.trim() == "Y");
+        let asked = self.config.isolation.security_opt.iter();
+        let name = asked
+            .filter_map(|option| {
+                option
+                    .replacen(':', "=", 1)
+                    .strip_prefix("apparmor=")
+                    .map(str::to_owned)
+            })
+            .next_back()?;
+        (enabled && !self.config.isolation.privileged).then_some(name)
     }
 
     /// Returns the image's layers with the container's own on top.

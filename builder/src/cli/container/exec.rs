@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::thread::JoinHandle;
 
 use clap::{ArgAction, Args};
-use cooper_runner::{CapSet, ExecSpec, Seccomp, UserSpec};
+use cooper_runner::{CapSet, ExecSpec, UserSpec};
 
 use super::{failed, reach};
 use crate::cli::Settings;
@@ -18,7 +18,7 @@ use crate::container::attach::{self, Side, window_size};
 use crate::container::protocol::{Answer, Connection, Request};
 use crate::container::run::check_terminal;
 use crate::container::start::report;
-use crate::container::{Containers, Found, SeccompMode, Status};
+use crate::container::{Containers, Found, Status};
 use crate::report::{Exit, Report};
 
 /// Options of `cooper exec`.
@@ -102,39 +102,27 @@ impl ExecArgs {
     /// Returns the process: the container's, but for what the options say.
     fn spec(&self, found: &Found, env: Vec<(String, String)>) -> Result<ExecSpec, Report> {
         let config = &found.container.config;
-        let hostname = config.hostname(&found.container.id);
-        let mut environment = config.env(&hostname, self.tty);
-        for (name, value) in env {
-            environment.retain(|(known, _)| *known != *name);
-            environment.push((name.into(), value.into()));
-        }
-        let cwd = Path::new(&config.runtime.working_dir);
-        let rlimits = config
-            .rlimits()
+        let args = self.command.iter().map(Into::into).collect();
+        let mut spec = config
+            .further(&found.container.id, args)
             .map_err(|error| Report::from_error(&error))?;
-        let privileged = self.privileged || config.isolation.privileged;
-        Ok(ExecSpec {
-            args: self.command.iter().map(Into::into).collect(),
-            env: environment,
-            cwd: cwd.join(self.workdir.as_deref().unwrap_or(Path::new(""))),
-            user: UserSpec(self.user.clone().unwrap_or(config.runtime.user.clone())),
-            additional_groups: config.groups.clone(),
-            terminal: self.tty.then(window_size),
-            capabilities: if privileged {
-                CapSet::all()
-            } else {
-                config.isolation.capabilities
-            },
-            seccomp: match config.isolation.seccomp {
-                SeccompMode::Default => Seccomp::Default,
-                SeccompMode::Unconfined => Seccomp::Unconfined,
-            },
-            no_new_privileges: config.isolation.no_new_privileges,
-            rlimits,
-            umask: 0o022,
-            apparmor: None,
-            privileged,
-        })
+        spec.env = config.env(&config.hostname(&found.container.id), self.tty);
+        for (name, value) in env {
+            spec.env.retain(|(known, _)| *known != *name);
+            spec.env.push((name.into(), value.into()));
+        }
+        if let Some(directory) = &self.workdir {
+            spec.cwd = Path::new("/").join(spec.cwd).join(directory);
+        }
+        if let Some(user) = &self.user {
+            spec.user = UserSpec(user.clone());
+        }
+        if self.privileged {
+            spec.privileged = true;
+            spec.capabilities = CapSet::all();
+        }
+        spec.terminal = self.tty.then(window_size);
+        Ok(spec)
     }
 
     fn carry(

@@ -167,14 +167,14 @@ impl View {
 
 /// Parses a time: RFC 3339 with or without its zone and its end, seconds since 1970, or a
 /// duration before now.
-pub(in crate::cli) fn time(option: &str, text: &str, now: Timestamp) -> Result<Timestamp, Report> {
+fn time(option: &str, text: &str, now: Timestamp) -> Result<Timestamp, Report> {
     parse_time(text, now).ok_or_else(|| {
         Report::new(format!("invalid value {text:?} for {option}: not a time"))
             .hint("write 2024-05-01T10:00:00, seconds since 1970, or how long ago, such as 10m")
     })
 }
 
-fn parse_time(text: &str, now: Timestamp) -> Option<Timestamp> {
+pub(in crate::cli) fn parse_time(text: &str, now: Timestamp) -> Option<Timestamp> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Some(time);
     }

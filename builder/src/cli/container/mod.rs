@@ -1,24 +1,35 @@
 //! Commands on containers that exist: one file a family.
 
+mod changes;
+mod copy;
 mod exec;
+mod inspect;
 mod lifecycle;
 mod logs;
 mod network;
+mod prune;
+mod top;
 
 use clap::Subcommand;
 
-use super::{Command, ps, run};
+use super::{Command, inspect as inspect_command, ps, run};
 use crate::container::protocol::{Answer, Connection, Request};
 use crate::container::start::report;
 use crate::container::{ContainerError, Containers, Found};
 use crate::report::{Report, print_data};
 
+pub use changes::{CommitArgs, DiffArgs, ExportArgs};
+pub use copy::CpArgs;
 pub use exec::{AttachArgs, ExecArgs};
+pub(super) use inspect::describe;
 pub use lifecycle::{
     KillArgs, RenameArgs, RestartArgs, RmArgs, StartArgs, StopArgs, UpdateArgs, WaitArgs,
 };
 pub use logs::LogsArgs;
+pub(super) use logs::parse_time;
 pub use network::{ConnectArgs, DisconnectArgs, PortArgs};
+pub use prune::PruneArgs;
+pub use top::{PauseArgs, TopArgs};
 
 /// `cooper container COMMAND`.
 #[derive(Subcommand, Debug)]
@@ -57,6 +68,24 @@ pub enum ContainerCommand {
     Exec(Box<ExecArgs>),
     /// Show where ports are published
     Port(PortArgs),
+    /// Hold every process of containers still
+    Pause(PauseArgs),
+    /// Let them go on
+    Unpause(PauseArgs),
+    /// Show the processes of a container
+    Top(TopArgs),
+    /// Copy files into a container and out of it
+    Cp(CpArgs),
+    /// Show what a container changed
+    Diff(DiffArgs),
+    /// Write a container's root file system as a tar
+    Export(ExportArgs),
+    /// Make an image of a container
+    Commit(CommitArgs),
+    /// Show everything about containers
+    Inspect(inspect_command::InspectArgs),
+    /// Remove all containers that do not run
+    Prune(PruneArgs),
 }
 
 impl ContainerCommand {
@@ -78,6 +107,18 @@ impl ContainerCommand {
             Self::Attach(args) => Command::Attach(args),
             Self::Exec(args) => Command::Exec(args),
             Self::Port(args) => Command::Port(args),
+            Self::Pause(args) => Command::Pause(args),
+            Self::Unpause(args) => Command::Unpause(args),
+            Self::Top(args) => Command::Top(args),
+            Self::Cp(args) => Command::Cp(args),
+            Self::Diff(args) => Command::Diff(args),
+            Self::Export(args) => Command::Export(args),
+            Self::Commit(args) => Command::Commit(args),
+            Self::Inspect(mut args) => {
+                args.kind = Some(inspect_command::Kind::Container);
+                Command::Inspect(args)
+            }
+            Self::Prune(args) => Command::ContainerPrune(args),
         }
     }
 }

@@ -69,7 +69,7 @@ impl IsolationArgs {
         {
             return Err(ValueError::unknown("mode", mode, &["host"]).report("--userns", mode));
         }
-        let sysctls = each("--sysctl", &self.sysctl, pair)?.into_iter();
+        let sysctls = each("--sysctl", &self.sysctl, sysctl)?.into_iter();
         Ok(Isolation {
             privileged: self.privileged,
             cap_add: self.cap_add.clone(),
@@ -82,9 +82,7 @@ impl IsolationArgs {
             pid: namespace("--pid", self.pid.as_deref())?,
             ipc: namespace("--ipc", self.ipc.as_deref())?,
             uts: namespace("--uts", self.uts.as_deref())?,
-            sysctls: sysctls
-                .map(|(name, value)| (name, value.unwrap_or_default()))
-                .collect(),
+            sysctls: sysctls.collect(),
             devices: each("--device", &self.device, device)?,
         })
     }
@@ -119,8 +117,10 @@ impl IsolationArgs {
                 "seccomp=default" | "seccomp=builtin" => seccomp = SeccompMode::Default,
                 "no-new-privileges" | "no-new-privileges=true" => no_new_privileges = true,
                 "no-new-privileges=false" => no_new_privileges = false,
-                // There are no such labels and profiles to switch off.
-                "label=disable" | "apparmor=unconfined" => {}
+                // Labels are SELinux', of which nothing is done here; profiles are looked at when
+                // the container is started.
+                "label=disable" => {}
+                option if option.starts_with("apparmor=") || option.starts_with("label=") => {}
                 _ => {
                     let known = ["seccomp=unconfined", "no-new-privileges"];
                     let error = ValueError::unknown("option", option, &known);
@@ -145,6 +145,37 @@ fn namespace(option: &str, mode: Option<&str>) -> Result<NamespaceMode, Report> 
         },
     }
 }
+
+/// Parses a kernel setting. Only those that a namespace has for itself can be set: any other is
+/// the whole machine's.
+fn sysctl(text: &str) -> Result<(String, String), ValueError> {
+    let (name, value) = pair(text)?;
+    let value = value.ok_or_else(|| ValueError::new("no value").hint("write NAME=VALUE"))?;
+    let plain = name
+        .split('.')
+        .all(|part| !part.is_empty() && !part.contains('/'));
+    let own = OWN_SETTINGS.contains(&name.as_str())
+        || name.starts_with("net.")
+        || name.starts_with("fs.mqueue.");
+    if !plain || !own {
+        return Err(
+            ValueError::new("not a setting of a container's own namespaces")
+                .hint("those are net.*, fs.mqueue.*, kernel.msg*, kernel.sem and kernel.shm*"),
+        );
+    }
+    Ok((name, value))
+}
+
+const OWN_SETTINGS: [&str; 8] = [
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+    "kernel.shm_rmid_forced",
+];
 
 /// Parses `HOST[:CONTAINER[:rwm]]`; a second part of those letters alone is the permissions.
 fn device(text: &str) -> Result<Device, ValueError> {
@@ -173,6 +204,14 @@ fn device(text: &str) -> Result<Device, ValueError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_settings_of_namespaces_can_be_set() {
+        let found = |text: &str| sysctl(text).is_ok();
+        assert!(found("net.ipv4.ip_forward=1") && found("kernel.shmmax=1"));
+        assert!(!found("kernel.hostname=x") && !found("net.ipv4.x") && !found("vm.swappiness=1"));
+        assert!(!found("net./../../kernel/hostname=x") && !found("net..x=1"));
+    }
 
     #[test]
     fn devices_have_two_paths_and_permissions() {

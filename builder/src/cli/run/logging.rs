@@ -3,6 +3,7 @@
 use clap::Args;
 
 use crate::cli::value::{ValueError, each, pair};
+use crate::container::log::LogOptions;
 use crate::container::{LogConfig, LogDriver};
 use crate::report::Report;
 
@@ -31,11 +32,13 @@ impl LogArgs {
             }
         };
         let options = each("--log-opt", &self.log_opt, pair)?.into_iter();
-        Ok(LogConfig {
-            driver,
-            options: options
-                .map(|(name, value)| (name, value.unwrap_or_default()))
-                .collect(),
-        })
+        let options = options
+            .map(|(name, value)| (name, value.unwrap_or_default()))
+            .collect();
+        if driver == LogDriver::JsonFile {
+            LogOptions::parse(&options)
+                .map_err(|problem| Report::new(format!("invalid --log-opt: {problem}")))?;
+        }
+        Ok(LogConfig { driver, options })
     }
 }

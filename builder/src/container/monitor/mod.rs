@@ -22,6 +22,8 @@
 //! bytes wait for it, as a pipe would; it never stops the monitor.
 
 mod clients;
+mod health;
+mod processes;
 mod streams;
 
 use std::fs::File;
@@ -37,13 +39,14 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::net::{AddressFamily, SocketFlags};
 
 use self::clients::Client;
+use self::health::{Check, Checks};
 use self::streams::Streams;
 use super::config::RestartPolicy;
 use super::log::Log;
 use super::protocol::{self, Answer, Failure, Inbox, Launch, Request, kind};
 use super::record::{self, Containers, Held};
 use super::signal;
-use super::state::{self, State, Status};
+use super::state::{self, Health, Probe, State, Status};
 use crate::network::Networks;
 
 /// The zeroth argument by which the program knows that it is a monitor.
@@ -99,6 +102,7 @@ struct Main {
     process: Process,
     streams: Streams,
     since: Instant,
+    checks: Option<Checks>,
 }
 
 /// A further process.
@@ -116,6 +120,8 @@ enum Token {
     Input,
     Client(usize),
     Exec(usize),
+    Check,
+    CheckOutput,
 }
 
 impl Monitor {
@@ -206,6 +212,7 @@ impl Monitor {
         process.started()?;
         let streams = streams.with_terminal(process.take_terminal());
         let pid = process.pid().unwrap_or(0);
+        let checks = Check::of(&self.config().runtime).map(Checks::new);
         self.held.state = State {
             status: Status::Running,
             pid,
@@ -214,6 +221,7 @@ impl Monitor {
             started: Some(now()),
             finished: self.held.state.finished.take(),
             restarts: self.held.state.restarts,
+            health: checks.as_ref().map(|_| Health::default()),
             ..State::default()
         };
         self.write_state();
@@ -221,6 +229,7 @@ impl Monitor {
             process,
             streams,
             since: Instant::now(),
+            checks,
         });
         Ok(())
     }
@@ -273,6 +282,10 @@ impl Monitor {
                 watch(Token::Input, input, PollFlags::OUT);
             }
         }
+        if let Some((end, output)) = self.checks().and_then(Checks::watched) {
+            watch(Token::Check, end, PollFlags::IN);
+            watch(Token::CheckOutput, output, PollFlags::IN);
+        }
         let input_full = self
             .main
             .as_ref()
@@ -294,7 +307,11 @@ impl Monitor {
     }
 
     fn timeout(&self) -> Option<Timespec> {
-        let next = [self.kill_at, self.restart_at]
+        let check = self
+            .checks()
+            .filter(|_| self.held.state.status == Status::Running)
+            .and_then(Checks::deadline);
+        let next = [self.kill_at, self.restart_at, check]
             .into_iter()
             .flatten()
             .min()?;
@@ -321,6 +338,13 @@ impl Monitor {
                 }
             }
             Token::Exec(index) => self.exec_ended(index),
+            Token::Check => self.check_ended(),
+            Token::CheckOutput => {
+                if let Some(checks) = self.checks_mut() {
+                    // Its end is noticed by that of the process.
+                    let _ = checks.read();
+                }
+            }
         }
     }
 
@@ -331,6 +355,7 @@ impl Monitor {
             self.kill_at = None;
             self.signal(signal::KILL);
         }
+        self.check(now);
         if passed(&self.restart_at) {
             self.restart_at = None;
             self.held.state.restarts += 1;
@@ -339,6 +364,78 @@ impl Monitor {
                 self.held.state.exit_code = error.exit_code();
                 self.after_end(Duration::ZERO);
             }
+        }
+    }
+
+    fn checks(&self) -> Option<&Checks> {
+        self.main.as_ref()?.checks.as_ref()
+    }
+
+    fn checks_mut(&mut self) -> Option<&mut Checks> {
+        self.main.as_mut()?.checks.as_mut()
+    }
+
+    /// Begins a health check if one is due.
+    fn check(&mut self, now: Instant) {
+        if self.held.state.status != Status::Running {
+            return;
+        }
+        let due = self.checks_mut().is_some_and(|checks| checks.due(now));
+        if !due {
+            return;
+        }
+        let start = self::now();
+        if let Err(problem) = self.begin_check(start.clone()) {
+            let probe = Probe {
+                end: self::now(),
+                start,
+                exit_code: -1,
+                output: problem,
+            };
+            if let Some(Main {
+                checks: Some(checks),
+                ..
+            }) = &mut self.main
+            {
+                let health = self.held.state.health.get_or_insert_default();
+                checks.count(health, probe);
+            }
+            self.write_state();
+        }
+    }
+
+    fn begin_check(&mut self, start: String) -> Result<(), String> {
+        let Some(Main {
+            process,
+            checks: Some(checks),
+            ..
+        }) = &mut self.main
+        else {
+            return Ok(());
+        };
+        let container = &self.held.container;
+        let args = checks.args().iter().map(Into::into).collect();
+        let spec = container.config.further(&container.id, args);
+        let spec = spec.map_err(|error| error.to_string())?;
+        let (stdio, reader) = Checks::streams().map_err(|error| error.to_string())?;
+        let mut probe = self
+            .launcher
+            .exec(process.pidfd(), &spec, stdio)
+            .map_err(|error| error.to_string())?;
+        probe.started().map_err(|error| error.to_string())?;
+        checks.begun(probe, reader, start);
+        Ok(())
+    }
+
+    fn check_ended(&mut self) {
+        if let Some(Main {
+            checks: Some(checks),
+            ..
+        }) = &mut self.main
+        {
+            let health = self.held.state.health.get_or_insert_default();
+            checks.ended(health, now());
+            self.write_state();
         }
     }
 
@@ -424,6 +521,11 @@ impl Monitor {
                 self.answer(index, &Answer::Done);
             }
             Request::Stop { signal, timeout } => self.stop(index, signal, timeout),
+            Request::Pause(pause) => self.pause(index, pause),
+            Request::Processes => {
+                let found = processes::of(self.held.state.pid);
+                self.answer(index, &Answer::Processes(found));
+            }
             Request::Resize { rows, cols } => {
                 if let Some(main) = &self.main {
                     main.streams.resize(rows, cols);
@@ -455,6 +557,28 @@ impl Monitor {
         self.answer(index, &Answer::Failed(failure));
     }
 
+    /// Holds every process still, or lets them go on.
+    fn pause(&mut self, index: usize, pause: bool) {
+        let name = &self.held.container.name;
+        let (from, to, problem) = if pause {
+            (Status::Running, Status::Paused, "is not running")
+        } else {
+            (Status::Paused, Status::Running, "is not paused")
+        };
+        if self.held.state.status != from {
+            let failure = Failure::new(format!("container {name} {problem}"));
+            return self.answer(index, &Answer::Failed(failure));
+        }
+        self.held.state.status = to;
+        if pause {
+            processes::stop(self.held.state.pid);
+        } else {
+            processes::resume(self.held.state.pid);
+        }
+        self.write_state();
+        self.answer(index, &Answer::Done);
+    }
+
     fn stop_signal(&self) -> i32 {
         let asked = self.config().runtime.stop_signal.as_deref();
         asked.and_then(signal::number).unwrap_or(signal::TERM)
@@ -481,6 +605,11 @@ impl Monitor {
         let timeout = timeout.or(self.config().lifecycle.stop_timeout);
         let timeout = timeout.unwrap_or(STOP_TIMEOUT);
         self.signal(number.unwrap_or_else(|| self.stop_signal()));
+        if self.held.state.status == Status::Paused {
+            // What is held still could not follow the signal.
+            self.held.state.status = Status::Running;
+            processes::resume(self.held.state.pid);
+        }
         self.kill_at = u64::try_from(timeout)
             .ok()
             .map(|seconds| Instant::now() + Duration::from_secs(seconds));

@@ -4,14 +4,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use super::loaded;
 use crate::support::process::{await_no_process_with, run};
 use crate::support::{Context, Cooper, mounts, need};
-
-fn loaded() -> Option<Cooper> {
-    let cooper = Cooper::new()?;
-    cooper.load_busybox();
-    Some(cooper)
-}
 
 #[test]
 fn exit_codes() {
@@ -183,31 +178,12 @@ fn a_container_outlives_a_killed_run_and_not_its_monitor() {
     container.finish();
     let listed = cooper.run(&["ps", "--format={{.Names}} {{.State}}"]).ok();
     listed.prints("left running\n");
-    kill_monitor(&cooper, "left");
+    cooper.kill_monitor("left");
     await_no_process_with(&seconds, Duration::from_secs(5));
     let listed = cooper.run(&["ps", "-a", "--format={{.Names}} {{.State}}"]);
     listed.ok().prints("left exited\n");
     cooper.run(&["rm", "left"]).ok();
     assert_eq!(mounts::below(cooper.root()), Vec::<String>::new());
-}
-
-/// Kills the process that the container lives under: the parent of its first process.
-fn kill_monitor(cooper: &Cooper, name: &str) {
-    let found = std::fs::read_dir(cooper.root().join("containers")).expect("lists");
-    let mut states = found.flatten().filter_map(|entry| {
-        let read = |file: &str| std::fs::read(entry.path().join(file)).ok();
-        let config: serde_json::Value = serde_json::from_slice(&read("config.json")?).ok()?;
-        (config["name"] == name).then_some(())?;
-        serde_json::from_slice::<serde_json::Value>(&read("state.json")?).ok()
-    });
-    let pid = states
-        .find_map(|state| state["pid"].as_i64())
-        .expect("it runs");
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
-    let (_, rest) = stat.rsplit_once(')').expect("a name");
-    let parent = rest.split_whitespace().nth(1).expect("a parent");
-    let parent = rustix::process::Pid::from_raw(parent.parse().expect("a number"));
-    rustix::process::kill_process(parent.expect("a parent"), Signal::KILL).expect("kills");
 }
 
 #[test]

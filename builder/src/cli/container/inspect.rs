@@ -1,0 +1,232 @@
+//! Docker's description of a container.
+
+use serde_json::{Map, Value, json};
+
+use crate::container::{
+    Config, Found, LogDriver, NamespaceMode, RestartPolicy, State, Status, VolumeSource,
+};
+use crate::network::NetworkMode;
+
+/// Docker's time of what has not happened.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+/// Returns docker's description of a container.
+pub(in crate::cli) fn describe(found: &Found) -> Value {
+    let container = &found.container;
+    let config = &container.config;
+    let args = config.args();
+    let path = args.first().cloned().unwrap_or_default();
+    let file = |name: &str| found.dir.join(name).to_string_lossy().into_owned();
+    let logged = config.log.driver == LogDriver::JsonFile;
+    json!({
+        "Id": container.id,
+        "Created": container.created,
+        "Path": path,
+        "Args": args.get(1..).unwrap_or_default(),
+        "State": state(found),
+        "Image": config.image_id.to_string(),
+        "LogPath": if logged { file("json.log") } else { String::new() },
+        "Name": format!("/{}", container.name),
+        "RestartCount": found.state.restarts,
+        "Driver": "overlayfs",
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": null,
+        "HostConfig": host_config(config),
+        "GraphDriver": { "Name": "overlayfs", "Data": { "UpperDir": file("fs"), "WorkDir": file("work") } },
+        "Mounts": mounts(found),
+        "Config": own_config(container.id.as_str(), config),
+        "NetworkSettings": { "Networks": {}, "Ports": {} },
+    })
+}
+
+fn state(found: &Found) -> Value {
+    let State {
+        status,
+        pid,
+        started,
+        finished,
+        exit_code,
+        error,
+        health,
+        ..
+    } = &found.state;
+    let time = |time: &Option<String>| time.clone().unwrap_or_else(|| NEVER.to_owned());
+    let mut state = json!({
+        "Status": status.name(),
+        "Running": matches!(status, Status::Running | Status::Paused),
+        "Paused": *status == Status::Paused,
+        "Restarting": *status == Status::Restarting,
+        "OOMKilled": false,
+        "Dead": false,
+        "Pid": pid,
+        "ExitCode": exit_code,
+        "Error": error,
+        "StartedAt": time(started),
+        "FinishedAt": time(finished),
+    });
+    if let Some(health) = health {
+        let log = health.log.iter().map(|probe| {
+            json!({
+                "Start": probe.start,
+                "End": probe.end,
+                "ExitCode": probe.exit_code,
+                "Output": probe.output,
+            })
+        });
+        state["Health"] = json!({
+            "Status": health.status.name(),
+            "FailingStreak": health.failing_streak,
+            "Log": log.collect::<Vec<_>>(),
+        });
+    }
+    state
+}
+
+fn host_config(config: &Config) -> Value {
+    let isolation = &config.isolation;
+    let (restart, times) = match config.lifecycle.restart {
+        RestartPolicy::No => ("no", 0),
+        RestartPolicy::OnFailure(times) => ("on-failure", times),
+        RestartPolicy::Always => ("always", 0),
+        RestartPolicy::UnlessStopped => ("unless-stopped", 0),
+    };
+    let mode = |mode: &NamespaceMode, own: &str| match mode {
+        NamespaceMode::Private => own.to_owned(),
+        NamespaceMode::Host => "host".to_owned(),
+        NamespaceMode::Container(name) => format!("container:{name}"),
+    };
+    let network = match &config.network.mode {
+        NetworkMode::Bridge => match config.network.endpoints.first() {
+            Some(endpoint) => endpoint.network.clone(),
+            None => "bridge".to_owned(),
+        },
+        NetworkMode::Host => "host".to_owned(),
+        NetworkMode::None => "none".to_owned(),
+        NetworkMode::Container(name) => format!("container:{name}"),
+    };
+    let driver = match config.log.driver {
+        LogDriver::JsonFile => "json-file",
+        LogDriver::None => "none",
+    };
+    let list = |items: &[String]| (!items.is_empty()).then(|| items.to_vec());
+    let binds = config.mounts.volumes.iter().filter_map(|volume| {
+        let source = match &volume.source {
+            VolumeSource::Host(path) => path.to_string_lossy().into_owned(),
+            VolumeSource::Named(name) => name.clone(),
+            VolumeSource::Anonymous => return None,
+        };
+        let end = if volume.readonly { ":ro" } else { "" };
+        Some(format!("{source}:{}{end}", volume.target.display()))
+    });
+    let devices = isolation.devices.iter().map(|device| {
+        json!({
+            "PathOnHost": device.host,
+            "PathInContainer": device.container,
+            "CgroupPermissions": device.permissions,
+        })
+    });
+    json!({
+        "Binds": binds.collect::<Vec<_>>(),
+        "LogConfig": { "Type": driver, "Config": config.log.options },
+        "NetworkMode": network,
+        "RestartPolicy": { "Name": restart, "MaximumRetryCount": times },
+        "AutoRemove": config.lifecycle.remove,
+        "CapAdd": list(&isolation.cap_add),
+        "CapDrop": list(&isolation.cap_drop),
+        "GroupAdd": list(&config.groups),
+        "IpcMode": mode(&isolation.ipc, "private"),
+        "PidMode": mode(&isolation.pid, ""),
+        "UTSMode": mode(&isolation.uts, ""),
+        "UsernsMode": "",
+        "Privileged": isolation.privileged,
+        "ReadonlyRootfs": isolation.read_only,
+        "SecurityOpt": list(&isolation.security_opt),
+        "ShmSize": config.resources.shm_size.unwrap_or(cooper_runner::DEFAULT_SHM_SIZE),
+        "Sysctls": isolation.sysctls,
+        "Devices": devices.collect::<Vec<_>>(),
+        "Init": config.lifecycle.init,
+        "MaskedPaths": if isolation.privileged { &[][..] } else { cooper_runner::MASKED_PATHS },
+        "ReadonlyPaths": if isolation.privileged { &[][..] } else { cooper_runner::READONLY_PATHS },
+    })
+}
+
+fn mounts(found: &Found) -> Vec<Value> {
+    let root = found.dir.parent().and_then(std::path::Path::parent);
+    let volumes = root.map(|root| root.join("volumes")).unwrap_or_default();
+    let volumes_of = &found.container.config.mounts.volumes;
+    let binds = volumes_of.iter().map(|volume| {
+        let (kind, name, source) = match &volume.source {
+            VolumeSource::Host(path) => ("bind", None, path.clone()),
+            VolumeSource::Named(name) => ("volume", Some(name), volumes.join(name).join("_data")),
+            VolumeSource::Anonymous => ("volume", None, volumes.clone()),
+        };
+        let mut mount = json!({
+            "Type": kind,
+            "Source": source,
+            "Destination": volume.target,
+            "Mode": if volume.readonly { "ro" } else { "" },
+            "RW": !volume.readonly,
+            "Propagation": if kind == "bind" { "rprivate" } else { "" },
+        });
+        if let Some(name) = name {
+            mount["Name"] = name.as_str().into();
+            mount["Driver"] = "local".into();
+        }
+        mount
+    });
+    binds.collect()
+}
+
+fn own_config(id: &str, config: &Config) -> Value {
+    let runtime = serde_json::to_value(&config.runtime).unwrap_or_default();
+    let mut own = Map::new();
+    own.insert("Hostname".into(), config.hostname(id).into());
+    own.insert("Domainname".into(), "".into());
+    own.insert("User".into(), "".into());
+    own.insert("Tty".into(), config.terminal.into());
+    own.insert("OpenStdin".into(), config.open_stdin.into());
+    own.insert("Image".into(), config.image.as_str().into());
+    own.insert("StopTimeout".into(), config.lifecycle.stop_timeout.into());
+    if let Value::Object(fields) = runtime {
+        own.extend(fields);
+    }
+    Value::Object(own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_is_described_in_dockers_shape() {
+        let found = Found {
+            container: crate::container::Container {
+                id: "c".repeat(64),
+                name: "web".into(),
+                created: "2024-05-01T10:00:00Z".into(),
+                config: crate::container::testing::config(false),
+                anonymous_volumes: Vec::new(),
+            },
+            state: State {
+                status: Status::Running,
+                pid: 7,
+                started: Some("2024-05-01T10:00:01Z".into()),
+                ..State::default()
+            },
+            dir: "/s/containers/c".into(),
+            live: true,
+        };
+        let value = describe(&found);
+        assert_eq!(value["Name"], "/web");
+        assert_eq!(value["Path"], "sh");
+        assert_eq!(value["State"]["Running"], true);
+        assert_eq!(value["State"]["FinishedAt"], NEVER);
+        assert_eq!(value["Config"]["Cmd"], json!(["sh"]));
+        assert_eq!(value["Config"]["Hostname"], "cccccccccccc");
+        assert_eq!(value["HostConfig"]["RestartPolicy"]["Name"], "no");
+        assert_eq!(value["LogPath"], "/s/containers/c/json.log");
+    }
+}

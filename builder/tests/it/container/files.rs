@@ -1,0 +1,125 @@
+//! Files of containers: copied in and out, compared, exported, made into images.
+
+use std::fs;
+
+use super::loaded;
+use crate::support::process::tool;
+
+#[test]
+fn files_are_copied_both_ways_running_or_not() {
+    let Some(scene) = loaded() else { return };
+    let dir = scene.scratch("data");
+    fs::create_dir_all(dir.join("sub")).expect("makes");
+    fs::write(dir.join("sub/f"), "from outside\n").expect("writes");
+    let (dir, out) = (dir.display().to_string(), scene.scratch("out"));
+    let back = out.display().to_string();
+    scene.detached(&["--name=web"], &["sleep", "1000"]);
+    for running in [true, false] {
+        if !running {
+            scene.run(&["stop", "-t0", "web"]).ok();
+        }
+        let target = format!("web:/copied-{running}");
+        scene.run(&["cp", &dir, &target]).ok();
+        scene.run(&["cp", &format!("{target}/sub/f"), &back]).ok();
+        assert_eq!(fs::read_to_string(&out).expect("reads"), "from outside\n");
+        scene
+            .run(&["cp", "web:/no/such", &back])
+            .exits(1)
+            .says("No such file");
+    }
+    let tar = scene.run(&["cp", "web:/copied-true/sub", "-"]).ok().stdout;
+    let archive = scene.scratch("sub.tar");
+    fs::write(&archive, &tar).expect("writes");
+    let listed = tool("tar", &["tf", &archive.display().to_string()]).out();
+    assert_eq!(listed, "sub/\nsub/f\n");
+    scene.start(&["cp", "-", "web:/tmp"], &tar).finish().ok();
+    scene.run(&["cp", "web:/tmp/sub/f", &back]).ok();
+    scene.run(&["cp", &dir, &back]).exits(1);
+}
+
+#[test]
+fn links_of_a_container_do_not_lead_out_of_it() {
+    let Some(scene) = loaded() else { return };
+    let secret = scene.scratch("secret");
+    fs::write(&secret, "host\n").expect("writes");
+    let script = format!(
+        "ln -s {} /link; ln -s / /root-link; sleep 1000",
+        secret.display()
+    );
+    scene.detached(&["--name=web"], &["sh", "-c", &script]);
+    scene
+        .run(&[
+            "exec",
+            "web",
+            "sh",
+            "-c",
+            "while [ ! -L /root-link ]; do sleep 0.02; done",
+        ])
+        .ok();
+    let out = scene.scratch("out").display().to_string();
+    scene.run(&["cp", "-L", "web:/link", &out]).exits(1);
+    scene
+        .run(&["cp", &secret.display().to_string(), "web:/root-link/inside"])
+        .ok();
+    scene
+        .run(&["exec", "web", "cat", "/inside"])
+        .ok()
+        .prints("host\n");
+}
+
+#[test]
+fn changes_are_listed_exported_and_committed() {
+    let Some(scene) = loaded() else { return };
+    let script = "mkdir /new; echo x > /new/f; rm /bin/ls; echo y >> /etc/passwd";
+    scene
+        .run(&[
+            "run",
+            "--name=web",
+            "-e",
+            "A=1",
+            "busybox",
+            "sh",
+            "-c",
+            script,
+        ])
+        .ok();
+    let changes = scene.run(&["diff", "web"]).ok();
+    changes.prints("C /bin\nD /bin/ls\nC /etc\nC /etc/passwd\nA /new\nA /new/f\n");
+    let archive = scene.scratch("web.tar").display().to_string();
+    scene.run(&["export", "-o", &archive, "web"]).ok();
+    let listed = tool("tar", &["tf", &archive]).out();
+    let has = |name: &str| {
+        listed
+            .lines()
+            .any(|line| line.trim_start_matches("./") == name)
+    };
+    assert!(
+        has("new/f") && has("bin/busybox") && !has("bin/ls"),
+        "{listed}"
+    );
+    scene
+        .run(&[
+            "commit",
+            "-m",
+            "said",
+            "-a",
+            "me",
+            "-c",
+            "CMD cat /new/f",
+            "web",
+            "made:1",
+        ])
+        .ok();
+    scene.run(&["run", "--rm", "made:1"]).ok().prints("x\n");
+    scene
+        .run(&[
+            "run",
+            "--rm",
+            "made:1",
+            "sh",
+            "-c",
+            "echo $A; test -e /bin/ls || echo gone",
+        ])
+        .ok()
+        .prints("1\ngone\n");
+}
