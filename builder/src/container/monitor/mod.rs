@@ -756,11 +756,12 @@ impl Monitor {
     /// free, and who waits is told.
     fn finish(&mut self, answer: &Answer) {
         self.finished = true;
+        // A command that is hung up reads the state: it has to be the last one by then.
+        self.write_state();
         self.listener = None;
         // Nobody connects to what is not there.
         let _ = std::fs::remove_file(self.held.dir.join("socket"));
         self.disconnect();
-        self.write_state();
         if self.held.container.config.lifecycle.remove {
             // What cannot be removed now is by the next command that looks.
             let _ = self.remove();
