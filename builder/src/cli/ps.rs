@@ -446,18 +446,19 @@ mod tests {
     #[test]
     fn running_containers_are_listed() {
         insta::assert_snapshot!(render(&PsArgs::default()), @r#"
-        CONTAINER ID   IMAGE     COMMAND                  CREATED       STATUS         NAMES
-        aaaaaaaaaaaa   busybox   "sh -c sleep 100 && …"   2 hours ago   Up 2 minutes   a_name
+        CONTAINER ID   IMAGE     COMMAND                  CREATED       STATUS                              NAMES
+        aaaaaaaaaaaa   busybox   "sh -c sleep 100 && …"   2 hours ago   Up 2 minutes                        a_name
+        cccccccccccc   busybox   "sh -c sleep 100 && …"   2 hours ago   Restarting (1) About a minute ago   c_name
         "#);
     }
 
     #[test]
     fn all_containers_are_listed_on_demand() {
         insta::assert_snapshot!(render(&PsArgs { all: true, ..PsArgs::default() }), @r#"
-        CONTAINER ID   IMAGE     COMMAND                  CREATED       STATUS                         NAMES
-        aaaaaaaaaaaa   busybox   "sh -c sleep 100 && …"   2 hours ago   Up 2 minutes                   a_name
-        bbbbbbbbbbbb   busybox   "sh -c sleep 100 && …"   2 hours ago   Exited (3) About an hour ago   b_name
-        cccccccccccc   busybox   "sh -c sleep 100 && …"   2 hours ago   Dead                           c_name
+        CONTAINER ID   IMAGE     COMMAND                  CREATED       STATUS                              NAMES
+        aaaaaaaaaaaa   busybox   "sh -c sleep 100 && …"   2 hours ago   Up 2 minutes                        a_name
+        bbbbbbbbbbbb   busybox   "sh -c sleep 100 && …"   2 hours ago   Exited (3) About an hour ago        b_name
+        cccccccccccc   busybox   "sh -c sleep 100 && …"   2 hours ago   Restarting (1) About a minute ago   c_name
         "#);
         let quiet = PsArgs {
             all: true,
@@ -473,7 +474,10 @@ mod tests {
             format: Format::Json,
             ..PsArgs::default()
         };
-        insta::assert_snapshot!(render(&json), @r#"{"Command":"\"sh -c sleep 100 && …\"","CreatedAt":"2024-05-01 10:00:00 +0000 UTC","ID":"aaaaaaaaaaaa","Image":"busybox","Labels":"a=b","LocalVolumes":"0","Mounts":"","Names":"a_name","RunningFor":"2 hours ago","Size":"0B","State":"running","Status":"Up 2 minutes"}"#);
+        insta::assert_snapshot!(render(&json), @r#"
+        {"Command":"\"sh -c sleep 100 && …\"","CreatedAt":"2024-05-01 10:00:00 +0000 UTC","ID":"aaaaaaaaaaaa","Image":"busybox","Labels":"a=b","LocalVolumes":"0","Mounts":"","Names":"a_name","RunningFor":"2 hours ago","Size":"0B","State":"running","Status":"Up 2 minutes"}
+        {"Command":"\"sh -c sleep 100 && …\"","CreatedAt":"2024-05-01 10:00:00 +0000 UTC","ID":"cccccccccccc","Image":"busybox","Labels":"a=b","LocalVolumes":"0","Mounts":"","Names":"c_name","RunningFor":"2 hours ago","Size":"0B","State":"restarting","Status":"Restarting (1) About a minute ago"}
+        "#);
     }
 
     #[test]

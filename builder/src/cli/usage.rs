@@ -31,16 +31,6 @@ const OPTIONS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "run",
-        &["-d", "--detach"],
-        "cooper stays with its container: let the shell put it in the background with &",
-    ),
-    (
-        "run",
-        &["-p", "--publish", "-P", "--publish-all"],
-        "leave it out: a container has this machine's network, so its ports are reachable",
-    ),
-    (
-        "run",
         &["--mount"],
         "write it as --volume SOURCE:TARGET[:ro] or --tmpfs TARGET",
     ),
@@ -49,21 +39,12 @@ const OPTIONS: &[(&str, &[&str], &str)] = &[
         &["--memory", "-m", "--cpus", "--cpuset-cpus", "--pids-limit"],
         "run cooper itself in a cgroup with that limit, for example by systemd-run",
     ),
-    (
-        "rm",
-        &["--force", "-f"],
-        "leave it out; a running container ends with the `cooper run` that runs it",
-    ),
 ];
 
 /// Commands of docker's that are absent, and what to do instead.
 const COMMANDS: &[(&str, &str)] = &[
     ("login", LOGIN),
     ("logout", LOGIN),
-    (
-        "container",
-        "the commands are `cooper run`, `cooper ps` and `cooper rm`",
-    ),
     (
         "system",
         "the commands are `cooper du`, `cooper prune` and `cooper info`",
@@ -199,6 +180,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_to_be_absent_is() {
+        let cli = Cli::command();
+        for (command, names, _) in OPTIONS {
+            let command = cli.find_subcommand(command).expect("a command");
+            for arg in command.get_arguments() {
+                let long = arg.get_long().map(|long| format!("--{long}"));
+                let short = arg.get_short().map(|short| format!("-{short}"));
+                for known in long.iter().chain(&short) {
+                    assert!(!names.contains(&known.as_str()), "{command} has {known}");
+                }
+            }
+        }
+        for (name, _) in COMMANDS {
+            assert!(cli.find_subcommand(name).is_none(), "cooper has {name}");
+        }
+    }
+
+    #[test]
     fn wrong_arguments_are_said_with_what_to_do() {
         let lines = [
             "cooper build --build-agr a=b .",
@@ -207,7 +206,7 @@ mod tests {
             "cooper build . run",
             "cooper build",
             "cooper build --jobs 0 .",
-            "cooper --root /x run -d app",
+            "cooper --root /x run --cpus 2 app",
             "cooper run --foo app",
             "cooper run",
             "cooper bild .",
@@ -234,16 +233,16 @@ mod tests {
           hint: see `cooper build --help`
         [1]
         $ cooper build
-        ERROR: cooper build needs <PATH>
+        ERROR: cooper build needs <PATH|URL|->
           hint: see `cooper build --help`
         [1]
         $ cooper build --jobs 0 .
         ERROR: invalid value '0' for '--jobs <N>': not a number of steps, 1 or more
           hint: see `cooper build --help`
         [1]
-        $ cooper --root /x run -d app
-        ERROR: cooper run has no option -d
-          hint: cooper stays with its container: let the shell put it in the background with &
+        $ cooper --root /x run --cpus 2 app
+        ERROR: cooper run has no option --cpus
+          hint: run cooper itself in a cgroup with that limit, for example by systemd-run
           hint: see `cooper run --help`
         [125]
         $ cooper run --foo app

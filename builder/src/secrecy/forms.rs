@@ -158,10 +158,24 @@ fn is_random(word: &[u8]) -> bool {
     (mixed && digits) || (digits && word.len() >= 32 && word.iter().all(u8::is_ascii_hexdigit))
 }
 
-/// Returns what to look for in files to find `value`; nothing if it is too short for that.
+/// Whether all that `value` holds in PEM form is public: certificates, which a step may be given
+/// like a secret but which every image with a trust store has.
+fn is_public(value: &[u8]) -> bool {
+    let count = |text: &[u8]| {
+        value
+            .windows(text.len())
+            .filter(|part| *part == text)
+            .count()
+    };
+    let public = count(b"-----BEGIN CERTIFICATE-----") + count(b"-----BEGIN PUBLIC KEY-----");
+    public > 0 && public == count(b"-----BEGIN ")
+}
+
+/// Returns what to look for in files to find `value`; nothing if it is too short for that, or
+/// no secret at all.
 pub fn needles(value: &[u8]) -> Vec<Form> {
     let value = value.trim_ascii();
-    if value.len() < SHORTEST {
+    if value.len() < SHORTEST || is_public(value) {
         return Vec::new();
     }
     let mut all: Vec<Form> = Vec::new();
@@ -274,6 +288,16 @@ mod tests {
         assert!(holds(b"TOKEN=aB3dE6gH9jK2mN5pQ8sT1vW4yZ7", npmrc));
         assert!(!holds(b"registry=https://registry.npmjs.org/\n", npmrc));
         assert_eq!(parts(b"one-word-Alone-is-no-Part-1"), Vec::<Vec<u8>>::new());
+    }
+
+    #[test]
+    fn certificates_are_no_secret_and_a_key_beside_them_is() {
+        let line = "MIIDQTCCAimgAwIBAgITBmyfz5m4jAo54vB4ikPmljZbyjANBgkqhkiG9w0BAQsF";
+        let block = |kind: &str| format!("-----BEGIN {kind}-----\n{line}\n-----END {kind}-----\n");
+        let bundle = block("CERTIFICATE").repeat(3);
+        assert!(!holds(bundle.as_bytes(), bundle.as_bytes()));
+        let with_key = bundle + &block("PRIVATE KEY");
+        assert!(holds(with_key.as_bytes(), with_key.as_bytes()));
     }
 
     #[test]

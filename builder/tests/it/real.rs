@@ -5,7 +5,6 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 
 use crate::support::peers::free_port;
 use crate::support::{Context, Cooper, need};
@@ -85,13 +84,13 @@ fn a_web_server_of_seven_instructions_answers() {
     let address = format!("127.0.0.1:{}", free_port());
     let mut command = cooper.command();
     command
-        .args(["run", "--rm", "--network=host", "-e"])
+        .args(["run", "--rm", "--name=server", "--network=host", "-e"])
         .arg(format!("LISTEN={address}"))
         .arg("httpd");
     let server = crate::support::process::start(command, b"");
     let answer = ask(&address);
     // A first process that installs no handler gets no other signal.
-    server.signal(Signal::KILL);
+    cooper.run(&["kill", "server"]).ok();
     let outcome = server.finish_within(Duration::from_secs(30));
     assert!(
         answer.starts_with("HTTP/1.") && answer.contains(" 200 OK"),

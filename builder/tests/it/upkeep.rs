@@ -92,14 +92,14 @@ fn pruning_to_a_size_takes_what_was_used_longest_ago() {
     // Used again, the first is worth more than the second.
     cooper.build(&first, &[NO_IMAGE]).ok();
     let said = cooper
-        .run(&["prune", "--max-used-space=12m", "--dry-run"])
+        .run(&["prune", "--max-used-space=8m", "--dry-run"])
         .ok();
     let taken: Vec<_> = said.out().lines().map(str::to_owned).collect();
     let built = taken
         .iter()
         .filter(|line| line.starts_with("layer blake3:"));
     assert_eq!(built.count(), 1, "{taken:?}");
-    cooper.run(&["prune", "--max-used-space=12m"]).ok();
+    cooper.run(&["prune", "--max-used-space=8m"]).ok();
     assert_eq!(cooper.steps(&first, &[NO_IMAGE]).ok().executed().len(), 0);
     assert_eq!(cooper.steps(&second, &[NO_IMAGE]).ok().executed().len(), 1);
     cooper.run(&["prune", "--filter=until=1h"]).ok();
@@ -116,7 +116,7 @@ fn builds_collect_what_the_configuration_says() {
     let config = cooper.scratch("config.toml");
     std::fs::write(
         &config,
-        "[cache]\nmax-used-space = \"12m\"\nreserved-space = \"0\"\nmin-free-space = \"0\"\n",
+        "[cache]\nmax-used-space = \"8m\"\nreserved-space = \"0\"\nmin-free-space = \"0\"\n",
     )
     .expect("write");
     let config = format!("--config={}", config.display());

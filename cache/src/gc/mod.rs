@@ -220,7 +220,11 @@ impl Store {
             });
         }
         let mut mounts = Vec::new();
-        policy.choose(self.space()?, &candidates, |at| match &items[at] {
+        let (layers, blobs) = plan.unneeded()?;
+        let layers: u64 = layers.iter().map(|id| self.layer_bytes(id)).sum();
+        let blobs: u64 = blobs.iter().map(|digest| self.blob_bytes(digest)).sum();
+        let space = self.space()?.without(layers + blobs);
+        policy.choose(space, &candidates, |at| match &items[at] {
             Item::Record(record) => plan.take_record(*record),
             Item::Mount(name) => {
                 mounts.push(name.clone());

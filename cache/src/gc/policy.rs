@@ -28,6 +28,16 @@ pub(super) struct Space {
     pub(super) free: u64,
 }
 
+impl Space {
+    /// Returns what is left when so many bytes, which go anyway, have gone.
+    pub(super) fn without(self, bytes: u64) -> Self {
+        Self {
+            used: self.used.saturating_sub(bytes),
+            free: self.free + bytes,
+        }
+    }
+}
+
 /// What may go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Candidate {

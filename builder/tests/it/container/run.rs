@@ -141,7 +141,7 @@ fn a_terminal_with_t() {
         .args(["-qec", &line, "/dev/null"])
         .env("SHELL", "/bin/sh")
         .env("TERM", "xterm");
-    let outcome = run(command).ok();
+    let outcome = cooper.in_network(&["run"], || run(command)).ok();
     let text = outcome.out().replace('\r', "");
     assert!(
         text.contains("/dev/pts/") || text.contains("/dev/console"),

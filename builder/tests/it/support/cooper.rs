@@ -71,7 +71,7 @@ impl Cooper {
     }
 
     /// Does `work` in the network that `args` are to run in.
-    fn in_network<T: Send>(
+    pub(crate) fn in_network<T: Send>(
         &self,
         args: &[impl AsRef<OsStr>],
         work: impl FnOnce() -> T + Send,
