@@ -5,7 +5,6 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-
 use crate::support::peers::free_port;
 use crate::support::{Context, Cooper, need};
 
