@@ -1,6 +1,6 @@
 //! Programs of other platforms: whether this machine executes them, and by what.
 //!
-//! The kernel executes them where an emulator is registered with it ([`binfmt`]). Where none
+//! The kernel executes them where an emulator is registered with it ([`cooper_runner::binfmt`]). Where none
 //! is, a process that is root in a user namespace of its own registers an installed one there,
 //! for itself alone (Linux 6.7). Anywhere else that is the administrator's decision, as it
 //! is for the whole machine; [`Missing`] says how to go about it.

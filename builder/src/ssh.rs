@@ -1,7 +1,7 @@
 //! Keys of the user's for steps and for git: agents, by the ids that `--ssh` gives them.
 //!
 //! No key ever reaches a step, only an agent's socket. A step gets a socket of its own, with the
-//! owner and mode that it asks for, behind which a [`Relay`] passes on what using keys needs and
+//! owner and mode that it asks for, behind which a `Relay` passes on what using keys needs and
 //! refuses the rest: a Dockerfile can sign with the user's keys while its step runs, and can
 //! neither add keys to the user's agent nor remove or lock them. Key files are read into an agent
 //! that is started for the build and forgets them with it.

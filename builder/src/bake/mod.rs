@@ -10,7 +10,7 @@
 //! is none of its business.
 //!
 //! Nothing here prints, reads the environment or the clock: [`Surroundings`] carries what a
-//! definition may ask for. Every fault has a [`Place`](ast::Place), so that it is shown with the
+//! definition may ask for. Every fault has a [`Place`], so that it is shown with the
 //! line it is on.
 
 mod ast;

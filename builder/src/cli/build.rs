@@ -76,7 +76,7 @@ pub struct BuildArgs {
     #[arg(long, value_name = "NAME=VALUE")]
     pub label: Vec<String>,
 
-    /// Add an annotation to the image's manifest, or to manifest[PLATFORM], manifest-descriptor,
+    /// Add an annotation to the image's manifest, or to another place: manifest-descriptor,
     /// index or index-descriptor
     #[arg(long, value_name = "[PLACE:]NAME=VALUE")]
     pub annotation: Vec<String>,
@@ -96,7 +96,7 @@ pub struct BuildArgs {
           default_missing_value = "always", hide_possible_values = true)]
     pub pull: Option<String>,
 
-    /// Let NAME stand for a directory, docker-image://REF, oci-layout://DIR[:TAG], a git or http
+    /// Let NAME stand for a directory, docker-image://REF, oci-layout://DIR or DIR:TAG, a git or http
     /// address
     #[arg(long, value_name = "NAME=CONTEXT")]
     pub build_context: Vec<String>,

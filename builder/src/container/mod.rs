@@ -13,7 +13,7 @@
 //! <root>/volumes/<name>/_data           a volume
 //! ```
 //!
-//! There is no daemon. Every container that runs has a [`monitor`], a small process of its own
+//! There is no daemon. Every container that runs has a `monitor`, a small process of its own
 //! that outlives the command that started it. The lock tells the truth about it: the kernel lets
 //! go of it when the monitor dies, however it dies, and what the monitor ran dies with it. A state
 //! that says "running" beside a free lock is therefore a thing of the past; the next command that

@@ -7,7 +7,7 @@
 //!
 //! Owns the mechanics and no policy: which networks there are, who has which address and which
 //! rules follow from that is the caller's. Nothing here needs a program of the host: interfaces
-//! and nftables rules are netlink messages ([`netlink`]).
+//! and nftables rules are netlink messages (`netlink`).
 //!
 //! A [`Namespace`] lives as long as something refers to it; with the last process in it and the
 //! last [`Namespace`] the kernel takes its interfaces away, and the other halves of their pairs

@@ -359,7 +359,7 @@ pub struct UpdateArgs {
     #[arg(required = true, value_name = "CONTAINER")]
     pub containers: Vec<String>,
 
-    /// What follows the end: no, on-failure[:TIMES], always or unless-stopped
+    /// What follows the end: no, on-failure, on-failure:TIMES, always or unless-stopped
     #[arg(long, value_name = "POLICY")]
     pub restart: Option<String>,
 }

@@ -88,7 +88,7 @@ pub struct ProcessArgs {
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub stop_timeout: Option<i64>,
 
-    /// What follows the end: no, on-failure[:TIMES], always or unless-stopped
+    /// What follows the end: no, on-failure, on-failure:TIMES, always or unless-stopped
     #[arg(long, value_name = "POLICY")]
     pub restart: Option<String>,
 
@@ -160,7 +160,7 @@ pub(in crate::cli) fn variables(
     Ok(env)
 }
 
-/// Parses `no`, `on-failure[:TIMES]`, `always` or `unless-stopped`.
+/// Parses `no`, `on-failure, on-failure:TIMES`, `always` or `unless-stopped`.
 pub(in crate::cli) fn restart_policy(text: &str) -> Result<RestartPolicy, ValueError> {
     let (name, times) = match text.split_once(':') {
         Some((name, times)) => (name, Some(times)),
