@@ -1,11 +1,15 @@
 //! The processes of a container, found by their PID namespace, and holding them still.
 
 use std::fs;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How often new processes are looked for while all are being stopped.
 const ROUNDS: usize = 64;
+
+/// How often, a millisecond apart, is looked whether a process stands still.
+const SETTLING: usize = 1000;
 
 /// Returns the processes that share the PID namespace of `first`, as the host numbers them, in
 /// that order. Where that namespace is the host's, `first` alone is meant.
@@ -45,8 +49,36 @@ pub(super) fn stop(first: i32) {
             return;
         }
         send(&new, Signal::STOP);
+        new.iter().for_each(|pid| settle(*pid));
         stopped.extend(new);
     }
+}
+
+/// Waits until a process stands still: a signal is sent at once, but a thread that is in a system
+/// call ends that first. One that the kernel does not let go of is not waited for forever.
+fn settle(pid: i32) {
+    for _ in 0..SETTLING {
+        if threads(pid)
+            .iter()
+            .all(|state| matches!(state, 'T' | 't' | 'Z' | 'X'))
+        {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Returns the states of a process' threads, as proc_pid_stat(5) has them; none if it is gone.
+fn threads(pid: i32) -> Vec<char> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    let state = |task: fs::DirEntry| {
+        let stat = fs::read_to_string(task.path().join("stat")).ok()?;
+        // The name before it is in parentheses and may hold anything.
+        stat.rsplit_once(") ")?.1.chars().next()
+    };
+    tasks.flatten().filter_map(state).collect()
 }
 
 /// Lets every process of a container go on.

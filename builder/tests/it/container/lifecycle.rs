@@ -93,6 +93,8 @@ fn a_paused_container_does_nothing() {
     let Some(scene) = loaded() else { return };
     let script = "i=0; while :; do i=$((i+1)); echo $i > /count; done";
     scene.detached(&["--name=busy"], &["sh", "-c", script]);
+    let begun = "while [ ! -s /count ]; do sleep 0.02; done";
+    scene.run(&["exec", "busy", "sh", "-c", begun]).ok();
     scene.run(&["pause", "busy"]).ok();
     assert_eq!(scene.fact("busy", "{{.State.Status}}"), "paused");
     scene.run(&["exec", "busy", "true"]).exits(1).says("paused");
