@@ -49,7 +49,9 @@ pub(super) fn stop(first: i32) {
             return;
         }
         send(&new, Signal::STOP);
-        new.iter().for_each(|pid| settle(*pid));
+        for pid in &new {
+            settle(*pid);
+        }
         stopped.extend(new);
     }
 }
