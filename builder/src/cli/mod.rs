@@ -14,6 +14,7 @@ pub mod bake;
 pub mod build;
 pub mod cache;
 mod collect;
+mod confirm;
 pub mod container;
 mod docker;
 pub mod doctor;

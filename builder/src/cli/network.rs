@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Settings;
+use super::confirm::confirmed;
 use super::container::{ConnectArgs, DisconnectArgs};
 use super::images::Format;
 use super::session::Session;
@@ -132,7 +133,7 @@ pub struct RmArgs {
 /// Options of `cooper network prune`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct PruneArgs {
-    /// Do not ask; nothing is asked anyway
+    /// Do not ask
     #[arg(short, long)]
     pub force: bool,
 
@@ -390,6 +391,10 @@ impl RmArgs {
 impl PruneArgs {
     fn run(&self, networks: &Networks) -> Result<(), Report> {
         let filters = each("--filter", &self.filter, Filter::parse)?;
+        let what = "all custom networks not used by at least one container";
+        if !self.force && !confirmed(what)? {
+            return Ok(());
+        }
         let removed = prune(networks, |network| {
             Filter::all_match(&filters, network, false)
         })?;

@@ -7,12 +7,13 @@ use cooper_oci::Digest;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::container::{Filters, networks_of};
 use super::images::Format;
 use super::session::Session;
 use super::table::{Table, shorten};
-use super::value::ValueError;
 use super::{Settings, human};
 use crate::container::{Container, Containers, Found, HealthStatus, Status, VolumeSource};
+use crate::network::{Endpoint, Network, NetworkError, Networks, column};
 use crate::report::{Report, print_data};
 
 /// Options of `cooper ps`.
@@ -63,33 +64,33 @@ impl PsArgs {
         let found = containers
             .list()
             .map_err(|error| Report::from_error(&error))?;
+        let connections =
+            Connections::read(&session).map_err(|error| Report::from_error(&error))?;
         let now = Timestamp::now();
-        let found = self.shown(&found)?;
-        let values = found.iter().map(|found| self.json(found, now));
+        let found = self.shown(&found, &connections)?;
+        let values = found
+            .iter()
+            .map(|found| self.json(found, &connections, now));
         match self.format.render("CONTAINER ID", values) {
             Some(text) if !self.quiet => print_data(&text?),
-            _ => print_data(&self.render(&found, now)),
+            _ => print_data(&self.render(&found, &connections, now)),
         }
     }
 
     /// Returns which of `found`, youngest first, are shown.
-    fn shown(&self, found: &[Found]) -> Result<Vec<Found>, Report> {
-        let filters = parse_filters(&self.filter)?;
-        let of_state = filters.iter().any(Filter::is_of_state);
+    fn shown(&self, found: &[Found], connections: &Connections) -> Result<Vec<Found>, Report> {
+        let filters = Filters::parse(&self.filter)?;
         let last = if self.latest { Some(1) } else { self.last };
-        let all = self.all || of_state || last.is_some();
-        let fits = |one: &Found| {
+        let all = self.all || filters.ask_for_state() || last.is_some();
+        let fits = |one: &&Found| {
             (all || one.state.status.is_active())
-                && filters.iter().all(|filter| filter.admits(one, found))
+                && filters.admit(one, found, &connections.networks)
         };
-        let fitting: Vec<_> = found.iter().filter(|one| fits(one)).cloned().collect();
-        Ok(fitting
-            .into_iter()
-            .take(last.unwrap_or(usize::MAX))
-            .collect())
+        let fitting = found.iter().filter(fits).cloned();
+        Ok(fitting.take(last.unwrap_or(usize::MAX)).collect())
     }
 
-    fn render(&self, found: &[Found], now: Timestamp) -> String {
+    fn render(&self, found: &[Found], connections: &Connections, now: Timestamp) -> String {
         let shown = found.iter();
         if self.quiet {
             return shown
@@ -98,7 +99,7 @@ impl PsArgs {
         }
         if self.format == Format::Json {
             return shown
-                .map(|found| self.json(found, now).to_string() + "\n")
+                .map(|found| self.json(found, connections, now).to_string() + "\n")
                 .collect();
         }
         let mut header = vec![
@@ -107,6 +108,7 @@ impl PsArgs {
             "COMMAND",
             "CREATED",
             "STATUS",
+            "PORTS",
             "NAMES",
         ];
         header.extend(self.size.then_some("SIZE"));
@@ -119,6 +121,7 @@ impl PsArgs {
                 self.command(container),
                 human::since(Some(&container.created), now),
                 status(found, now),
+                connections.ports(found),
                 container.name.clone(),
             ];
             row.extend(self.size.then(|| written(found)));
@@ -145,7 +148,7 @@ impl PsArgs {
         format!("\"{words}\"")
     }
 
-    fn json(&self, found: &Found, now: Timestamp) -> Value {
+    fn json(&self, found: &Found, connections: &Connections, now: Timestamp) -> Value {
         let container = &found.container;
         let labels: Vec<_> = container
             .config
@@ -163,11 +166,44 @@ impl PsArgs {
             "LocalVolumes": container.anonymous_volumes.len().to_string(),
             "Mounts": mounts(container),
             "Names": container.name,
+            "Networks": networks_of(found, &connections.networks).join(","),
+            "Ports": connections.ports(found),
             "RunningFor": human::since(Some(&container.created), now),
             "Size": if self.size { written(found) } else { "0B".to_owned() },
             "State": found.state.status.name(),
             "Status": status(found, now),
         })
+    }
+}
+
+/// Who is connected to which networks now.
+#[derive(Debug, Default)]
+struct Connections {
+    networks: Vec<Network>,
+    endpoints: Vec<Endpoint>,
+}
+
+impl Connections {
+    fn read(session: &Session) -> Result<Self, NetworkError> {
+        let networks = Networks::of(session.store.root(), session.rootless);
+        Ok(Self {
+            networks: networks.list()?,
+            endpoints: networks.endpoints()?,
+        })
+    }
+
+    /// Returns where the ports of a container are published, and which are only exposed; of one
+    /// that does not run, nothing.
+    fn ports(&self, found: &Found) -> String {
+        if !found.state.status.is_active() {
+            return String::new();
+        }
+        let container = &found.container;
+        let here = |endpoint: &&Endpoint| endpoint.container == container.id;
+        let endpoints = self.endpoints.iter().filter(here);
+        let published: Vec<_> = endpoints.flat_map(|one| one.ports.clone()).collect();
+        let exposed = container.config.runtime.exposed_ports.keys().cloned();
+        column(&published, &exposed.collect::<Vec<_>>())
     }
 }
 
@@ -185,164 +221,6 @@ fn mounts(container: &Container) -> String {
         VolumeSource::Anonymous => String::new(),
     });
     names.collect::<Vec<_>>().join(",")
-}
-
-/// One `--filter`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Filter {
-    Id(String),
-    Name(String),
-    Label(String, Option<String>),
-    NoLabel(String, Option<String>),
-    Status(String),
-    Exited(i32),
-    Ancestor(String),
-    Before(String),
-    Since(String),
-    Health(String),
-    Volume(String),
-    Until(Timestamp),
-}
-
-/// Parses the values of `--filter`. As docker's, those of one kind are alternatives where one
-/// container has only one such value.
-pub(super) fn parse_filters(texts: &[String]) -> Result<Vec<Filter>, Report> {
-    texts
-        .iter()
-        .map(|text| filter(text).map_err(|error| error.report("--filter", text)))
-        .collect()
-}
-
-fn filter(text: &str) -> Result<Filter, ValueError> {
-    const KNOWN: [&str; 11] = [
-        "id", "name", "label", "status", "exited", "ancestor", "before", "since", "health",
-        "volume", "until",
-    ];
-    let (key, value) = text
-        .split_once('=')
-        .ok_or_else(|| ValueError::new("not a filter").hint("write KEY=VALUE"))?;
-    let label = |value: &str| match value.split_once('=') {
-        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
-        None => (value.to_owned(), None),
-    };
-    let owned = || value.to_owned();
-    Ok(match key {
-        "id" => Filter::Id(owned()),
-        "name" => Filter::Name(owned()),
-        "label" => {
-            let (name, value) = label(value);
-            Filter::Label(name, value)
-        }
-        "label!" => {
-            let (name, value) = label(value);
-            Filter::NoLabel(name, value)
-        }
-        "status" => {
-            let known = [
-                "created",
-                "running",
-                "paused",
-                "restarting",
-                "exited",
-                "removing",
-                "dead",
-            ];
-            if !known.contains(&value) {
-                return Err(ValueError::unknown("state", value, &known));
-            }
-            Filter::Status(owned())
-        }
-        "exited" => Filter::Exited(
-            value
-                .parse()
-                .map_err(|_| ValueError::new(format!("{value:?} is no exit code")))?,
-        ),
-        "ancestor" => Filter::Ancestor(owned()),
-        "before" => Filter::Before(owned()),
-        "since" => Filter::Since(owned()),
-        "health" => Filter::Health(owned()),
-        "volume" => Filter::Volume(owned()),
-        "until" => Filter::Until(
-            super::container::parse_time(value, Timestamp::now())
-                .ok_or_else(|| ValueError::new("not a time"))?,
-        ),
-        _ => return Err(ValueError::unknown("filter", key, &KNOWN)),
-    })
-}
-
-impl Filter {
-    /// Returns whether it asks for containers that do not run, so that -a goes without saying.
-    fn is_of_state(&self) -> bool {
-        matches!(self, Self::Status(_) | Self::Exited(_))
-    }
-
-    /// Returns whether `found`, one of `all`, fits.
-    pub(super) fn admits(&self, found: &Found, all: &[Found]) -> bool {
-        let (container, state) = (&found.container, &found.state);
-        let labels = &container.config.runtime.labels;
-        let labelled = |name: &String, value: &Option<String>| match (labels.get(name), value) {
-            (Some(has), Some(value)) => has == value,
-            (has, None) => has.is_some(),
-            (None, Some(_)) => false,
-        };
-        let made = |name: &String| {
-            let of =
-                |one: &&Found| one.container.name == *name || one.container.id.starts_with(name);
-            all.iter()
-                .find(of)
-                .map(|one| one.container.created.as_str())
-        };
-        match self {
-            Self::Id(id) => container.id.starts_with(id.as_str()),
-            Self::Name(name) => name_fits(&container.name, name),
-            Self::Label(name, value) => labelled(name, value),
-            Self::NoLabel(name, value) => !labelled(name, value),
-            Self::Status(status) => state.status.name() == status,
-            Self::Exited(code) => state.status == Status::Exited && state.exit_code == *code,
-            Self::Ancestor(image) => {
-                let config = &container.config;
-                let id = config.image_id.to_string();
-                let tagged = config
-                    .image
-                    .strip_suffix(":latest")
-                    .unwrap_or(&config.image);
-                tagged == image.strip_suffix(":latest").unwrap_or(image)
-                    || id == *image
-                    || id.trim_start_matches("sha256:").starts_with(image.as_str())
-            }
-            Self::Before(name) => made(name).is_some_and(|time| *container.created < *time),
-            Self::Since(name) => made(name).is_some_and(|time| *container.created > *time),
-            Self::Health(wanted) => match &state.health {
-                Some(health) => health.status.name() == wanted,
-                None => wanted == "none",
-            },
-            Self::Volume(volume) => {
-                let mut mounted = container.config.mounts.volumes.iter();
-                mounted.any(|mount| {
-                    mount.target.to_str() == Some(volume)
-                        || matches!(&mount.source, VolumeSource::Named(name) if name == volume)
-                })
-            }
-            Self::Until(time) => container
-                .created
-                .parse::<Timestamp>()
-                .is_ok_and(|created| created < *time),
-        }
-    }
-}
-
-/// A part of a name fits; `^` and `$` hold it at the start and the end.
-fn name_fits(name: &str, wanted: &str) -> bool {
-    let (start, wanted) = match wanted.strip_prefix('^') {
-        Some(rest) => (true, rest.strip_prefix('/').unwrap_or(rest)),
-        None => (false, wanted.strip_prefix('/').unwrap_or(wanted)),
-    };
-    match (start, wanted.strip_suffix('$')) {
-        (true, Some(wanted)) => name == wanted,
-        (true, None) => name.starts_with(wanted),
-        (false, Some(wanted)) => name.ends_with(wanted),
-        (false, None) => name.contains(wanted),
-    }
 }
 
 /// Returns how a container fares, as docker says it.
@@ -385,29 +263,7 @@ pub(super) fn used_images(settings: &Settings) -> Result<BTreeSet<Digest>, Repor
 mod tests {
     use super::*;
     use crate::container::State;
-
-    fn found(id: char, state: State) -> Found {
-        let mut config = crate::container::testing::config(false);
-        config.runtime.cmd = Some(
-            ["sh", "-c", "sleep 100 && echo done"]
-                .map(str::to_owned)
-                .into(),
-        );
-        config.runtime.labels = [("a".to_owned(), "b".to_owned())].into();
-        let container = Container {
-            id: id.to_string().repeat(64),
-            name: format!("{id}_name"),
-            created: "2024-05-01T10:00:00Z".into(),
-            config,
-            anonymous_volumes: Vec::new(),
-        };
-        Found {
-            live: state.status.is_active(),
-            container,
-            state,
-            dir: "/c".into(),
-        }
-    }
+    use crate::container::testing::found;
 
     fn render(args: &PsArgs) -> String {
         let time = |time: &str| Some(format!("2024-05-01T{time}:00Z"));
@@ -439,26 +295,28 @@ mod tests {
                 },
             ),
         ];
-        let shown = args.shown(&all).expect("valid");
-        args.render(&shown, "2024-05-01T12:00:00Z".parse().expect("valid"))
+        let connections = Connections::default();
+        let shown = args.shown(&all, &connections).expect("valid");
+        let now = "2024-05-01T12:00:00Z".parse().expect("valid");
+        args.render(&shown, &connections, now)
     }
 
     #[test]
     fn running_containers_are_listed() {
         insta::assert_snapshot!(render(&PsArgs::default()), @r#"
-        CONTAINER ID   IMAGE     COMMAND                  CREATED       STATUS                              NAMES
-        aaaaaaaaaaaa   busybox   "sh -c sleep 100 && …"   2 hours ago   Up 2 minutes                        a_name
-        cccccccccccc   busybox   "sh -c sleep 100 && …"   2 hours ago   Restarting (1) About a minute ago   c_name
+        CONTAINER ID   IMAGE     COMMAND                  CREATED       STATUS                              PORTS   NAMES
+        aaaaaaaaaaaa   busybox   "sh -c sleep 100 && …"   2 hours ago   Up 2 minutes                                a_name
+        cccccccccccc   busybox   "sh -c sleep 100 && …"   2 hours ago   Restarting (1) About a minute ago           c_name
         "#);
     }
 
     #[test]
     fn all_containers_are_listed_on_demand() {
         insta::assert_snapshot!(render(&PsArgs { all: true, ..PsArgs::default() }), @r#"
-        CONTAINER ID   IMAGE     COMMAND                  CREATED       STATUS                              NAMES
-        aaaaaaaaaaaa   busybox   "sh -c sleep 100 && …"   2 hours ago   Up 2 minutes                        a_name
-        bbbbbbbbbbbb   busybox   "sh -c sleep 100 && …"   2 hours ago   Exited (3) About an hour ago        b_name
-        cccccccccccc   busybox   "sh -c sleep 100 && …"   2 hours ago   Restarting (1) About a minute ago   c_name
+        CONTAINER ID   IMAGE     COMMAND                  CREATED       STATUS                              PORTS   NAMES
+        aaaaaaaaaaaa   busybox   "sh -c sleep 100 && …"   2 hours ago   Up 2 minutes                                a_name
+        bbbbbbbbbbbb   busybox   "sh -c sleep 100 && …"   2 hours ago   Exited (3) About an hour ago                b_name
+        cccccccccccc   busybox   "sh -c sleep 100 && …"   2 hours ago   Restarting (1) About a minute ago           c_name
         "#);
         let quiet = PsArgs {
             all: true,
@@ -475,51 +333,8 @@ mod tests {
             ..PsArgs::default()
         };
         insta::assert_snapshot!(render(&json), @r#"
-        {"Command":"\"sh -c sleep 100 && …\"","CreatedAt":"2024-05-01 10:00:00 +0000 UTC","ID":"aaaaaaaaaaaa","Image":"busybox","Labels":"a=b","LocalVolumes":"0","Mounts":"","Names":"a_name","RunningFor":"2 hours ago","Size":"0B","State":"running","Status":"Up 2 minutes"}
-        {"Command":"\"sh -c sleep 100 && …\"","CreatedAt":"2024-05-01 10:00:00 +0000 UTC","ID":"cccccccccccc","Image":"busybox","Labels":"a=b","LocalVolumes":"0","Mounts":"","Names":"c_name","RunningFor":"2 hours ago","Size":"0B","State":"restarting","Status":"Restarting (1) About a minute ago"}
+        {"Command":"\"sh -c sleep 100 && …\"","CreatedAt":"2024-05-01 10:00:00 +0000 UTC","ID":"aaaaaaaaaaaa","Image":"busybox","Labels":"a=b","LocalVolumes":"0","Mounts":"","Names":"a_name","Networks":"","Ports":"","RunningFor":"2 hours ago","Size":"0B","State":"running","Status":"Up 2 minutes"}
+        {"Command":"\"sh -c sleep 100 && …\"","CreatedAt":"2024-05-01 10:00:00 +0000 UTC","ID":"cccccccccccc","Image":"busybox","Labels":"a=b","LocalVolumes":"0","Mounts":"","Names":"c_name","Networks":"","Ports":"","RunningFor":"2 hours ago","Size":"0B","State":"restarting","Status":"Restarting (1) About a minute ago"}
         "#);
-    }
-
-    #[test]
-    fn filters_admit_what_they_say() {
-        let one = found(
-            'a',
-            State {
-                status: Status::Exited,
-                exit_code: 3,
-                ..State::default()
-            },
-        );
-        for (text, admits) in [
-            ("id=aaa", true),
-            ("id=b", false),
-            ("name=_na", true),
-            ("name=^a_name$", true),
-            ("name=^name", false),
-            ("label=a", true),
-            ("label=a=b", true),
-            ("label=a=c", false),
-            ("label!=a", false),
-            ("status=exited", true),
-            ("status=running", false),
-            ("exited=3", true),
-            ("exited=0", false),
-            ("ancestor=busybox:latest", true),
-            ("ancestor=debian", false),
-            ("before=a_name", false),
-            ("health=none", true),
-            ("volume=/data", false),
-            ("until=2024-06-01", true),
-        ] {
-            let parsed = filter(text).expect(text);
-            assert_eq!(
-                parsed.admits(&one, std::slice::from_ref(&one)),
-                admits,
-                "{text}"
-            );
-        }
-        for wrong in ["status=asleep", "exited=x", "colour=red", "name"] {
-            assert!(filter(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -220,6 +220,15 @@ fn published_ports_are_reached_from_everywhere() {
     ] {
         assert_eq!(fetched(&cooper, address), "served\n", "{address}");
     }
+    let listed = cooper.run(&["ps", "--format={{.Ports}} {{.Networks}}"]);
+    let listed = listed.ok().out();
+    assert!(listed.contains("0.0.0.0:8080->80/tcp, "), "{listed}");
+    assert!(listed.ends_with(" bridge\n"), "{listed}");
+    for (filter, lines) in [("publish=80", 1), ("publish=81", 0), ("network=bridge", 1)] {
+        let filter = format!("--filter={filter}");
+        let listed = cooper.run(&["ps", "-q", &filter]).ok().out();
+        assert_eq!(listed.lines().count(), lines, "{filter}");
+    }
     for address in ["192.0.2.7:8081", "192.0.2.7:8082"] {
         assert!(fetched(&cooper, address).contains("refused"), "{address}");
     }

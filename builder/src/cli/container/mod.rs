@@ -3,6 +3,7 @@
 mod changes;
 mod copy;
 mod exec;
+mod filter;
 mod inspect;
 mod lifecycle;
 mod logs;
@@ -21,6 +22,7 @@ use crate::report::{Report, print_data};
 pub use changes::{CommitArgs, DiffArgs, ExportArgs};
 pub use copy::CpArgs;
 pub use exec::{AttachArgs, ExecArgs};
+pub(super) use filter::{Filters, networks_of};
 pub(super) use inspect::describe;
 pub use lifecycle::{
     KillArgs, RenameArgs, RestartArgs, RmArgs, StartArgs, StopArgs, UpdateArgs, WaitArgs,

@@ -1,15 +1,14 @@
 //! `cooper container prune`: removing all containers that do not run.
 
-use std::io::{self, BufRead, IsTerminal};
-
 use clap::Args;
 
-use super::failed;
-use crate::cli::ps::{Filter, parse_filters};
+use super::{Filters, failed};
+use crate::cli::confirm::confirmed;
 use crate::cli::session::Session;
 use crate::cli::{Settings, human};
 use crate::container::Containers;
-use crate::report::{Report, print_data, print_error};
+use crate::network::Networks;
+use crate::report::{Report, print_data};
 
 /// Options of `cooper container prune`.
 #[derive(Args, Clone, Debug)]
@@ -26,16 +25,19 @@ pub struct PruneArgs {
 impl PruneArgs {
     /// Removes them.
     pub fn run(&self, settings: &Settings) -> Result<(), Report> {
-        let filters: Vec<Filter> = parse_filters(&self.filter)?;
-        if !self.force && !confirmed() {
+        let filters = Filters::parse(&self.filter)?;
+        if !self.force && !confirmed("all stopped containers")? {
             return Ok(());
         }
         let session = Session::open(settings)?;
         let containers = Containers::of(session.store.root());
         let all = containers.list().map_err(|error| failed(&error))?;
+        let networks = Networks::of(session.store.root(), session.rootless)
+            .list()
+            .map_err(|error| Report::from_error(&error))?;
         let (mut text, mut bytes) = (String::new(), 0);
         for found in all.iter().filter(|found| !found.is_active()) {
-            if !filters.iter().all(|filter| filter.admits(found, &all)) {
+            if !filters.admit(found, &all, &networks) {
                 continue;
             }
             // One that was started meanwhile is none of these any more.
@@ -53,16 +55,4 @@ impl PruneArgs {
             human::size(bytes)
         ))
     }
-}
-
-fn confirmed() -> bool {
-    if !io::stdin().is_terminal() {
-        return true;
-    }
-    print_error(
-        "WARNING! This will remove all containers that do not run.\nAre you sure you want to continue? [y/N] ",
-    );
-    let mut line = String::new();
-    let read = io::stdin().lock().read_line(&mut line);
-    read.is_ok() && matches!(line.trim(), "y" | "Y")
 }

@@ -135,7 +135,12 @@ fn lists_and_prunes_go_by_filters() {
     assert_eq!(names(&["-l"]), "down\n");
     assert_eq!(names(&["--filter=exited=7"]), "down\n");
     assert_eq!(names(&["--filter=label=a"]), "up\n");
-    let pruned = scene.run(&["container", "prune", "-f"]).ok().out();
+    // No answer is no.
+    let asked = scene.run(&["container", "prune"]).ok();
+    asked.says("Are you sure you want to continue?");
+    assert_eq!(names(&["-a"]), "down\nup\n");
+    let pruned = scene.start(&["container", "prune"], b"y\n");
+    let pruned = pruned.finish().ok().out();
     assert!(pruned.contains("Total reclaimed space"), "{pruned}");
     assert_eq!(names(&["-a"]), "up\n");
 }
