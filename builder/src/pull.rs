@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Mutex;
 
 use cooper_cache::{ImageLayer, ImageRecord, Store, StoreError};
-use cooper_oci::{Descriptor, DiffId, Platform, Reference};
+use cooper_oci::{Descriptor, DiffId, Platform, Reference, media_type};
 use rayon::prelude::*;
 use thiserror::Error;
 
@@ -102,6 +102,7 @@ impl Pull<'_> {
     }
 
     fn store_all(&self, resolved: &Resolved, step: &StepGuard) -> Result<Pulled, PullError> {
+        note_origins(self.store, resolved);
         let diff_ids = &resolved.config.rootfs.diff_ids;
         let layers: Vec<_> = diff_ids
             .par_iter()
@@ -177,6 +178,15 @@ fn record(
     store.images().put(&record)?;
     store.images().tag(&resolved.reference, &record.id)?;
     Ok(record)
+}
+
+/// Remembers which repository has the blobs of `resolved`, so that a push can name it.
+pub(crate) fn note_origins(store: &Store, resolved: &Resolved) {
+    let layers = resolved.manifest.layers.iter();
+    for blob in layers.filter(|blob| !media_type::is_foreign_layer(&blob.media_type)) {
+        // It only saves time later: the pull goes on without.
+        let _ = store.origins().note(&blob.digest, &resolved.reference);
+    }
 }
 
 /// Keeps an image that a build resolved, if the build brought in all of its layers.

@@ -65,7 +65,7 @@ pub fn push_image(
     };
     let open = |blob: &Descriptor, offset: u64| open_blob(store, request.set, blob, offset);
     let top = packed.top.clone();
-    let push = PushImage {
+    let mut push = PushImage {
         blobs: blobs(request.set, packed.layers),
         manifests: packed.manifests,
         mount_from: BTreeMap::new(),
@@ -80,6 +80,7 @@ pub fn push_image(
         return Err(PushError::NoName);
     }
     for name in request.names {
+        push.mount_from = mountable(store, &push.blobs, name);
         let target = if request.by_digest {
             name.without_tag().with_digest(top.digest.clone())
         } else {
@@ -91,8 +92,27 @@ pub fn push_image(
                 image: name.familiar(),
                 source: Box::new(source),
             })?;
+        for blob in &push.blobs {
+            // It only saves time later: what was pushed was pushed.
+            let _ = store.origins().note(&blob.digest, name);
+        }
     }
     Ok(top)
+}
+
+/// Returns in which other repositories of the registry of `name` the blobs are known to be: where
+/// they were pulled from, or pushed to before.
+fn mountable(
+    store: &Store,
+    blobs: &[Descriptor],
+    name: &Reference,
+) -> BTreeMap<Digest, Vec<Reference>> {
+    let near = |other: &Reference| other.domain() == name.domain() && other.path() != name.path();
+    let known = blobs.iter().map(|blob| {
+        let origins = store.origins().of(&blob.digest).into_iter();
+        (blob.digest.clone(), origins.filter(near).collect())
+    });
+    known.collect()
 }
 
 /// What is sent, byte for byte.

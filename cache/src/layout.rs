@@ -16,6 +16,7 @@
 //!     fs/                      overlayfs upper form, immutable
 //!     index                    see layer::index
 //!     stamp                    boot id under which it was written or verified
+//!   origins/sha256/HEX         repositories (JSON) that are known to have a blob
 //!   pending/sha256/HEX         descriptor (JSON) of the blob of a layer not unpacked
 //!   aliases/sha256/HEX         diff id of a built layer → its layer id
 //!   memos/ALGO-HEX.diff_id     digest of a built layer's tar, once it was made (JSON)
@@ -134,6 +135,10 @@ impl Layout {
 
     pub(crate) fn alias(&self, id: &DiffId) -> PathBuf {
         self.by_digest("aliases", &id.0)
+    }
+
+    pub(crate) fn origins(&self, digest: &Digest) -> PathBuf {
+        self.by_digest("origins", digest)
     }
 
     pub(crate) fn image(&self, id: &Digest) -> PathBuf {

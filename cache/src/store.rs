@@ -15,6 +15,7 @@ use crate::lease::Lease;
 use crate::lock::{ClaimGuard, FileLock, Gate, Mode};
 use crate::meta::Meta;
 use crate::notes::Notes;
+use crate::origins::Origins;
 use crate::records::Records;
 
 /// How a store is opened.
@@ -113,6 +114,11 @@ impl Store {
     /// Returns what builds note about themselves.
     pub fn notes(&self) -> Notes {
         Notes::new(self.shared.clone())
+    }
+
+    /// Returns where registries are known to have blobs.
+    pub fn origins(&self) -> Origins {
+        Origins::new(self.shared.clone())
     }
 
     /// Returns how often results were used.

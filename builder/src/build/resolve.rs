@@ -18,6 +18,7 @@ use thiserror::Error;
 use super::remote::{Origin, RemoteLayers, layout_blob};
 use crate::image::Image;
 use crate::options::{NamedContext, Pull};
+use crate::pull;
 use crate::registry::{RegistryError, Watch};
 
 /// How deep an OCI layout's index may nest.
@@ -263,6 +264,7 @@ impl Resolver<'_> {
         if !request.platform.matches(&resolved.config.platform()) {
             return Err(wrong_platform(request, &resolved.config.platform()));
         }
+        pull::note_origins(self.store, &resolved);
         let origin = Origin::Registry(resolved.reference.clone());
         let layers =
             self.note(&request.name)

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::layout::{self, Image};
-use crate::support::peers::{free_port, skopeo};
+use crate::support::peers::{DockerRegistry, free_port, skopeo};
 use crate::support::process::run;
 use crate::support::registry::{Access, FakeRegistry, Lie};
 use crate::support::{Context, Cooper, NONE, need};
@@ -214,4 +214,45 @@ fn the_registry_of_these_tests_is_one_that_skopeo_reads() {
         );
         assert_eq!(outcome.code() == 0, works, "{what}: {outcome}");
     }
+}
+
+/// The layers of a base image need not be sent to another repository of the registry it came
+/// from, nor those that were pushed to one before.
+#[test]
+fn a_push_takes_what_the_registry_has_from_its_other_repositories() {
+    let Some(cooper) = Cooper::new() else { return };
+    let Some(registry) = DockerRegistry::start(&cooper) else {
+        return;
+    };
+    let name = |path: &str| format!("{}/{path}", registry.host());
+    cooper.load_busybox();
+    cooper
+        .run(&["tag", "busybox", &name("base/busybox:1")])
+        .ok();
+    cooper.run(&["push", &name("base/busybox:1")]).ok();
+
+    let Some(other) = Cooper::new() else { return };
+    let context = Context::new(&format!(
+        "FROM {}\nRUN echo mine > /mine\n",
+        name("base/busybox:1")
+    ));
+    other.build(&context, &["-t", &name("team/app:1")]).ok();
+    let pushed = other
+        .run(&["push", "--progress=plain", &name("team/app:1")])
+        .ok();
+    pushed.says("mounted from base/busybox");
+    other
+        .run(&["tag", &name("team/app:1"), &name("team/again:1")])
+        .ok();
+    let pushed = other
+        .run(&["push", "--progress=plain", &name("team/again:1")])
+        .ok();
+    let mounted = pushed.stderr.matches("mounted from team/app").count();
+    // Both layers and the configuration.
+    assert_eq!(mounted, 3, "{pushed}");
+
+    let Some(third) = Cooper::new() else { return };
+    third.run(&["pull", &name("team/again:1")]).ok();
+    let run = ["run", "--rm", &name("team/again:1"), "cat", "/mine"];
+    third.run(&run).ok().prints("mine\n");
 }

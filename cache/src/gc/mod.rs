@@ -393,6 +393,17 @@ impl Store {
                 remove(&path)?;
             }
         }
+        let origins = self.shared().layout.dir("origins");
+        let known = if origins.exists() {
+            self.by_diff_id("origins")?
+        } else {
+            Vec::new()
+        };
+        for (path, DiffId(digest)) in known {
+            if !self.blobs().path(&digest).exists() {
+                remove(&path)?;
+            }
+        }
         for (path, id) in self.memos()? {
             if !self.is_there(&id)
                 || read_json::<Descriptor>(&path)?
