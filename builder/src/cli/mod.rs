@@ -26,6 +26,7 @@ pub mod images;
 pub mod info;
 pub mod inspect;
 pub mod interrupt;
+pub mod login;
 pub mod network;
 pub mod output;
 pub mod prune;
@@ -158,6 +159,10 @@ enum Command {
     Pull(remote::PullArgs),
     /// Send an image to a registry
     Push(transfer::PushArgs),
+    /// Log in to a registry
+    Login(login::LoginArgs),
+    /// Forget the credentials for a registry
+    Logout(login::LogoutArgs),
     /// Read images from an archive
     Load(transfer::LoadArgs),
     /// Write images to an archive
@@ -266,6 +271,8 @@ fn dispatch(command: Command, settings: &Settings) -> Result<ExitCode, Report> {
         Command::Run(args) => args.run(settings),
         Command::Pull(args) => args.run(settings),
         Command::Push(args) => args.run(settings),
+        Command::Login(args) => done(args.run(settings)),
+        Command::Logout(args) => done(args.run(settings)),
         Command::Load(args) => done(args.run(settings)),
         Command::Save(args) => done(args.run(settings)),
         Command::Ps(args) => done(args.run(settings)),

@@ -43,8 +43,6 @@ const OPTIONS: &[(&str, &[&str], &str)] = &[
 
 /// Commands of docker's that are absent, and what to do instead.
 const COMMANDS: &[(&str, &str)] = &[
-    ("login", LOGIN),
-    ("logout", LOGIN),
     (
         "system",
         "the commands are `cooper du`, `cooper prune` and `cooper info`",
@@ -54,9 +52,6 @@ const COMMANDS: &[(&str, &str)] = &[
         "a Dockerfile does it: FROM scratch, then ADD the archive to /",
     ),
 ];
-
-const LOGIN: &str = "cooper reads the credentials that `docker login`, `podman login` and `skopeo \
-                     login` write to docker's config.json";
 
 /// Returns what is wrong with `args`, which the parser refused with `error`.
 ///
@@ -210,7 +205,6 @@ mod tests {
             "cooper run --foo app",
             "cooper run",
             "cooper bild .",
-            "cooper login",
             "cooper nothing-alike",
         ];
         insta::assert_snapshot!(lines.map(said).join(""), @r#"
@@ -256,11 +250,6 @@ mod tests {
         $ cooper bild .
         ERROR: cooper has no command "bild"
           hint: did you mean build?
-          hint: see `cooper --help`
-        [1]
-        $ cooper login
-        ERROR: cooper has no command "login"
-          hint: cooper reads the credentials that `docker login`, `podman login` and `skopeo login` write to docker's config.json
           hint: see `cooper --help`
         [1]
         $ cooper nothing-alike

@@ -149,7 +149,16 @@ struct TokenAnswer {
     #[serde(default)]
     access_token: String,
     #[serde(default)]
+    refresh_token: String,
+    #[serde(default)]
     expires_in: Option<u64>,
+}
+
+/// What a token server gave.
+struct Grant {
+    authorization: Authorization,
+    /// What further tokens can be had with, if the server gives such.
+    identity: Option<String>,
 }
 
 impl Transport {
@@ -186,14 +195,10 @@ impl Transport {
                 realm,
                 service: service.as_deref(),
                 scopes: &scopes,
+                offline: false,
             };
-            return self
-                .fetch_token(host, &request, credential.as_ref())
-                .map(Some)
-                .map_err(|source| Failure::Token {
-                    host: host.endpoint.authority.clone(),
-                    source: Box::new(source),
-                });
+            let grant = self.fetch_token(host, &request, credential.as_ref())?;
+            return Ok(Some(grant.authorization));
         }
         Ok(match credential {
             Some(Credential::Basic { username, password })
@@ -205,12 +210,64 @@ impl Transport {
         })
     }
 
+    /// Asks a server whether it knows `credential`, as `docker login` does; returns what is to
+    /// be kept: the token that its token server gives for it, if there is one.
+    pub(super) fn log_in(
+        &self,
+        host: &Host<'_>,
+        credential: &Credential,
+    ) -> Result<Credential, Failure> {
+        let call = Call::new(Method::GET, format!("{}/v2/", host.base));
+        let Err((refused, challenges)) = self.raw(&call, None, host.trust) else {
+            // It wants nobody to identify himself.
+            return Ok(credential.clone());
+        };
+        let bearer = challenges
+            .iter()
+            .find(|c| matches!(c, Challenge::Bearer { .. }));
+        if let Some(Challenge::Bearer { realm, service, .. }) = bearer {
+            let request = TokenRequest {
+                realm,
+                service: service.as_deref(),
+                scopes: &[],
+                offline: true,
+            };
+            let grant = self.fetch_token(host, &request, Some(credential))?;
+            self.exchange(&call, Some(&grant.authorization), host.trust)?;
+            return Ok(match grant.identity {
+                Some(token) => Credential::Identity(token),
+                None => credential.clone(),
+            });
+        }
+        match credential {
+            Credential::Basic { username, password } if challenges.contains(&Challenge::Basic) => {
+                let basic = Authorization::basic(username, password);
+                self.exchange(&call, Some(&basic), host.trust)?;
+                Ok(credential.clone())
+            }
+            _ => Err(refused),
+        }
+    }
+
     fn fetch_token(
         &self,
         host: &Host<'_>,
         request: &TokenRequest<'_>,
         credential: Option<&Credential>,
-    ) -> Result<Authorization, Failure> {
+    ) -> Result<Grant, Failure> {
+        let grant = self.ask_for_token(host, request, credential);
+        grant.map_err(|source| Failure::Token {
+            host: host.endpoint.authority.clone(),
+            source: Box::new(source),
+        })
+    }
+
+    fn ask_for_token(
+        &self,
+        host: &Host<'_>,
+        request: &TokenRequest<'_>,
+        credential: Option<&Credential>,
+    ) -> Result<Grant, Failure> {
         let downgrade = host.base.starts_with("https:") && !request.realm.starts_with("https:");
         if origin(request.realm).is_none() || (downgrade && credential.is_some()) {
             return Err(Failure::Protocol {
@@ -247,7 +304,7 @@ impl Transport {
     }
 }
 
-fn parse_token(bytes: &[u8], identified: bool) -> Option<Authorization> {
+fn parse_token(bytes: &[u8], identified: bool) -> Option<Grant> {
     let answer: TokenAnswer = serde_json::from_slice(bytes).ok()?;
     let token = if answer.token.is_empty() {
         answer.access_token
@@ -259,10 +316,13 @@ fn parse_token(bytes: &[u8], identified: bool) -> Option<Authorization> {
         .map_or(DEFAULT_LIFETIME, Duration::from_secs);
     // A token that expires on the way fails the request: renew a tenth early.
     let expires = Instant::now().checked_add(lifetime.mul_f64(0.9));
-    (!token.is_empty()).then(|| Authorization {
-        value: format!("Bearer {token}"),
-        expires,
-        identified,
+    (!token.is_empty()).then(|| Grant {
+        authorization: Authorization {
+            value: format!("Bearer {token}"),
+            expires,
+            identified,
+        },
+        identity: Some(answer.refresh_token).filter(|token| !token.is_empty()),
     })
 }
 
@@ -270,6 +330,8 @@ struct TokenRequest<'a> {
     realm: &'a str,
     service: Option<&'a str>,
     scopes: &'a [String],
+    /// Whether a token is wanted with which further ones can be had.
+    offline: bool,
 }
 
 impl TokenRequest<'_> {
@@ -279,7 +341,10 @@ impl TokenRequest<'_> {
         let service = self.service.map(|service| ("service", service));
         let account = account.map(|account| ("account", account));
         let scopes = self.scopes.iter().map(|scope| ("scope", scope.as_str()));
-        for (name, value) in service.into_iter().chain(account).chain(scopes) {
+        let offline = [("offline_token", "true"), ("client_id", CLIENT_ID)];
+        let offline = offline.into_iter().filter(|_| self.offline);
+        let parameters = service.into_iter().chain(account).chain(offline);
+        for (name, value) in parameters.chain(scopes) {
             url.push(separator);
             url.extend([name, "=", &encode(value)]);
             separator = '&';
@@ -386,6 +451,7 @@ mod tests {
             realm: "https://a/t",
             service: Some("a b"),
             scopes: &scopes,
+            offline: false,
         };
         assert_eq!(
             request.url(Some("me&you")),
@@ -395,6 +461,7 @@ mod tests {
             realm: "https://a/t?x=1",
             service: None,
             scopes: &scopes,
+            offline: false,
         };
         assert_eq!(
             request.url(None),
@@ -409,11 +476,11 @@ mod tests {
     #[test]
     fn token_answers_are_read() {
         let token = parse_token(br#"{"token":"t","expires_in":300}"#, false).unwrap();
-        assert_eq!(token.value(), "Bearer t");
-        assert!(token.is_fresh());
+        assert_eq!(token.authorization.value(), "Bearer t");
+        assert!(token.authorization.is_fresh());
         let token = parse_token(br#"{"access_token":"a","expires_in":0}"#, true).unwrap();
-        assert_eq!(token.value(), "Bearer a");
-        assert!(!token.is_fresh());
+        assert_eq!(token.authorization.value(), "Bearer a");
+        assert!(!token.authorization.is_fresh());
         assert!(parse_token(b"{}", false).is_none());
         assert!(parse_token(b"<html>", false).is_none());
     }

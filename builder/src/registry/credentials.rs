@@ -2,27 +2,28 @@
 //!
 //! Keys are registry hosts; `https://index.docker.io/v1/` is Docker Hub's. Podman's
 //! keys with a repository path (`quay.io/team`) count too, the longest match first.
-//! Helpers are programs `docker-credential-NAME` that speak a line protocol.
+//! What a helper keeps (`credsStore`, `credHelpers`) is asked of it. Only entries of one registry
+//! are ever written; whatever else is in the file stays as it is.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use cooper_oci::DEFAULT_DOMAIN;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 use super::error::show;
+use super::helper::Helper;
 
 /// What docker stores Docker Hub's credentials under.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
-/// The user name by which helpers say that the secret is an identity token.
-const TOKEN_USER: &str = "<token>";
 
 /// How to identify oneself to a registry.
 #[derive(Clone, PartialEq, Eq)]
@@ -77,6 +78,14 @@ pub enum CredentialError {
         /// The entry.
         key: String,
     },
+    /// The file cannot be written.
+    #[error("cannot write the credentials to {}: {source}", show(path))]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A helper cannot be started or breaks its protocol.
     #[error("the credential helper {program} failed for {server}: {reason}")]
     Helper {
@@ -98,6 +107,8 @@ pub struct Credentials {
     helper_dir: Option<PathBuf>,
     /// Given directly, by host; they come before the file's.
     explicit: BTreeMap<String, Credential>,
+    /// Other files, asked for what this one does not say.
+    others: Vec<Credentials>,
     /// What helpers said; asking costs a process.
     answers: Mutex<HashMap<String, Option<Credential>>>,
 }
@@ -138,7 +149,12 @@ impl Credentials {
     pub fn from_docker_config(path: &Path) -> Result<Self, CredentialError> {
         let bytes = match fs::read(path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::none()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self {
+                    path: path.to_owned(),
+                    ..Self::default()
+                });
+            }
             Err(source) => {
                 return Err(CredentialError::Read {
                     path: path.to_owned(),
@@ -165,6 +181,13 @@ impl Credentials {
     #[must_use]
     pub fn with_helper_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.helper_dir = Some(dir.into());
+        self
+    }
+
+    /// Asks `other` for what this file does not say.
+    #[must_use]
+    pub fn or(mut self, other: Self) -> Self {
+        self.others.push(other);
         self
     }
 
@@ -199,10 +222,116 @@ impl Credentials {
         {
             return Ok(Some(credential));
         }
-        match self.file.creds_store.as_str() {
-            "" => Ok(None),
-            store => self.ask(store, &server_address(host)),
+        if !self.file.creds_store.is_empty()
+            && let Some(found) = self.ask(&self.file.creds_store, &server_address(host))?
+        {
+            return Ok(Some(found));
         }
+        for other in &self.others {
+            if let Some(found) = other.lookup(host, repository)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Keeps `credential` for the registry `host`: in the helper that the file names, else in the
+    /// file. Returns where.
+    pub fn keep(&self, host: &str, credential: &Credential) -> Result<Kept, CredentialError> {
+        let key = server_address(host);
+        let Some(helper) = self.helper_of(host) else {
+            self.edit(|auths| {
+                auths.retain(|known, _| normalized(known) != host);
+                auths.insert(key, entry(credential));
+            })?;
+            return Ok(Kept::File(self.path.clone()));
+        };
+        self.helper(helper).store(&key, credential)?;
+        // Docker, too, leaves an empty entry that says where one is logged in.
+        self.edit(|auths| {
+            auths.retain(|known, _| normalized(known) != host);
+            auths.insert(key, json!({}));
+        })?;
+        Ok(Kept::Helper(helper.to_owned()))
+    }
+
+    /// Forgets what is kept for the registry `host`; returns whether there was something.
+    pub fn forget(&self, host: &str) -> Result<bool, CredentialError> {
+        let mut found = false;
+        if let Some(helper) = self.helper_of(host) {
+            let key = server_address(host);
+            found = self.helper(helper).get(&key)?.is_some();
+            if found {
+                self.helper(helper).erase(&key)?;
+            }
+        }
+        if self
+            .file
+            .auths
+            .keys()
+            .any(|known| normalized(known) == host)
+        {
+            found = true;
+            self.edit(|auths| auths.retain(|known, _| normalized(known) != host))?;
+        }
+        Ok(found)
+    }
+
+    /// Returns the helper that keeps the credentials for a host.
+    fn helper_of(&self, host: &str) -> Option<&str> {
+        let own = find(&self.file.cred_helpers, host).map(|(_, helper)| helper);
+        let helper = own.unwrap_or(&self.file.creds_store);
+        Some(helper.as_str()).filter(|helper| !helper.is_empty())
+    }
+
+    fn helper<'a>(&'a self, name: &'a str) -> Helper<'a> {
+        Helper {
+            name,
+            dir: self.helper_dir.as_deref(),
+        }
+    }
+
+    /// Rewrites the file's `auths`; everything else in it stays.
+    fn edit(&self, change: impl FnOnce(&mut Map<String, Value>)) -> Result<(), CredentialError> {
+        // Through a link, as dotfiles often are: what it leads to is replaced.
+        let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        let failed = |source| CredentialError::Write {
+            path: path.clone(),
+            source,
+        };
+        let mut document: Map<String, Value> = match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| {
+                let path = path.clone();
+                CredentialError::Parse { path, source }
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Map::new(),
+            Err(source) => return Err(CredentialError::Read { path, source }),
+        };
+        let auths = document.entry("auths").or_insert_with(|| json!({}));
+        if !auths.is_object() {
+            *auths = json!({});
+        }
+        change(auths.as_object_mut().expect("made one above"));
+        let mut text = Vec::new();
+        let indented = serde_json::ser::PrettyFormatter::with_indent(b"\t");
+        let mut serializer = serde_json::Serializer::with_formatter(&mut text, indented);
+        document
+            .serialize(&mut serializer)
+            .expect("plain data always serialises");
+        let dir = path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(dir).map_err(failed)?;
+        let temporary = path.with_extension(format!("json.{}", std::process::id()));
+        let written = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)
+            .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
+            .and_then(|()| fs::rename(&temporary, &path));
+        written.map_err(|error| {
+            let _ = fs::remove_file(&temporary);
+            failed(error)
+        })
     }
 
     fn ask(&self, helper: &str, server: &str) -> Result<Option<Credential>, CredentialError> {
@@ -216,80 +345,10 @@ impl Credentials {
         if let Some(answer) = known {
             return Ok(answer);
         }
-        let answer = self.run_helper(helper, server)?;
+        let answer = self.helper(helper).get(server)?;
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers.insert(key, answer.clone());
         Ok(answer)
-    }
-
-    fn run_helper(
-        &self,
-        helper: &str,
-        server: &str,
-    ) -> Result<Option<Credential>, CredentialError> {
-        let program = format!("docker-credential-{helper}");
-        let failed = |reason: String| CredentialError::Helper {
-            program: program.clone(),
-            server: server.to_owned(),
-            reason,
-        };
-        if helper.contains('/') {
-            return Err(failed("a helper's name has no directory".to_owned()));
-        }
-        let path = self
-            .helper_dir
-            .as_deref()
-            .map_or_else(|| PathBuf::from(&program), |dir| dir.join(&program));
-        let mut child = Command::new(path)
-            .arg("get")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| failed(format!("cannot start it: {error}")))?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // A helper that ends without reading says why by its status.
-            let _ = stdin.write_all(server.as_bytes());
-        }
-        let output = child
-            .wait_with_output()
-            .map_err(|error| failed(error.to_string()))?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        if !output.status.success() {
-            let complaint = format!(
-                "{} {}",
-                text.trim(),
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
-            if complaint.to_lowercase().contains("credentials not found") {
-                return Ok(None);
-            }
-            return Err(failed(format!("{} ({})", complaint.trim(), output.status)));
-        }
-        let answer: HelperAnswer = serde_json::from_str(&text)
-            // The answer may hold a secret: its text is not quoted.
-            .map_err(|_| failed("its answer is not the JSON of the helper protocol".to_owned()))?;
-        Ok(Some(answer.credential()))
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct HelperAnswer {
-    username: String,
-    secret: String,
-}
-
-impl HelperAnswer {
-    fn credential(self) -> Credential {
-        if self.username == TOKEN_USER {
-            Credential::Identity(self.secret)
-        } else {
-            Credential::Basic {
-                username: self.username,
-                password: self.secret,
-            }
-        }
     }
 }
 
@@ -322,6 +381,32 @@ impl AuthEntry {
             password: password.to_owned(),
         }))
     }
+}
+
+/// Where a credential was put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// In this file, for whoever can read it.
+    File(PathBuf),
+    /// In the care of this helper.
+    Helper(String),
+}
+
+/// Returns the entry of `auths` that says `credential`.
+fn entry(credential: &Credential) -> Value {
+    match credential {
+        Credential::Basic { username, password } => {
+            json!({ "auth": STANDARD.encode(format!("{username}:{password}")) })
+        }
+        Credential::Identity(token) => json!({ "identitytoken": token }),
+        Credential::Bearer(token) => json!({ "registrytoken": token }),
+    }
+}
+
+/// Returns the registry (as in references) that a key of `auths`, a URL or a host, is about.
+pub fn domain_of(key: &str) -> &str {
+    let host = normalized(key);
+    host.split_once('/').map_or(host, |(host, _)| host)
 }
 
 /// Returns the name that helpers know a registry by.
@@ -479,6 +564,81 @@ esac
             let error = credentials.lookup(host, "a").unwrap_err();
             assert!(matches!(error, CredentialError::Helper { .. }), "{host}");
         }
+    }
+
+    #[test]
+    fn what_else_is_in_the_file_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sub/config.json");
+        let keep = |host: &str, credential| {
+            let credentials = Credentials::from_docker_config(&path).unwrap();
+            credentials.keep(host, &credential).unwrap()
+        };
+        let kept = Kept::File(path.clone());
+        assert_eq!(keep("h.example:5000", basic("u", "p")), kept);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        let text =
+            "{\n\t\"auths\": {\n\t\t\"h.example:5000\": {\n\t\t\t\"auth\": \"dTpw\"\n\t\t}\n\t}\n}";
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+
+        let before = r#"{"HttpHeaders":{"X":"y"},"auths":{"https://h.example:5000/v2/":{"auth":"eDp5"},"o.example":{"auth":"dTpw","email":"e"}},"detachKeys":"ctrl-e"}"#;
+        fs::write(&path, before).unwrap();
+        keep("h.example:5000", Credential::Identity("i".to_owned()));
+        keep("docker.io", basic("u", "p"));
+        let after: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let expected = r#"{"HttpHeaders":{"X":"y"},"auths":{"o.example":{"auth":"dTpw","email":"e"},"h.example:5000":{"identitytoken":"i"},"https://index.docker.io/v1/":{"auth":"dTpw"}},"detachKeys":"ctrl-e"}"#;
+        assert_eq!(after.to_string(), expected);
+
+        let forget = |host: &str| {
+            let credentials = Credentials::from_docker_config(&path).unwrap();
+            credentials.forget(host).unwrap()
+        };
+        assert_eq!(
+            ["docker.io", "docker.io", "none.example"].map(forget),
+            [true, false, false]
+        );
+        assert_eq!([fs::read_dir(path.parent().unwrap()).unwrap().count()], [1]);
+    }
+
+    #[test]
+    fn a_helper_keeps_and_forgets() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = r#"#!/bin/sh
+kept="$(dirname "$0")/kept"
+case "$1" in
+  get) if [ -e "$kept" ]; then cat "$kept"; else echo "credentials not found in native keychain"; exit 1; fi ;;
+  store) cat > "$kept" ;;
+  erase) rm "$kept" ;;
+esac
+"#;
+        let program = dir.path().join("docker-credential-own");
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = dir.path().join("config.json");
+        fs::write(&path, r#"{"credHelpers":{"h.example":"own"}}"#).unwrap();
+        let credentials = || {
+            Credentials::from_docker_config(&path)
+                .unwrap()
+                .with_helper_dir(dir.path())
+        };
+        let kept = credentials().keep("h.example", &basic("u", "p")).unwrap();
+        assert_eq!(kept, Kept::Helper("own".to_owned()));
+        assert!(!fs::read_to_string(&path).unwrap().contains("auth\""));
+        let said = fs::read_to_string(dir.path().join("kept")).unwrap();
+        assert_eq!(
+            said,
+            r#"{"ServerURL":"h.example","Username":"u","Secret":"p"}"#
+        );
+        assert_eq!(
+            credentials().lookup("h.example", "a").unwrap(),
+            Some(basic("u", "p"))
+        );
+        assert!(credentials().forget("h.example").unwrap());
+        assert!(!credentials().forget("h.example").unwrap());
+        assert_eq!(credentials().lookup("h.example", "a").unwrap(), None);
     }
 
     #[test]

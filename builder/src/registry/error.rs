@@ -10,6 +10,9 @@ use cooper_oci::{Digest, DocumentError, Platform, Reference};
 use super::credentials::CredentialError;
 use crate::http::HttpError;
 
+/// What a call that logs in says it could not do.
+pub(super) const LOG_IN: &str = "log in to";
+
 /// An error as registries report it (distribution specification, "Error codes").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
@@ -188,6 +191,14 @@ impl Failure {
         }
     }
 
+    /// Whether the server does not know who asks, or what for.
+    fn is_refused(&self) -> bool {
+        match self {
+            Self::Token { source, .. } => source.is_refused(),
+            other => matches!(other.status(), Some(401 | 403)),
+        }
+    }
+
     /// Whether the same request may succeed later.
     pub(super) fn is_transient(&self) -> bool {
         match self {
@@ -229,14 +240,14 @@ impl Failure {
                 ..
             } => match status.as_u16() {
                 401 | 403 if *authenticated => Some(format!(
-                    "the stored credentials for {host} do not allow this: check the repository's name, or log in again with `docker login {host}`"
+                    "the stored credentials for {host} do not allow this: check the repository's name, or log in again with `cooper login {host}`"
                 )),
                 401 | 403 => Some(format!(
-                    "check the repository's name; if it is private, log in with `docker login {host}`"
+                    "check the repository's name; if it is private, log in with `cooper login {host}`"
                 )),
                 404 => Some("check the spelling of the repository and the tag".to_owned()),
                 429 => Some(format!(
-                    "the registry limits requests: wait, log in with `docker login {host}`, or use a mirror"
+                    "the registry limits requests: wait, log in with `cooper login {host}`, or use a mirror"
                 )),
                 _ => None,
             },
@@ -283,7 +294,7 @@ pub enum RegistryError {
     /// No endpoint served. The message has a line for each one tried.
     #[error("cannot {action} {subject}{}", lines(attempts))]
     Failed {
-        /// `resolve`, `pull`, `push`.
+        /// `resolve`, `pull`, `push`, `log in to`.
         action: &'static str,
         /// The image, or the blob of an image.
         subject: String,
@@ -375,6 +386,13 @@ impl RegistryError {
     /// Returns advice for the user. It is not part of the message.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Failed {
+                action: LOG_IN,
+                attempts,
+                ..
+            } if attempts.iter().any(|a| a.failure.is_refused()) => {
+                Some("check the user name and the password; many registries want an access token for one".to_owned())
+            }
             // The registry itself comes last and knows best.
             Self::Failed { attempts, .. } => {
                 attempts.iter().rev().find_map(|a| a.failure.hint(&a.host))

@@ -24,8 +24,8 @@ mod blob;
 mod config;
 mod credentials;
 mod error;
+mod helper;
 mod push;
-
 mod resolve;
 mod transport;
 mod upload;
@@ -34,7 +34,7 @@ use std::sync::Arc;
 
 pub use blob::FetchedBlob;
 pub use config::{ConfigError, RegistryConfig};
-pub use credentials::{Credential, CredentialError, Credentials};
+pub use credentials::{Credential, CredentialError, Credentials, Kept, domain_of};
 pub use error::{ApiError, Attempt, Failure, RegistryError};
 
 pub use push::{OpenBlob, PushImage, PushManifest, Pushed};
@@ -57,6 +57,21 @@ impl Client {
         Self {
             inner: Arc::new(transport::Transport::new(config, credentials, http)),
         }
+    }
+
+    /// Asks the registry `domain` (as in references) whether it knows `credential`; returns what
+    /// is to be kept of it.
+    pub fn log_in(
+        &self,
+        domain: &str,
+        credential: &Credential,
+    ) -> Result<Credential, RegistryError> {
+        self.inner.log_in_to(domain, credential)
+    }
+
+    /// Returns what is known about how to identify oneself.
+    pub fn credentials(&self) -> &Credentials {
+        &self.inner.credentials
     }
 
     /// Returns the connections, for plain downloads.

@@ -11,8 +11,8 @@ use ureq::{Body, SendBody};
 
 use super::auth::{Authorization, Challenge, parse_challenges};
 use super::config::{Endpoint, RegistryConfig, Scheme};
-use super::credentials::Credentials;
-use super::error::{ApiError, Attempt, Failure, RegistryError};
+use super::credentials::{Credential, Credentials};
+use super::error::{ApiError, Attempt, Failure, LOG_IN, RegistryError};
 use super::{Event, Watch};
 use crate::http::{self, HttpClient, Trust};
 
@@ -27,19 +27,22 @@ pub(super) struct Transport {
     pub(super) credentials: Credentials,
     pub(super) http: HttpClient,
     /// By base URL and scope.
-    tokens: Mutex<HashMap<(String, String), Authorization>>,
+    tokens: Mutex<HashMap<(String, String), Token>>,
     /// What insecure hosts were found to speak.
     schemes: Mutex<HashMap<String, Scheme>>,
     /// Mirrors that are out of order, and why.
     down: Mutex<HashMap<String, String>>,
 }
 
+/// A token, and the challenges that it answers.
+type Token = (Authorization, Vec<Challenge>);
+
 /// An endpoint whose scheme is known.
 pub(super) struct Host<'a> {
     pub(super) endpoint: &'a Endpoint,
     /// `https://host:port`
     pub(super) base: String,
-    trust: Trust,
+    pub(super) trust: Trust,
 }
 
 impl Host<'_> {
@@ -129,6 +132,26 @@ impl Transport {
         Err(RegistryError::failed(action, subject, attempts))
     }
 
+    /// Logs in to the registry `domain`, which is asked itself, never a mirror.
+    pub(super) fn log_in_to(
+        &self,
+        domain: &str,
+        credential: &Credential,
+    ) -> Result<Credential, RegistryError> {
+        let endpoint = self.config.origin(domain);
+        let result = self
+            .host(&endpoint)
+            .and_then(|host| self.log_in(&host, credential));
+        result.map_err(|failure| {
+            let attempt = Attempt {
+                host: endpoint.authority.clone(),
+                mirror: false,
+                failure,
+            };
+            RegistryError::failed(LOG_IN, domain, vec![attempt])
+        })
+    }
+
     /// Runs `serve` on an endpoint. A mirror that is out of order is not waited for
     /// again: a build asks for many blobs.
     fn serve_from<T>(
@@ -204,10 +227,7 @@ impl Transport {
             return self.exchange(call, None, self.trust_of(&call.url));
         }
         let key = (host.base.clone(), scope.to_owned());
-        let known = lock(&self.tokens)
-            .get(&key)
-            .filter(|token| token.is_fresh())
-            .cloned();
+        let known = self.fresh_token(host, &key)?;
         let (failure, challenges) = match self.raw(call, known.as_ref(), host.trust) {
             Ok(response) => return Ok(response),
             Err((failure, challenges)) => (failure, challenges),
@@ -219,9 +239,34 @@ impl Transport {
         let Some(authorization) = self.authenticate(host, scope, &challenges)? else {
             return Err(failure);
         };
-        let response = self.exchange(call, Some(&authorization), host.trust)?;
-        lock(&self.tokens).insert(key, authorization);
-        Ok(response)
+        let result = self.exchange(call, Some(&authorization), host.trust);
+        // Whatever else went wrong, the token was not what was wrong.
+        if !matches!(&result, Err(failure) if failure.status() == Some(401)) {
+            lock(&self.tokens).insert(key, (authorization, challenges));
+        }
+        result
+    }
+
+    /// Returns the token for a base URL and scope. One that has run out is renewed before the
+    /// request: a server that refuses an upload closes the connection in the midst of it, and
+    /// its answer is lost.
+    fn fresh_token(
+        &self,
+        host: &Host<'_>,
+        key: &(String, String),
+    ) -> Result<Option<Authorization>, Failure> {
+        let Some((token, challenges)) = lock(&self.tokens).get(key).cloned() else {
+            return Ok(None);
+        };
+        if token.is_fresh() {
+            return Ok(Some(token));
+        }
+        let renewed = self.authenticate(host, &key.1, &challenges)?;
+        match &renewed {
+            Some(token) => lock(&self.tokens).insert(key.clone(), (token.clone(), challenges)),
+            None => lock(&self.tokens).remove(key),
+        };
+        Ok(renewed)
     }
 
     /// Makes a request once; a status that is an error is a failure.
@@ -235,7 +280,7 @@ impl Transport {
             .map_err(|(failure, _)| failure)
     }
 
-    fn raw(
+    pub(super) fn raw(
         &self,
         call: &Call<'_>,
         authorization: Option<&Authorization>,

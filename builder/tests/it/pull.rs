@@ -256,3 +256,50 @@ fn a_push_takes_what_the_registry_has_from_its_other_repositories() {
     let run = ["run", "--rm", &name("team/again:1"), "cat", "/mine"];
     third.run(&run).ok().prints("mine\n");
 }
+
+#[test]
+fn logging_in_keeps_what_pulls_need() {
+    let Some(cooper) = Cooper::new() else { return };
+    let credentials = "someone:pass word";
+    for access in [
+        Access::Basic(credentials.to_owned()),
+        Access::Bearer(credentials.to_owned()),
+    ] {
+        let registry = FakeRegistry::start(cooper.busybox_layout(), access, Lie::None);
+        let host = registry.host();
+        let name = format!("{host}/private/image:1");
+        cooper.run(&["pull", &name]).exits(1).says("cooper login");
+        let login = |password: &str| {
+            let args = ["login", "-u", "someone", "--password-stdin", host];
+            cooper.start(&args, password.as_bytes()).finish()
+        };
+        login("wrong\n")
+            .exits(1)
+            .says("401")
+            .says("check the user name");
+        cooper
+            .run(&["logout", host])
+            .ok()
+            .prints(&format!("Not logged in to {host}\n"));
+        login("pass word\n").ok().prints("Login Succeeded\n");
+        cooper.run(&["login", host]).ok().says("stored unencrypted");
+        let pulled = cooper.run(&["pull", &name]).ok();
+        assert!(!pulled.stderr.contains("pass word"));
+        let removing = format!("Removing login credentials for {host}\n");
+        cooper.run(&["logout", host]).ok().prints(&removing);
+        cooper.run(&["rmi", "-f", &name]).ok();
+        cooper.run(&["pull", &name]).exits(1);
+    }
+    let wrong = |args: &[&str], message: &str| {
+        cooper.run(args).exits(1).says(message);
+    };
+    wrong(&["login", "-u", "a"], "no terminal");
+    wrong(
+        &["login", "--password-stdin"],
+        "--password-stdin needs --username",
+    );
+    wrong(
+        &["login", "-u=a", "-p=b", "--password-stdin"],
+        "--password and --password-stdin are mutually exclusive",
+    );
+}

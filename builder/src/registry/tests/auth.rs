@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::push::{check, push};
 use crate::http::testing::{Reply, TestServer};
-use crate::registry::testing::{TestImage, amd64, client, quick, reference};
+use crate::registry::testing::{RealRegistry, TestImage, amd64, client, proxy, quick, reference};
 use crate::registry::*;
 
 fn denied() -> Reply {
@@ -145,7 +146,7 @@ fn a_refusing_token_server_is_reported() {
     assert_eq!(
         error.hint().unwrap(),
         format!(
-            "the stored credentials for {host} do not allow this: check the repository's name, or log in again with `docker login {host}`"
+            "the stored credentials for {host} do not allow this: check the repository's name, or log in again with `cooper login {host}`"
         )
     );
 }
@@ -174,7 +175,7 @@ fn basic_authentication_is_answered_if_credentials_are_stored() {
         "{error}"
     );
     let hint =
-        format!("check the repository's name; if it is private, log in with `docker login {host}`");
+        format!("check the repository's name; if it is private, log in with `cooper login {host}`");
     assert_eq!(error.hint().unwrap(), hint);
 }
 
@@ -204,4 +205,87 @@ fn credentials_do_not_follow_redirects() {
     assert_eq!(fetched.sink, image.layer);
     assert_eq!(storage.log().len(), 1);
     assert_eq!(storage.log()[0].header("authorization"), "");
+}
+
+/// A token that runs out between two parts of an upload is renewed before the next part: nothing
+/// is sent that the registry would refuse.
+#[test]
+fn a_token_is_renewed_in_the_midst_of_a_push() {
+    let Some(registry) = RealRegistry::start(false) else {
+        return;
+    };
+    let issued = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&issued);
+    let tokens = TestServer::start(move |_| {
+        let number = counter.fetch_add(1, Ordering::SeqCst) + 1;
+        Reply::new(200, format!(r#"{{"token":"t{number}","expires_in":0}}"#))
+    });
+    let realm = tokens.url("/token");
+    let server = proxy(&registry, move |request| {
+        let last = format!("Bearer t{}", issued.load(Ordering::SeqCst));
+        if request.header("authorization") == last {
+            return None;
+        }
+        request.body.clear();
+        let challenge = format!(r#"Bearer realm="{realm}",service="reg""#);
+        Some(denied().header("WWW-Authenticate", challenge))
+    });
+    let image = TestImage::new();
+    let config = RegistryConfig {
+        chunk_size: 300_000,
+        parallel: 1,
+        ..quick()
+    };
+    let client = Client::new(config, Credentials::none());
+    let plain = super::super::testing::client();
+    let pushed = push(&client, &reference(&server, "app:1"), &image).unwrap();
+    assert_eq!(pushed.sent, 2);
+    check(&plain, &registry.reference("app:1"), &image);
+    let parts = server.requests();
+    let parts: Vec<_> = parts.iter().filter(|r| r.starts_with("PATCH")).collect();
+    assert_eq!(parts.len(), 4, "{parts:?}");
+    assert!(tokens.requests().len() > 4);
+}
+
+#[test]
+fn logging_in_tells_what_is_to_be_kept() {
+    let known = format!("Basic {}", STANDARD.encode("me:right"));
+    let credential = |password: &str| basic("me", password);
+    // A token server that hands out identity tokens, one that does not, and no token server.
+    for (identity, kept) in [
+        (
+            Some(r#"{"token":"t","refresh_token":"identity"}"#),
+            Credential::Identity("identity".to_owned()),
+        ),
+        (Some(r#"{"token":"t"}"#), credential("right")),
+        (None, credential("right")),
+    ] {
+        let (known, tokens) = (known.clone(), known.clone());
+        let token = identity.unwrap_or_default().to_owned();
+        let tokens = TestServer::start(move |request| {
+            if request.header("authorization") == tokens {
+                Reply::new(200, token.clone())
+            } else {
+                denied()
+            }
+        });
+        let challenge = match identity {
+            Some(_) => format!(r#"Bearer realm="{}",service="reg""#, tokens.url("/token")),
+            None => r#"Basic realm="r""#.to_owned(),
+        };
+        let server = TestServer::start(move |request| {
+            let accepted = [&known, "Bearer t"];
+            if accepted.contains(&request.header("authorization")) {
+                Reply::new(200, "{}")
+            } else {
+                denied().header("WWW-Authenticate", challenge.clone())
+            }
+        });
+        let host = server.authority();
+        assert_eq!(client().log_in(&host, &credential("right")).unwrap(), kept);
+        let error = client().log_in(&host, &credential("wrong")).unwrap_err();
+        assert!(error.to_string().contains("401"), "{error}");
+        assert!(!error.to_string().contains("wrong"), "{error}");
+        assert!(error.hint().unwrap().starts_with("check the user name"));
+    }
 }

@@ -40,7 +40,7 @@ fn to_push<'a>(image: &TestImage, open: &'a OpenBlob<'a>) -> PushImage<'a> {
     }
 }
 
-fn push(
+pub(super) fn push(
     client: &Client,
     reference: &Reference,
     image: &TestImage,
@@ -50,7 +50,7 @@ fn push(
 }
 
 /// Pulls everything back and compares.
-fn check(client: &Client, reference: &Reference, image: &TestImage) {
+pub(super) fn check(client: &Client, reference: &Reference, image: &TestImage) {
     let resolved = client.resolve(reference, &amd64(), Watch::none()).unwrap();
     assert_eq!(resolved.manifest_bytes, image.manifest);
     assert_eq!(resolved.config_bytes, image.config);
@@ -223,7 +223,7 @@ fn a_registry_with_passwords_wants_one() {
     let error = push(&client(), &reference, &image).unwrap_err();
     assert!(error.to_string().contains("401 Unauthorized"), "{error}");
     assert!(
-        error.hint().unwrap().contains("log in with `docker login"),
+        error.hint().unwrap().contains("log in with `cooper login"),
         "{error}"
     );
     let error = push(&login("wrong"), &reference, &image).unwrap_err();
