@@ -421,7 +421,7 @@ impl Module<'_> {
             let message = "convert: a value and a type are needed";
             return Err(Fault::new("function", place, message));
         };
-        let wanted_type = super::types::Type::parse(wanted)?;
+        let wanted_type = super::typing::Type::parse(wanted)?;
         let found = self.eval(value, scope)?;
         wanted_type
             .convert(&found)

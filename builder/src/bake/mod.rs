@@ -28,7 +28,7 @@ pub mod print;
 mod resolve;
 mod shape;
 mod target;
-mod types;
+mod typing;
 mod value;
 mod yaml;
 

@@ -3,18 +3,22 @@
 //! A [`Module`] is made of the merged bodies of all files. Values are computed when first asked
 //! for and kept; what is asked for while it is being computed is a cycle.
 
+mod calls;
+mod matrix;
+mod variables;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::ast::{Attribute, Block, Body, Expr, ExprKind, Name, Place};
+use super::ast::{Attribute, Block, Body, Name, Place};
 use super::eval::Scope;
 use super::fault::Fault;
-use super::functions;
 use super::shape;
-use super::types::Type;
 use super::value::Value;
+
+pub use variables::Variable;
 
 /// What a definition may ask of the world around it.
 pub struct Surroundings<'a> {
@@ -45,19 +49,6 @@ pub(super) struct Instance {
     pub scope: Scope<'static>,
     /// What stands in braces.
     pub body: Body,
-}
-
-/// A variable as `--list=variables` shows it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Variable {
-    /// Its name.
-    pub name: String,
-    /// Its type, if it says one or its value has one.
-    pub kind: Option<String>,
-    /// What it has.
-    pub value: Value,
-    /// What it is for.
-    pub description: String,
 }
 
 #[derive(Clone, Debug)]
@@ -200,305 +191,6 @@ impl<'a> Module<'a> {
         self.functions.keys().map(String::as_str)
     }
 
-    /// Returns the value of a global name, none if there is no such name.
-    pub(super) fn variable(&self, name: &str, place: &Place) -> Result<Option<Value>, Fault> {
-        match self.values.borrow().get(name) {
-            Some(State::Done(value)) => return Ok(Some(value.clone())),
-            Some(State::Running) => {
-                let message = format!("the value of {name} depends on itself");
-                return Err(Fault::new("cycle", place, message));
-            }
-            None => {}
-        }
-        if let Some(value) = self.surroundings.builtin.get(name) {
-            return Ok(Some(Value::text(value)));
-        }
-        if !self.variables.contains_key(name) && !self.attributes.contains_key(name) {
-            return Ok(None);
-        }
-        self.values
-            .borrow_mut()
-            .insert(name.to_owned(), State::Running);
-        let value = self.compute(name);
-        let mut values = self.values.borrow_mut();
-        match value {
-            Ok(value) => {
-                values.insert(name.to_owned(), State::Done(value.clone()));
-                Ok(Some(value))
-            }
-            Err(fault) => {
-                values.remove(name);
-                Err(fault)
-            }
-        }
-    }
-
-    fn compute(&self, name: &str) -> Result<Value, Fault> {
-        let scope = Scope::default();
-        let Some(block) = self.variables.get(name) else {
-            let attribute = &self.attributes[name];
-            return self.eval(&attribute.value, &scope);
-        };
-        let declared = declared(block)?;
-        // A global attribute of the same name stands in for the default, as in buildx.
-        let default = self.attributes.get(name);
-        let default = default.or_else(|| attribute(&block.body, "default"));
-        let fallback = match default {
-            Some(default) => self.eval(&default.value, &scope)?,
-            None if declared.is_some() => Value::Null,
-            None => Value::text(""),
-        };
-        let place = default.map_or(&block.labels[0].place, |default| &default.value.place);
-        if let Some(text) = (self.surroundings.variable)(name) {
-            let inferred = || Type::of_value(&fallback);
-            let kind = match declared.or_else(inferred) {
-                Some(kind) => kind,
-                None if fallback == Value::Null => Type::String,
-                None => {
-                    let message = format!(
-                        "the environment sets {name}, but {} cannot be set so",
-                        fallback.kind()
-                    );
-                    return Err(Fault::new("environment", place, message).help(format!(
-                        "declare what it is, such as: type = list(string), or unset {name}"
-                    )));
-                }
-            };
-            return kind.of_text(&text).map_err(|message| {
-                let message = format!("the environment's value for {name} does not fit: {message}");
-                Fault::new("environment", place, message)
-            });
-        }
-        match declared {
-            Some(kind) => kind
-                .convert(&fallback)
-                .map_err(|message| Fault::new("type", place, message)),
-            None => Ok(fallback),
-        }
-    }
-
-    /// Computes all variables and checks their validations.
-    fn check_variables(&self, faults: &mut Vec<Fault>) {
-        for (name, block) in &self.variables {
-            let known = ["default", "description", "type"];
-            for attribute in &block.body.attributes {
-                let own = &attribute.name;
-                if !known.contains(&own.text.as_str()) {
-                    let message = format!("a variable has no attribute {}", own.text);
-                    let fault = Fault::new("unknown-attribute", &own.place, message);
-                    faults.push(fault.suggest(&own.text, known));
-                }
-            }
-            if let Err(fault) = self.variable(name, &block.labels[0].place) {
-                faults.push(fault);
-                continue;
-            }
-            for validation in &block.body.blocks {
-                if let Err(fault) = self.validate(validation) {
-                    faults.push(fault);
-                }
-            }
-        }
-    }
-
-    fn validate(&self, block: &Block) -> Result<(), Fault> {
-        let place = &block.kind.place;
-        if block.kind.text != "validation" {
-            let message = format!("a variable has no {} blocks", block.kind.text);
-            return Err(Fault::new("unknown-block", place, message)
-                .suggest(&block.kind.text, ["validation"]));
-        }
-        let Some(condition) = attribute(&block.body, "condition") else {
-            return Err(Fault::new("validation", place, "the condition is missing"));
-        };
-        let scope = Scope::default();
-        let value = self.eval(&condition.value, &scope)?;
-        match value.to_bool() {
-            Some(true) => Ok(()),
-            Some(false) => {
-                let message = match attribute(&block.body, "error_message") {
-                    Some(message) => self.eval(&message.value, &scope)?.to_text(),
-                    None => None,
-                };
-                let message = message.unwrap_or_else(|| "the value is not valid".to_owned());
-                Err(Fault::new("validation", &condition.value.place, message))
-            }
-            None => {
-                let message = format!("a condition is true or false, not {}", value.kind());
-                Err(Fault::new("type", &condition.value.place, message))
-            }
-        }
-    }
-
-    /// Returns the variables with their values.
-    pub(super) fn list_variables(&self) -> Result<Vec<Variable>, Fault> {
-        let row = |(name, block): (&String, &Block)| {
-            let value = self.variable(name, &block.labels[0].place)?;
-            let value = value.unwrap_or(Value::Null);
-            let declared = declared(block)?;
-            let kind = declared.or_else(|| Type::of_value(&value));
-            let description = match attribute(&block.body, "description") {
-                Some(text) => self.eval(&text.value, &Scope::default())?.to_text(),
-                None => None,
-            };
-            Ok(Variable {
-                name: name.clone(),
-                kind: kind.map(|kind| kind.name()),
-                value,
-                description: description.unwrap_or_default(),
-            })
-        };
-        self.variables.iter().map(row).collect()
-    }
-
-    /// Calls a function of the definition, none if there is no such function.
-    pub(super) fn call_user(
-        &self,
-        name: &Name,
-        values: &[Value],
-        place: &Place,
-    ) -> Option<Result<Value, Fault>> {
-        if functions::find(&name.text).is_some() {
-            return None;
-        }
-        let block = self.functions.get(&name.text)?;
-        if self.running.borrow().contains(&name.text) {
-            let message = format!("the function {} calls itself", name.text);
-            return Some(Err(Fault::new("cycle", &name.place, message)));
-        }
-        self.running.borrow_mut().push(name.text.clone());
-        let result = self.run_function(block, values, place);
-        self.running.borrow_mut().pop();
-        Some(result)
-    }
-
-    fn run_function(&self, block: &Block, values: &[Value], place: &Place) -> Result<Value, Fault> {
-        let label = &block.labels[0];
-        let missing = |what: &str| {
-            let message = format!("the function {} has no {what}", label.text);
-            Fault::new("function", &label.place, message)
-        };
-        let params = attribute(&block.body, "params").ok_or_else(|| missing("params"))?;
-        let result = attribute(&block.body, "result").ok_or_else(|| missing("result"))?;
-        let params = parameters(&params.value)?;
-        let variadic = attribute(&block.body, "variadic_params")
-            .or_else(|| attribute(&block.body, "variadic_param"));
-        let variadic = variadic.map(|name| keyword(&name.value)).transpose()?;
-        if values.len() < params.len() || (variadic.is_none() && values.len() > params.len()) {
-            let (name, wanted, given) = (&label.text, params.len(), values.len());
-            let message = format!("{name} takes {wanted} arguments, not {given}");
-            return Err(Fault::new("function", place, message));
-        }
-        let mut locals: BTreeMap<_, _> = params.into_iter().zip(values.iter().cloned()).collect();
-        let rest = values.get(locals.len()..).unwrap_or_default();
-        if let Some(name) = variadic {
-            locals.insert(name, Value::List(rest.to_vec()));
-        }
-        self.eval(&result.value, &Scope::of(locals))
-    }
-
-    /// Takes a block's matrix apart.
-    fn expand(&self, block: Block) -> Result<Vec<Instance>, Fault> {
-        let label = block.labels[0].clone();
-        let kind = block.kind.text.clone();
-        let matrix = attribute(&block.body, "matrix");
-        let name = attribute(&block.body, "name");
-        if let Some(attribute) = matrix.or(name).filter(|_| kind == "group") {
-            let message = format!("a group has no {}", attribute.name.text);
-            return Err(Fault::new(
-                "unknown-attribute",
-                &attribute.name.place,
-                message,
-            ));
-        }
-        let Some(matrix) = matrix else {
-            if let Some(name) = name {
-                let message = "a name without a matrix";
-                return Err(Fault::new("name", &name.name.place, message)
-                    .help("the target is named in its heading; only a matrix needs more names"));
-            }
-            let instance = Instance {
-                kind,
-                name: label.text.clone(),
-                label,
-                scope: Scope::default(),
-                body: block.body,
-            };
-            return Ok(vec![instance]);
-        };
-        let mut out: Vec<Instance> = Vec::new();
-        for locals in self.combinations(&matrix.value)? {
-            let scope = Scope::of(locals);
-            let own = self.instance_name(name, &label, &scope)?;
-            if out.iter().any(|other| other.name == own) {
-                let message = format!("two targets of the matrix are named {own}");
-                let place = name.map_or(&label.place, |name| &name.value.place);
-                return Err(Fault::new("duplicate-name", place, message)
-                    .help("set name to something that has every value of the matrix in it"));
-            }
-            out.push(Instance {
-                kind: kind.clone(),
-                name: own,
-                label: label.clone(),
-                scope,
-                body: block.body.clone(),
-            });
-        }
-        Ok(out)
-    }
-
-    fn instance_name(
-        &self,
-        name: Option<&Attribute>,
-        label: &Name,
-        scope: &Scope<'_>,
-    ) -> Result<String, Fault> {
-        let Some(name) = name else {
-            return Ok(label.text.clone());
-        };
-        let value = self.eval(&name.value, scope)?;
-        let place = name.value.place.clone();
-        let Some(text) = value.to_text() else {
-            let message = format!("a name is a text, not {}", value.kind());
-            return Err(Fault::new("type", &place, message));
-        };
-        check_name(&Name {
-            text: text.clone(),
-            place,
-        })?;
-        Ok(text)
-    }
-
-    /// Returns every combination of a matrix's values, the last key's varying fastest.
-    fn combinations(&self, matrix: &Expr) -> Result<Vec<BTreeMap<String, Value>>, Fault> {
-        let wrong = |message: &str| Fault::new("type", &matrix.place, message);
-        let Value::Object(axes) = self.eval(matrix, &Scope::default())? else {
-            return Err(wrong("a matrix is an object of lists"));
-        };
-        let mut out = vec![BTreeMap::new()];
-        for (key, values) in axes {
-            let values = match values {
-                Value::List(values) => values,
-                Value::Object(values) => values.into_values().collect(),
-                _ => return Err(wrong(&format!("the values of {key} are no list"))),
-            };
-            out = out
-                .into_iter()
-                .flat_map(|locals: BTreeMap<String, Value>| {
-                    values.iter().map({
-                        let key = key.clone();
-                        move |value| {
-                            let mut locals = locals.clone();
-                            locals.insert(key.clone(), value.clone());
-                            locals
-                        }
-                    })
-                })
-                .collect();
-        }
-        Ok(out)
-    }
-
     /// Returns the value of `kind.block.name`, an attribute of another block.
     pub(super) fn member(
         &self,
@@ -602,13 +294,6 @@ impl<'a> Module<'a> {
     }
 }
 
-/// Returns the type that a variable declares.
-fn declared(block: &Block) -> Result<Option<Type>, Fault> {
-    attribute(&block.body, "type")
-        .map(|attribute| Type::parse(&attribute.value))
-        .transpose()
-}
-
 /// Adds a later block of the same variable: what it says goes before what was said.
 fn merge(earlier: &mut Block, later: Block) {
     for attribute in later.body.attributes {
@@ -623,30 +308,6 @@ fn attribute<'b>(body: &'b Body, name: &str) -> Option<&'b Attribute> {
     body.attributes
         .iter()
         .find(|attribute| attribute.name.text == name)
-}
-
-fn keyword(expr: &Expr) -> Result<String, Fault> {
-    match &expr.kind {
-        ExprKind::Variable(name) => Ok(name.clone()),
-        // JSON has no bare words.
-        ExprKind::Literal(Value::String(name)) => Ok(name.clone()),
-        _ => Err(Fault::new(
-            "function",
-            &expr.place,
-            "a parameter is a plain name",
-        )),
-    }
-}
-
-fn parameters(expr: &Expr) -> Result<Vec<String>, Fault> {
-    match &expr.kind {
-        ExprKind::Tuple(names) => names.iter().map(keyword).collect(),
-        _ => Err(Fault::new(
-            "function",
-            &expr.place,
-            "params is a list of names",
-        )),
-    }
 }
 
 /// Targets and groups are named with letters, digits, `_` and `-`.

@@ -152,43 +152,34 @@ impl Shape {
                 Fault::new("type", &expr.place, message)
             }),
             (Self::Texts, Value::List(items)) => {
-                let item = |(index, item): (usize, &Value)| match item {
-                    Value::Null => None,
-                    item => Some(text(item, name, part(expr, index)).map(Value::String)),
-                };
-                let items = items.iter().enumerate().filter_map(item);
-                Ok(Value::List(items.collect::<Result<_, _>>()?))
+                let items = items.iter().enumerate();
+                let items = items.filter(|(_, item)| **item != Value::Null);
+                let items = items
+                    .map(|(index, item)| text(item, name, part(expr, index)).map(Value::String));
+                items.collect::<Result<_, _>>().map(Value::List)
             }
             (Self::Map, Value::Object(entries)) => {
-                let entry = |(key, value): (String, Value)| {
-                    let value = match value {
-                        Value::Null => Value::Null,
-                        value => {
-                            let name = format!("{name}.{key}");
-                            Value::String(text(&value, &name, part_named(expr, &key))?)
-                        }
-                    };
-                    Ok((key, value))
-                };
-                let entries = entries.into_iter().map(entry);
-                Ok(Value::Object(entries.collect::<Result<_, Fault>>()?))
+                let entries = entries.into_iter().map(|(key, value)| {
+                    if value == Value::Null {
+                        return Ok((key, value));
+                    }
+                    let value = text(&value, &format!("{name}.{key}"), part_named(expr, &key))?;
+                    Ok((key, Value::String(value)))
+                });
+                entries.collect::<Result<_, _>>().map(Value::Object)
             }
             (Self::Entries(_), Value::List(items)) => Ok(Value::List(items)),
-            (shape, value) => {
-                let wanted = match shape {
-                    Self::Texts | Self::Entries(_) => "a list",
-                    _ => "an object",
-                };
-                let message = format!("{name} is {wanted}, not {}", value.kind());
-                let fault = Fault::new("type", &expr.place, message);
-                Err(if wanted == "a list" {
-                    fault.help(format!("put it in brackets: {name} = [ … ]"))
-                } else {
-                    fault.help(format!("put it in braces: {name} = {{ KEY = \"VALUE\" }}"))
-                })
-            }
+            (Self::Map, value) => Err(misfit(name, "an object", &value, expr)
+                .help(format!("put it in braces: {name} = {{ KEY = \"VALUE\" }}"))),
+            (Self::Texts | Self::Entries(_), value) => Err(misfit(name, "a list", &value, expr)
+                .help(format!("put it in brackets: {name} = [ … ]"))),
         }
     }
+}
+
+fn misfit(name: &str, wanted: &str, value: &Value, expr: &Expr) -> Fault {
+    let message = format!("{name} is {wanted}, not {}", value.kind());
+    Fault::new("type", &expr.place, message)
 }
 
 fn text(value: &Value, name: &str, expr: &Expr) -> Result<String, Fault> {

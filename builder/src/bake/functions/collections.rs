@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Arguments, Misuse, Outcome};
 use crate::bake::eval;
-use crate::bake::types::set;
+use crate::bake::typing::set;
 use crate::bake::value::Value;
 
 /// The most elements that `setproduct` makes.

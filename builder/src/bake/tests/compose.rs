@@ -6,9 +6,8 @@ use super::{Case, bare};
 
 fn service(text: &str, name: &str) -> serde_json::Value {
     let case = Case {
-        files: &[("compose.yaml", text)],
         variables: &[("SET", "env"), ("TAG", "v2"), ("YES", "true")],
-        ..Case::default()
+        ..Case::of("compose.yaml", text)
     };
     bare(case.print()["target"][name].take())
 }
@@ -148,7 +147,7 @@ fn later_files_and_bake_files_have_the_last_word() {
         ),
     ];
     let printed = Case {
-        files: &files,
+        files: files.to_vec(),
         ..Case::default()
     }
     .print();
@@ -172,10 +171,7 @@ fn later_files_and_bake_files_have_the_last_word() {
 #[test]
 fn faults_of_compose_files_have_places() {
     let report = |text: &str| {
-        let case = Case {
-            files: &[("compose.yaml", text)],
-            ..Case::default()
-        };
+        let case = Case::of("compose.yaml", text);
         let faults = case.read().expect_err("it has faults");
         let report = crate::report::Report::new("");
         let report = faults

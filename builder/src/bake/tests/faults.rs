@@ -15,7 +15,7 @@ target "b" {
 }
 variable "UNKNOWN" {}
 "#;
-    insta::assert_snapshot!("several-faults", faults(text));
+    insta::assert_snapshot!("several-faults", faults("docker-bake.hcl", text));
 }
 
 #[test]
@@ -52,24 +52,15 @@ fn each_kind_of_fault_has_a_place_and_advice() {
         "target \"a\" {\n  args = { A = bcrypt(\"x\") }\n}\n",
         "target \"a\" {\n  args = { A = { for x in [1, 1] : x => x } }\n}\n",
     ];
-    let all: Vec<_> = cases.iter().map(|text| faults(text)).collect();
+    let all: Vec<_> = cases
+        .iter()
+        .map(|text| faults("docker-bake.hcl", text))
+        .collect();
     insta::assert_snapshot!("each-kind-of-fault", all.join(""));
 }
 
 #[test]
 fn faults_of_json_are_placed_within_its_texts() {
-    let of = |text: &str| {
-        let case = Case {
-            files: &[("docker-bake.json", text)],
-            ..Case::default()
-        };
-        let faults = case.read().expect_err("it has faults");
-        let report = crate::report::Report::new("");
-        let report = faults
-            .iter()
-            .fold(report, |report, fault| report.excerpt(fault.excerpt()));
-        report.render(false)
-    };
     let cases = [
         "{\"target\": {\"a\": {\"tags\": [\"x:${TAGG}\"]}}}",
         "{\"target\": {\"a\": {\"tags\": [\"\\t${\"]}}}",
@@ -78,7 +69,10 @@ fn faults_of_json_are_placed_within_its_texts() {
         "{\"target\": [1]}",
         "{\"target\": nul}",
     ];
-    let all: Vec<_> = cases.iter().map(|text| of(text)).collect();
+    let all: Vec<_> = cases
+        .iter()
+        .map(|text| faults("docker-bake.json", text))
+        .collect();
     insta::assert_snapshot!("faults-of-json", all.join(""));
 }
 
@@ -100,27 +94,18 @@ fn deep_and_long() {
             format!("{text}variable \"v{n}\" {{ default = v{} }}\n", n + 1)
         }),
     ] {
-        let case = Case {
-            files: &[("docker-bake.hcl", &text)],
-            ..Case::default()
-        };
+        let case = Case::of("docker-bake.hcl", &text);
         assert!(case.read().is_err());
     }
     for text in ["[".repeat(100_000), "{\"a\":".repeat(100_000)] {
-        let case = Case {
-            files: &[("docker-bake.json", &text)],
-            ..Case::default()
-        };
+        let case = Case::of("docker-bake.json", &text);
         assert!(case.read().is_err());
     }
     let laughs = (1..30).fold("a0: &a0 [x, x]\n".to_owned(), |text, n| {
         format!("{text}a{n}: &a{n} [*a{}, *a{}]\n", n - 1, n - 1)
     });
     for text in [laughs, "[".repeat(10_000)] {
-        let case = Case {
-            files: &[("compose.yaml", &text)],
-            ..Case::default()
-        };
+        let case = Case::of("compose.yaml", &text);
         assert!(case.read().is_err());
     }
 }

@@ -200,9 +200,8 @@ fn a_matrix_makes_a_target_of_each_combination() {
         target "user" { inherits = ["app-trixie-2_0"] }
     "#;
     let case = Case {
-        files: &[("docker-bake.hcl", text)],
         names: &["default", "user"],
-        ..Case::default()
+        ..Case::of("docker-bake.hcl", text)
     };
     let printed = case.print();
     assert_eq!(
@@ -255,13 +254,7 @@ fn json_says_the_same_as_hcl() {
         }] }
     }"#
     .replace("x\\ty", "x\\\\ty");
-    let print = |name: &str, text: &str| {
-        Case {
-            files: &[(name, text)],
-            ..Case::default()
-        }
-        .print()
-    };
+    let print = |name: &str, text: &str| Case::of(name, text).print();
     let expected = print("docker-bake.hcl", hcl);
     assert_eq!(expected["target"]["a"]["args"]["k-latest"], "LATEST");
     assert_eq!(print("docker-bake.json", &json), expected);

@@ -7,10 +7,9 @@ use crate::bake::{Override, ResolveError};
 
 fn printed(text: &str, names: &[&str], sets: &[&str]) -> serde_json::Value {
     Case {
-        files: &[("docker-bake.hcl", text)],
         names,
         sets,
-        ..Case::default()
+        ..Case::of("docker-bake.hcl", text)
     }
     .print()
 }
@@ -235,7 +234,7 @@ fn files_are_merged_in_order() {
         ),
     ];
     let case = Case {
-        files: &files,
+        files: files.to_vec(),
         ..Case::default()
     };
     assert_eq!(
@@ -302,10 +301,7 @@ fn what_cannot_be_resolved_is_told() {
         target "stdin" { context = "-" }
         target "webapp" {}
     "#;
-    let case = Case {
-        files: &[("docker-bake.hcl", text)],
-        ..Case::default()
-    };
+    let case = Case::of("docker-bake.hcl", text);
     let definition = case.read().expect("valid");
     for (name, expected) in [
         ("a", "the target a inherits from nope, which is not there"),

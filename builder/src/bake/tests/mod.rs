@@ -16,13 +16,21 @@ use super::{Definition, Fault, Override, Surroundings, print};
 /// What a case is about besides its files.
 #[derive(Default)]
 struct Case<'a> {
-    files: &'a [(&'a str, &'a str)],
+    files: Vec<(&'a str, &'a str)>,
     variables: &'a [(&'a str, &'a str)],
     names: &'a [&'a str],
     sets: &'a [&'a str],
 }
 
-impl Case<'_> {
+impl<'a> Case<'a> {
+    /// A case of one file.
+    fn of(name: &'a str, text: &'a str) -> Self {
+        Self {
+            files: vec![(name, text)],
+            ..Self::default()
+        }
+    }
+
     fn read(&self) -> Result<Definition, Vec<Fault>> {
         let files = self
             .files
@@ -70,9 +78,8 @@ fn world(variable: &dyn Fn(&str) -> Option<String>) -> Surroundings<'_> {
 /// Returns what is printed of the target `default` of an HCL file, without what every target has.
 fn target(text: &str, variables: &[(&str, &str)]) -> Json {
     let case = Case {
-        files: &[("docker-bake.hcl", text)],
         variables,
-        ..Case::default()
+        ..Case::of("docker-bake.hcl", text)
     };
     bare(case.print()["target"]["default"].take())
 }
@@ -87,13 +94,9 @@ fn bare(mut target: Json) -> Json {
     target
 }
 
-/// Returns the faults of an HCL file as a user reads them.
-fn faults(text: &str) -> String {
-    let case = Case {
-        files: &[("docker-bake.hcl", text)],
-        ..Case::default()
-    };
-    let faults = case.read().expect_err("it has faults");
+/// Returns the faults of a file as a user reads them.
+fn faults(name: &str, text: &str) -> String {
+    let faults = Case::of(name, text).read().expect_err("it has faults");
     let report = crate::report::Report::new("");
     let report = faults
         .iter()
@@ -117,9 +120,8 @@ fn a_definition_is_printed_in_the_shape_of_buildx() {
         target "tools" {}
     "#;
     let case = Case {
-        files: &[("docker-bake.hcl", text)],
         names: &["all"],
-        ..Case::default()
+        ..Case::of("docker-bake.hcl", text)
     };
     insta::assert_snapshot!(print::pretty(&case.print()), @r#"
     {
@@ -190,9 +192,8 @@ fn variables_are_listed_with_their_types() {
         variable "D" { default = 5 }
     "#;
     let case = Case {
-        files: &[("docker-bake.hcl", text)],
         variables: &[("D", "7")],
-        ..Case::default()
+        ..Case::of("docker-bake.hcl", text)
     };
     let rows = case.read().expect("valid").variables;
     let rows: Vec<_> = rows
