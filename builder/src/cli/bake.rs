@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use clap::{ArgAction, Args};
 
 use super::Settings;
+use super::build::Placement;
 use super::value::{ValueError, boolean};
 use crate::bake::{Definition, Override, Plan, attestation, is_remote, print};
 use crate::report::{self, Report};
@@ -39,10 +40,6 @@ const ENTITLEMENTS: [&str; 11] = [
 
 /// Options of `cooper bake`.
 #[derive(Args, Clone, Debug, Default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a switch of the command line"
-)]
 pub struct BakeArgs {
     /// Targets and groups to build; may hold wildcards [default: default]
     #[arg(value_name = "TARGET")]
@@ -79,17 +76,9 @@ pub struct BakeArgs {
     #[arg(long, conflicts_with = "call")]
     pub check: bool,
 
-    /// Keep the images in the local store
-    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_value_t = false, default_missing_value = "true", hide_default_value = true,
-          hide_possible_values = true, value_name = "BOOL")]
-    pub load: bool,
-
-    /// Push the images under their names
-    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_value_t = false, default_missing_value = "true", hide_default_value = true,
-          hide_possible_values = true, value_name = "BOOL")]
-    pub push: bool,
+    /// Shorthands for outputs.
+    #[command(flatten)]
+    pub placement: Placement,
 
     /// Execute every step, whatever is cached
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
@@ -201,8 +190,8 @@ impl BakeArgs {
     fn overrides(&self, world: &World<'_>) -> Result<Vec<Override>, Report> {
         let mut texts = self.set.clone();
         let all = |text: String| format!("*.{text}");
-        texts.extend(self.push.then(|| all("push=true".to_owned())));
-        texts.extend(self.load.then(|| all("load=true".to_owned())));
+        texts.extend(self.placement.push.then(|| all("push=true".to_owned())));
+        texts.extend(self.placement.load.then(|| all("load=true".to_owned())));
         texts.extend(self.no_cache.map(|value| all(format!("no-cache={value}"))));
         texts.extend(self.pull.map(|value| all(format!("pull={value}"))));
         for (kind, value) in [("sbom", &self.sbom), ("provenance", &self.provenance)] {

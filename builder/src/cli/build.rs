@@ -5,11 +5,11 @@ mod call;
 #[cfg(test)]
 mod diagnostics;
 mod input;
+mod outputs;
 mod run;
 mod steps;
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,19 +18,19 @@ use clap::{ArgAction, Args};
 use cooper_cache::FileTimes;
 use cooper_oci::{Platform, Reference};
 
-use super::value::{self, ValueError, each, mirror, pair};
-use super::{Settings, annotation, output, source};
+use super::value::{self, ValueError, each, pair};
+use super::{Settings, output, source};
 use crate::config;
 use crate::options::{
-    AnnotationPlace, ArchiveDest, BuildOptions, Call, ContextSource, DockerfileSource, ImageOutput,
-    Leaks, NamedContext, NoCache, Output, ProgressMode, Pull, Push, RegistryOptions, SecretSource,
-    Sink, Squash, SshSpec,
+    BuildOptions, Call, ContextSource, DockerfileSource, Leaks, NamedContext, NoCache,
+    ProgressMode, Pull, RegistryOptions, SecretSource, Squash, SshSpec,
 };
 use crate::report::Report;
 
 pub use accepted::AcceptedArgs;
 pub use call::{Answer, ask};
 pub use input::InputArgs;
+pub use outputs::Placement;
 pub use run::{build_targets, run};
 use steps::SECRET_EXPORT;
 pub use steps::StepArgs;
@@ -122,17 +122,9 @@ pub struct BuildArgs {
     #[arg(short, long, value_name = "OUTPUT")]
     pub output: Vec<String>,
 
-    /// Keep the image in the local store besides other outputs
-    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_value_t = false, default_missing_value = "true", hide_default_value = true,
-          hide_possible_values = true, value_name = "BOOL")]
-    pub load: bool,
-
-    /// Push the image under its names
-    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_value_t = false, default_missing_value = "true", hide_default_value = true,
-          hide_possible_values = true, value_name = "BOOL")]
-    pub push: bool,
+    /// Shorthands for outputs.
+    #[command(flatten)]
+    pub placement: Placement,
 
     /// Make one layer of what the build adds; with =all, of the base too
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
@@ -275,9 +267,9 @@ impl BuildArgs {
                 ..registry
             },
         };
-        trust_where_asked(&mut options);
-        check_names(&options)?;
-        check_annotations(&options)?;
+        outputs::trust_where_asked(&mut options);
+        outputs::check_names(&options)?;
+        outputs::check_annotations(&options)?;
         check_ignore_file(&options)?;
         Ok(options)
     }
@@ -502,41 +494,6 @@ impl BuildArgs {
         }
         Ok(secrets)
     }
-
-    fn outputs(&self, environment: &config::Environment) -> Result<Vec<Output>, Report> {
-        const NO_DEFAULT: &str = "BUILDX_NO_DEFAULT_LOAD";
-        let no_default = match environment.text(NO_DEFAULT).filter(|text| !text.is_empty()) {
-            Some(text) => value::boolean(NO_DEFAULT, &text)
-                .map_err(|error| error.report(NO_DEFAULT, &text))?,
-            None => false,
-        };
-        let mut outputs = each("--output", &self.output, output::parse)?;
-        let stored = outputs
-            .iter()
-            .any(|output| matches!(output, Output::Image(_)));
-        if outputs.is_empty() && no_default && !self.load && !self.push {
-            outputs.push(Output::CacheOnly);
-        } else if (outputs.is_empty() || self.load || self.push) && !stored {
-            outputs.push(Output::Image(ImageOutput {
-                store: true,
-                ..ImageOutput::default()
-            }));
-        }
-        for output in &mut outputs {
-            let Output::Image(image) = output else {
-                continue;
-            };
-            if self.push {
-                image.push.get_or_insert_with(Push::default);
-            }
-        }
-        let annotations = each("--annotation", &self.annotation, annotation::option)?.concat();
-        for format in outputs.iter_mut().filter_map(Output::format_mut) {
-            format.annotations.extend(annotations.iter().cloned());
-        }
-        check_stdout(&outputs)?;
-        Ok(outputs)
-    }
 }
 
 /// Of what is fetched or streamed, nothing is ignored.
@@ -550,87 +507,6 @@ fn check_ignore_file(options: &BuildOptions) -> Result<(), Report> {
     Ok(())
 }
 
-/// Only several platforms have an index to annotate.
-fn check_annotations(options: &BuildOptions) -> Result<(), Report> {
-    let index = [AnnotationPlace::Index, AnnotationPlace::IndexDescriptor];
-    let of_index = |output: &Output| {
-        let format = output.format();
-        format.is_some_and(|format| {
-            format
-                .annotations
-                .iter()
-                .any(|one| index.contains(&one.place))
-        })
-    };
-    if options.platforms().len() < 2 && options.outputs.iter().any(of_index) {
-        let heading = "index annotations not supported for single platform export";
-        return Err(
-            Report::new(heading).hint("annotate the manifest, or build for several platforms")
-        );
-    }
-    Ok(())
-}
-
-/// Lets outputs with `registry.insecure` reach the registries of their names without a
-/// certificate.
-fn trust_where_asked(options: &mut BuildOptions) {
-    for output in &options.outputs {
-        let Output::Image(image) = output else {
-            continue;
-        };
-        let names = match image.names.as_slice() {
-            [] => &options.tags,
-            own => own,
-        };
-        if image.push.is_some_and(|push| push.insecure) {
-            let hosts = names.iter().map(|name| name.domain().to_owned());
-            options.registry.insecure.extend(hosts);
-        }
-    }
-}
-
-/// A push needs a name to push to.
-fn check_names(options: &BuildOptions) -> Result<(), Report> {
-    let nameless = |output: &Output| matches!(output, Output::Image(image) if image.push.is_some() && image.names.is_empty());
-    if options.tags.is_empty() && options.outputs.iter().any(nameless) {
-        return Err(Report::new("a push needs a name").hint("add --tag REGISTRY/NAME[:TAG]"));
-    }
-    Ok(())
-}
-
-impl Output {
-    fn format_mut(&mut self) -> Option<&mut crate::options::ImageFormat> {
-        match self {
-            Self::Image(image) => Some(&mut image.format),
-            Self::Oci(archive) | Self::Docker(archive) => Some(&mut archive.format),
-            Self::Local { .. } | Self::Tar { .. } | Self::CacheOnly => None,
-        }
-    }
-
-    /// Returns whether the output goes to stdout.
-    pub fn is_stdout(&self) -> bool {
-        match self {
-            Self::Tar { dest, .. } => *dest == Sink::Stdout,
-            Self::Oci(archive) | Self::Docker(archive) => {
-                archive.dest == ArchiveDest::Tar(Sink::Stdout)
-            }
-            Self::Image(_) | Self::Local { .. } | Self::CacheOnly => false,
-        }
-    }
-}
-
-fn check_stdout(outputs: &[Output]) -> Result<(), Report> {
-    match outputs.iter().filter(|output| output.is_stdout()).count() {
-        0 => Ok(()),
-        1 if std::io::stdout().is_terminal() => {
-            Err(Report::new("an archive would be written to the terminal")
-                .hint("redirect stdout, or give dest=FILE"))
-        }
-        1 => Ok(()),
-        _ => Err(Report::new("only one output can go to stdout")),
-    }
-}
-
 fn jobs(text: &str) -> Result<NonZeroUsize, String> {
     text.parse()
         .map_err(|_| "not a number of steps, 1 or more".to_owned())
@@ -642,42 +518,6 @@ fn default_jobs() -> NonZeroUsize {
     std::thread::available_parallelism().map_or(LEAST, |processors| {
         LEAST.max(processors.saturating_mul(NonZeroUsize::new(4).unwrap_or(LEAST)))
     })
-}
-
-impl Settings {
-    /// Returns how registries are reached; `flags` are the `--registry-mirror`s.
-    pub fn registry(&self, flags: &[String]) -> Result<RegistryOptions, Report> {
-        let section = &self.file.registry;
-        let variable = self
-            .environment
-            .text("COOPER_REGISTRY_MIRRORS")
-            .unwrap_or_default();
-        let variable: Vec<_> = variable
-            .split([',', ' ', '\n'])
-            .filter(|text| !text.is_empty())
-            .map(str::to_owned)
-            .collect();
-        let mut mirrors = section.mirrors.clone();
-        for (option, values) in [
-            ("COOPER_REGISTRY_MIRRORS", variable.as_slice()),
-            ("--registry-mirror", flags),
-        ] {
-            let mut named: BTreeMap<String, Vec<String>> = BTreeMap::new();
-            for (host, url) in each(option, values, mirror)? {
-                named.entry(host).or_default().push(url);
-            }
-            mirrors.extend(named);
-        }
-        let home = || Some(self.environment.path("HOME")?.join(".docker"));
-        Ok(RegistryOptions {
-            mirrors,
-            insecure: section.insecure.clone(),
-            docker_config: self.environment.path("DOCKER_CONFIG").or_else(home),
-            ca_file: section.ca_file.clone(),
-            retries: section.retries.unwrap_or(3),
-            retry_delay: None,
-        })
-    }
 }
 
 #[cfg(test)]

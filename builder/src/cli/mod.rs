@@ -31,6 +31,7 @@ pub mod network;
 pub mod output;
 pub mod prune;
 pub mod ps;
+mod registry;
 pub mod remote;
 pub mod run;
 pub mod session;

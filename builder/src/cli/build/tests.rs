@@ -2,7 +2,7 @@ use clap::Parser;
 
 use super::*;
 use crate::config::{Environment, FileConfig};
-use crate::options::Method;
+use crate::options::{ImageOutput, Method, Output, Push};
 
 #[derive(Parser)]
 struct Line {
