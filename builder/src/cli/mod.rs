@@ -14,6 +14,7 @@ pub mod bake;
 pub mod build;
 pub mod cache;
 mod collect;
+pub mod completion;
 mod confirm;
 pub mod container;
 mod docker;
@@ -53,7 +54,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Environment, FileConfig};
-use crate::report::{self, Exit, Report};
+use crate::report::{self, Report};
 
 /// Builds and runs container images.
 #[derive(Parser, Debug)]
@@ -193,6 +194,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Show the version
     Version(info::VersionArgs),
+    /// Write a script that completes the command line in a shell
+    Completion(completion::CompletionArgs),
 }
 
 /// What is known before a command's own arguments are looked at.
@@ -312,6 +315,7 @@ fn dispatch(command: Command, settings: &Settings) -> Result<ExitCode, Report> {
         Command::Info(args) => done(args.run(settings)),
         Command::Doctor(args) => args.run(settings),
         Command::Version(args) => done(args.run()),
+        Command::Completion(args) => done(args.run()),
     }
 }
 
@@ -335,7 +339,7 @@ fn usage(error: &clap::Error, args: &[OsString]) -> ExitCode {
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             report::print_error(&styled(std::io::stderr().is_terminal()));
-            Err(Report::silent(Exit::Failure))
+            Ok(())
         }
         _ => Err(usage::report(error, args)),
     };

@@ -55,39 +55,57 @@ const COMMANDS: &[(&str, &str)] = &[
 
 /// Returns what is wrong with `args`, which the parser refused with `error`.
 ///
-/// `run` keeps the codes 1 to 124 for the container's program, so a bad option of its own is 125.
+/// As docker's, a bad option is 125, which no container's program ends with unless it wants to,
+/// and a missing or superfluous argument 1.
 pub(super) fn report(error: &clap::Error, args: &[OsString]) -> Report {
-    let command = command(args);
-    let of = command
-        .as_deref()
-        .map_or_else(|| "cooper".to_owned(), |name| format!("cooper {name}"));
-    let mut report = Report::new(heading(error, &of));
-    if let Some(hint) = hint(error, command.as_deref()) {
+    let cli = Cli::command();
+    let (path, command) = named(&cli, args);
+    let of = format!("cooper {}", path.join(" "));
+    let of = of.trim_end();
+    let mut report = Report::new(heading(error, of));
+    if let Some(hint) = hint(error, path.first().map(String::as_str), command) {
         report = report.hint(hint);
     }
-    let exit = match command.as_deref() {
-        Some("run") => Exit::Code(125),
-        _ => Exit::Failure,
+    let exit = if is_positional(error) {
+        Exit::Failure
+    } else {
+        Exit::Code(125)
     };
     report.hint(format!("see `{of} --help`")).exit(exit)
 }
 
-/// Returns the command that `args` name, if it exists.
-fn command(args: &[OsString]) -> Option<String> {
+/// Returns whether a command or an argument, rather than an option, is missing or too much.
+fn is_positional(error: &clap::Error) -> bool {
+    let word = text(error, ContextKind::InvalidArg);
+    match error.kind() {
+        ErrorKind::MissingRequiredArgument
+        | ErrorKind::MissingSubcommand
+        | ErrorKind::InvalidSubcommand => true,
+        ErrorKind::UnknownArgument => word.is_some_and(|word| !word.starts_with('-')),
+        _ => false,
+    }
+}
+
+/// Returns the command that `args` name, and the names that lead to it.
+fn named<'a>(cli: &'a clap::Command, args: &[OsString]) -> (Vec<String>, &'a clap::Command) {
     let mut args = args.iter().skip(1).map(|arg| arg.to_string_lossy());
+    let (mut path, mut command) = (Vec::new(), cli);
     while let Some(arg) = args.next() {
         match &*arg {
             "--root" | "--config" | "-H" | "--host" | "-c" | "--context" | "-l" | "--log-level" => {
                 drop(args.next());
             }
             option if option.starts_with('-') => {}
-            name => {
-                let known = Cli::command().find_subcommand(name).is_some();
-                return known.then(|| name.to_owned());
-            }
+            name => match command.find_subcommand(name) {
+                Some(found) => {
+                    path.push(name.to_owned());
+                    command = found;
+                }
+                None => break,
+            },
         }
     }
-    None
+    (path, command)
 }
 
 fn heading(error: &clap::Error, of: &str) -> String {
@@ -112,25 +130,25 @@ fn heading(error: &clap::Error, of: &str) -> String {
     }
 }
 
-fn hint(error: &clap::Error, command: Option<&str>) -> Option<String> {
+/// Returns what was probably meant; `first` is the name of the outermost command.
+fn hint(error: &clap::Error, first: Option<&str>, command: &clap::Command) -> Option<String> {
     match error.kind() {
         ErrorKind::UnknownArgument => {
             let option = text(error, ContextKind::InvalidArg)?;
             let absent = OPTIONS
                 .iter()
-                .find(|(of, names, _)| Some(*of) == command && names.contains(&option.as_str()));
+                .find(|(of, names, _)| Some(*of) == first && names.contains(&option.as_str()));
             if let Some((_, _, instead)) = absent {
                 return Some((*instead).to_owned());
             }
-            near_option(&option, command?)
+            near_option(&option, command)
         }
         ErrorKind::InvalidSubcommand => {
             let name = text(error, ContextKind::InvalidSubcommand)?;
             if let Some((_, instead)) = COMMANDS.iter().find(|(known, _)| *known == name) {
                 return Some((*instead).to_owned());
             }
-            let cli = Cli::command();
-            let shown = cli
+            let shown = command
                 .get_subcommands()
                 .filter(|command| !command.is_hide_set());
             did_you_mean(&name, shown.map(clap::Command::get_name))
@@ -141,9 +159,7 @@ fn hint(error: &clap::Error, command: Option<&str>) -> Option<String> {
 }
 
 /// Returns which option of `command` may have been meant by `option`.
-fn near_option(option: &str, command: &str) -> Option<String> {
-    let cli = Cli::command();
-    let command = cli.find_subcommand(command)?;
+fn near_option(option: &str, command: &clap::Command) -> Option<String> {
     let shown = command.get_arguments().filter(|arg| !arg.is_hide_set());
     let name = did_you_mean(
         option.strip_prefix("--")?,
@@ -206,22 +222,27 @@ mod tests {
             "cooper run",
             "cooper bild .",
             "cooper nothing-alike",
+            "cooper network craete net",
+            "cooper network create --subnte=1 net",
+            "cooper ps all",
+            "cooper ps --last=x",
+            "cooper ps --last",
         ];
         insta::assert_snapshot!(lines.map(said).join(""), @r#"
         $ cooper build --build-agr a=b .
         ERROR: cooper build has no option --build-agr
           hint: did you mean --build-arg?
           hint: see `cooper build --help`
-        [1]
+        [125]
         $ cooper build --nothing-alike .
         ERROR: cooper build has no option --nothing-alike
           hint: see `cooper build --help`
-        [1]
+        [125]
         $ cooper build --cache-from a .
         ERROR: cooper build has no option --cache-from
           hint: leave it out: every build below the same --root shares one cache
           hint: see `cooper build --help`
-        [1]
+        [125]
         $ cooper build . run
         ERROR: cooper build takes no further argument, but "run" is given
           hint: see `cooper build --help`
@@ -233,7 +254,7 @@ mod tests {
         $ cooper build --jobs 0 .
         ERROR: invalid value '0' for '--jobs <N>': not a number of steps, 1 or more
           hint: see `cooper build --help`
-        [1]
+        [125]
         $ cooper --root /x run --cpus 2 app
         ERROR: cooper run has no option --cpus
           hint: run cooper itself in a cgroup with that limit, for example by systemd-run
@@ -246,7 +267,7 @@ mod tests {
         $ cooper run
         ERROR: cooper run needs <IMAGE>
           hint: see `cooper run --help`
-        [125]
+        [1]
         $ cooper bild .
         ERROR: cooper has no command "bild"
           hint: did you mean build?
@@ -256,6 +277,28 @@ mod tests {
         ERROR: cooper has no command "nothing-alike"
           hint: see `cooper --help`
         [1]
+        $ cooper network craete net
+        ERROR: cooper network has no command "craete"
+          hint: did you mean create?
+          hint: see `cooper network --help`
+        [1]
+        $ cooper network create --subnte=1 net
+        ERROR: cooper network create has no option --subnte
+          hint: did you mean --subnet?
+          hint: see `cooper network create --help`
+        [125]
+        $ cooper ps all
+        ERROR: cooper ps takes no further argument, but "all" is given
+          hint: see `cooper ps --help`
+        [1]
+        $ cooper ps --last=x
+        ERROR: invalid value 'x' for '--last <NUMBER>': invalid digit found in string
+          hint: see `cooper ps --help`
+        [125]
+        $ cooper ps --last
+        ERROR: a value is required for '--last <NUMBER>' but none was supplied
+          hint: see `cooper ps --help`
+        [125]
         "#);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::support::process::tool;
 use crate::support::{Context, Cooper, NONE};
 
 fn context() -> Context {
@@ -177,4 +178,27 @@ fn a_store_can_be_moved() {
         .run(&["run", "--rm", "a", "cat", "/f"])
         .ok()
         .prints("content\n");
+}
+
+#[test]
+fn shells_accept_their_completions() {
+    let Some(cooper) = Cooper::new() else { return };
+    for shell in ["bash", "zsh", "fish"] {
+        let script = cooper.run(&["completion", shell]).ok().out();
+        assert!(script.contains("cooper"), "{shell}");
+    }
+    let script = cooper.run(&["completion", "bash"]).ok().out();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(&file, script).expect("written");
+    let asked = format!(
+        "set -e; . {}; COMP_WORDS=(cooper buil) COMP_CWORD=1; \
+         _cooper cooper buil cooper; echo \"${{COMPREPLY[*]}}\"",
+        file.path().display()
+    );
+    let completed = tool("bash", &["-c", &asked]).ok().out();
+    assert!(
+        completed.split_whitespace().any(|word| word == "build"),
+        "{completed}"
+    );
+    cooper.run(&["completion", "tcsh"]).exits(125);
 }
