@@ -93,6 +93,26 @@ pub struct ContainerArgs {
     pub help: Option<bool>,
 }
 
+/// How a command is attached to a container.
+#[derive(Args, Clone, Debug, Default)]
+pub struct RelayArgs {
+    /// Pass signals on to the container
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value_t = true, default_missing_value = "true", hide_default_value = true,
+          hide_possible_values = true, value_name = "BOOL")]
+    pub sig_proxy: bool,
+
+    /// Keys that detach from the container, such as ctrl-p,ctrl-q
+    #[arg(long, value_name = "KEYS")]
+    pub detach_keys: Option<String>,
+}
+
+impl RelayArgs {
+    pub(super) fn resolve(&self) -> Result<attach::Options, Report> {
+        attach_options(self.sig_proxy, self.detach_keys.as_deref())
+    }
+}
+
 /// Options of `cooper run`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct RunArgs {
@@ -106,15 +126,9 @@ pub struct RunArgs {
           hide_possible_values = true, value_name = "BOOL")]
     pub detach: bool,
 
-    /// Pass signals on to the container
-    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_value_t = true, default_missing_value = "true", hide_default_value = true,
-          hide_possible_values = true, value_name = "BOOL")]
-    pub sig_proxy: bool,
-
-    /// Keys that detach from the container, such as ctrl-p,ctrl-q
-    #[arg(long, value_name = "KEYS")]
-    pub detach_keys: Option<String>,
+    /// How this command is attached.
+    #[command(flatten)]
+    pub relay: RelayArgs,
 
     /// Show only stdout, or only stderr; given, stdin is sent only if it is named
     #[arg(short, long, value_name = "STREAM")]
@@ -162,7 +176,7 @@ impl RunArgs {
     }
 
     fn attach_options(&self) -> Result<attach::Options, Report> {
-        let mut options = attach_options(self.sig_proxy, self.detach_keys.as_deref())?;
+        let mut options = self.relay.resolve()?;
         for stream in &self.attach {
             if !matches!(stream.as_str(), "stdin" | "stdout" | "stderr") {
                 let known = ["stdin", "stdout", "stderr"];

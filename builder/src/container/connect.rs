@@ -9,7 +9,8 @@ use cooper_cache::Store;
 use cooper_runner::Network;
 use jiff::Timestamp;
 
-use super::record::{Container, Containers, Found};
+use super::containers::Containers;
+use super::record::{Container, Found};
 use crate::network::{self, Guest, NetworkError, NetworkMode, Networks};
 use crate::report::Report;
 

@@ -28,6 +28,7 @@ pub(crate) mod attach;
 pub(crate) mod changes;
 mod config;
 mod connect;
+mod containers;
 pub(crate) mod log;
 mod monitor;
 mod name;
@@ -49,7 +50,8 @@ pub use config::{
     Config, Device, Isolation, Lifecycle, LogConfig, LogDriver, MountConfig, NamespaceMode,
     Resources, RestartPolicy, SeccompMode, TmpfsMount, VolumeMount, VolumeSource,
 };
-pub use record::{Container, ContainerError, Containers, Found, NewContainer};
+pub use containers::Containers;
+pub use record::{Container, ContainerError, Found, NewContainer};
 pub use spec::{HealthOptions, RunOptions, SpecError};
 pub use state::{Health, HealthStatus, Probe, State, Status};
 pub use volume::Volumes;

@@ -7,7 +7,8 @@ use cooper_oci::ImageConfig;
 use jiff::Timestamp;
 
 use super::attach::{self, window_size};
-use super::record::{Containers, Held, NewContainer};
+use super::containers::Containers;
+use super::record::{Held, NewContainer};
 use super::spec::RunOptions;
 use super::start::{Attachment, start};
 use crate::report::{Exit, Report};

@@ -15,10 +15,11 @@ use rustix::fs::MemfdFlags;
 
 use super::config::{Config, NamespaceMode, VolumeMount, VolumeSource};
 use super::connect;
+use super::containers::Containers;
 use super::monitor;
 use super::process::{Namespaces, Scene};
 use super::protocol::{self, Answer, Connection, Failure, Launch, Outbox, Request, kind};
-use super::record::{Containers, Held};
+use super::record::Held;
 use super::volume::Volumes;
 use crate::report::{Exit, Report};
 

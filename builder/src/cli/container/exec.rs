@@ -1,18 +1,18 @@
 //! `cooper exec` and `cooper attach`: reaching into a running container.
 
 use std::fs::File;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread::JoinHandle;
 
-use clap::{ArgAction, Args};
+use clap::Args;
 use cooper_runner::{CapSet, ExecSpec, UserSpec};
 
 use super::{failed, reach};
 use crate::cli::Settings;
-use crate::cli::run::{attach_options, variables};
+use crate::cli::run::{RelayArgs, attach_options, variables};
 use crate::cli::session::Session;
 use crate::container::attach::{self, Side, window_size};
 use crate::container::protocol::{Answer, Connection, Request};
@@ -193,29 +193,30 @@ impl Streams {
         } else {
             io::stdin().as_fd().try_clone_to_owned()?
         };
-        let stdout = if io::stdout().is_terminal() {
-            let (mut reader, writer) = io::pipe()?;
-            outputs.push(attach::spawn("stdout", move || {
-                let _ = io::copy(&mut reader, &mut io::stdout());
-            })?);
-            writer.into()
-        } else {
-            io::stdout().as_fd().try_clone_to_owned()?
-        };
-        let stderr = if io::stderr().is_terminal() {
-            let (mut reader, writer) = io::pipe()?;
-            outputs.push(attach::spawn("stderr", move || {
-                let _ = io::copy(&mut reader, &mut io::stderr());
-            })?);
-            writer.into()
-        } else {
-            io::stderr().as_fd().try_clone_to_owned()?
-        };
+        let stdout = output("stdout", io::stdout, &mut outputs)?;
+        let stderr = output("stderr", io::stderr, &mut outputs)?;
         Ok(Self {
             fds: vec![stdin, stdout, stderr],
             outputs,
         })
     }
+}
+
+/// Returns what a further process writes to for `stream` of this one: itself, or a pipe to a thread
+/// that copies if it is a terminal.
+fn output<W: Write + AsFd + IsTerminal + 'static>(
+    name: &'static str,
+    stream: fn() -> W,
+    copying: &mut Vec<JoinHandle<()>>,
+) -> io::Result<OwnedFd> {
+    if !stream().is_terminal() {
+        return stream().as_fd().try_clone_to_owned();
+    }
+    let (mut reader, writer) = io::pipe()?;
+    copying.push(attach::spawn(name, move || {
+        let _ = io::copy(&mut reader, &mut stream());
+    })?);
+    Ok(writer.into())
 }
 
 /// Options of `cooper attach`.
@@ -228,21 +229,15 @@ pub struct AttachArgs {
     #[arg(long)]
     pub no_stdin: bool,
 
-    /// Pass signals on to the container
-    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_value_t = true, default_missing_value = "true", hide_default_value = true,
-          hide_possible_values = true, value_name = "BOOL")]
-    pub sig_proxy: bool,
-
-    /// Keys that detach from the container, such as ctrl-p,ctrl-q
-    #[arg(long, value_name = "KEYS")]
-    pub detach_keys: Option<String>,
+    /// How this command is attached.
+    #[command(flatten)]
+    pub relay: RelayArgs,
 }
 
 impl AttachArgs {
     /// Carries the container's streams until it ends, and returns its exit code.
     pub fn run(&self, settings: &Settings) -> Result<ExitCode, Report> {
-        let options = attach_options(self.sig_proxy, self.detach_keys.as_deref())?;
+        let options = self.relay.resolve()?;
         let session = Session::open(settings)?;
         let containers = Containers::of(session.store.root());
         let found = containers

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::{ArgAction, Args};
+use clap::Args;
 
 use super::{ask, each, failed, reach};
 use crate::cli::Settings;
-use crate::cli::run::{attach_options, restart_policy};
+use crate::cli::run::{RelayArgs, restart_policy};
 use crate::cli::session::Session;
 use crate::container::protocol::{Answer, Request};
 use crate::container::run::run_attached;
@@ -29,21 +29,15 @@ pub struct StartArgs {
     #[arg(short, long)]
     pub interactive: bool,
 
-    /// Pass signals on to the container
-    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_value_t = true, default_missing_value = "true", hide_default_value = true,
-          hide_possible_values = true, value_name = "BOOL")]
-    pub sig_proxy: bool,
-
-    /// Keys that detach from the container, such as ctrl-p,ctrl-q
-    #[arg(long, value_name = "KEYS")]
-    pub detach_keys: Option<String>,
+    /// How this command is attached.
+    #[command(flatten)]
+    pub relay: RelayArgs,
 }
 
 impl StartArgs {
     /// Starts containers; attached to one, returns its exit code.
     pub fn run(&self, settings: &Settings) -> Result<ExitCode, Report> {
-        let options = attach_options(self.sig_proxy, self.detach_keys.as_deref())?;
+        let options = self.relay.resolve()?;
         let session = Session::open(settings)?;
         let containers = Containers::of(session.store.root());
         if self.attach || self.interactive {
@@ -73,13 +67,9 @@ fn start_one(session: &Session, found: &Found) -> Result<(), Report> {
     start(&session.store, held, Attachment::default()).map(drop)
 }
 
-/// Options of `cooper stop`.
+/// How containers are brought to their end.
 #[derive(Args, Clone, Debug)]
-pub struct StopArgs {
-    /// Containers, by name or ID
-    #[arg(required = true, value_name = "CONTAINER")]
-    pub containers: Vec<String>,
-
+pub struct EndArgs {
     /// Signal that asks the container to end
     #[arg(short, long, value_name = "SIGNAL")]
     pub signal: Option<String>,
@@ -95,10 +85,22 @@ pub struct StopArgs {
     pub time: Option<i64>,
 }
 
+/// Options of `cooper stop`.
+#[derive(Args, Clone, Debug)]
+pub struct StopArgs {
+    /// Containers, by name or ID
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub containers: Vec<String>,
+
+    /// How they end.
+    #[command(flatten)]
+    pub end: EndArgs,
+}
+
 impl StopArgs {
     /// Ends containers, all at once.
     pub fn run(&self, settings: &Settings) -> Result<(), Report> {
-        let request = stop_request(self.signal.as_deref(), self.time)?;
+        let request = self.end.request()?;
         let session = Session::open(settings)?;
         let containers = Containers::of(session.store.root());
         // Each is asked before the first is waited for.
@@ -129,12 +131,16 @@ impl StopArgs {
     }
 }
 
-fn stop_request(signal: Option<&str>, timeout: Option<i64>) -> Result<Request, Report> {
-    let signal = signal.map(|text| signal_number("--signal", text));
-    Ok(Request::Stop {
-        signal: signal.transpose()?,
-        timeout,
-    })
+impl EndArgs {
+    /// Returns what a monitor is asked for.
+    fn request(&self) -> Result<Request, Report> {
+        let signal = self.signal.as_deref();
+        let signal = signal.map(|text| signal_number("--signal", text));
+        Ok(Request::Stop {
+            signal: signal.transpose()?,
+            timeout: self.time,
+        })
+    }
 }
 
 fn signal_number(option: &str, text: &str) -> Result<i32, Report> {
@@ -151,25 +157,15 @@ pub struct RestartArgs {
     #[arg(required = true, value_name = "CONTAINER")]
     pub containers: Vec<String>,
 
-    /// Signal that asks the container to end
-    #[arg(short, long, value_name = "SIGNAL")]
-    pub signal: Option<String>,
-
-    /// Seconds until SIGKILL; -1 to wait for ever
-    #[arg(
-        short,
-        long,
-        visible_alias = "timeout",
-        value_name = "SECONDS",
-        allow_negative_numbers = true
-    )]
-    pub time: Option<i64>,
+    /// How they end.
+    #[command(flatten)]
+    pub end: EndArgs,
 }
 
 impl RestartArgs {
     /// Ends containers and starts them again.
     pub fn run(&self, settings: &Settings) -> Result<(), Report> {
-        let request = stop_request(self.signal.as_deref(), self.time)?;
+        let request = self.end.request()?;
         let session = Session::open(settings)?;
         let containers = Containers::of(session.store.root());
         each(&containers, &self.containers, |found| {

@@ -64,6 +64,18 @@ pub(super) fn prepare(
     Ok(mounts)
 }
 
+/// Returns what the build was given for a mount; nothing is an error only where it is required.
+fn given<T>(
+    found: Option<T>,
+    required: bool,
+    missing: impl FnOnce() -> OpError,
+) -> Result<Option<T>, OpError> {
+    match found {
+        None if required => Err(missing()),
+        found => Ok(found),
+    }
+}
+
 impl Mounts {
     pub(super) fn push(&mut self, target: &str, kind: MountKind) {
         self.list.push(Mount {
@@ -113,12 +125,10 @@ impl Mounts {
         else {
             return Ok(());
         };
-        let Some(data) = engine.fetcher().secrets().get(id) else {
-            return if *required {
-                Err(OpError::MissingSecret { id: id.clone() })
-            } else {
-                Ok(())
-            };
+        let data = engine.fetcher().secrets().get(id);
+        let missing = || OpError::MissingSecret { id: id.clone() };
+        let Some(data) = given(data, *required, missing)? else {
+            return Ok(());
         };
         if let Some(name) = env {
             let value = OsString::from_vec(data.clone());
@@ -157,12 +167,10 @@ impl Mounts {
         else {
             return Ok(());
         };
-        let Some(agent) = engine.fetcher().agents().socket(id) else {
-            return if *required {
-                Err(OpError::MissingSsh { id: id.clone() })
-            } else {
-                Ok(())
-            };
+        let agent = engine.fetcher().agents().socket(id);
+        let missing = || OpError::MissingSsh { id: id.clone() };
+        let Some(agent) = given(agent, *required, missing)? else {
+            return Ok(());
         };
         let options = RelayOptions {
             mode: *mode,
