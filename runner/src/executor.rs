@@ -149,9 +149,8 @@ impl Runner {
         cgroup: Option<&Cgroup>,
     ) -> Result<Process, RunError> {
         let (mut base, mut job) = plan::plan(spec, &surroundings(&self.scratch, spec)?)?;
-        if cgroup.is_some() {
-            // The cgroup namespace has to be made where the process is to live.
-            job.steps.splice(..0, std::mem::take(&mut base.steps));
+        if let Some(cgroup) = cgroup {
+            plan::enter_group(cgroup, &mut base, &mut job)?;
         }
         let worker = |source| RunError::Worker { source };
         let (child, childs_end) = channel::pair().map_err(worker)?;
@@ -168,19 +167,11 @@ impl Runner {
             streams[1],
             streams[2],
         ];
-        if cgroup.is_none() {
-            channel::send_large(&child, &job).map_err(worker)?;
-        }
+        channel::send_large(&child, &job).map_err(worker)?;
         channel::send(&self.control, &base, &fds).map_err(worker)?;
         // Only the worker and the child may keep these open, or their end would go unnoticed.
         drop((workers_end, childs_end, stdio));
         let pidfd = started(&exit)?;
-        if let Some(cgroup) = cgroup {
-            // The child waits for its job; hung up without one, it exits.
-            let gone = || worker(io::ErrorKind::ConnectionAborted.into());
-            cgroup.add(pid_of(&pidfd).ok_or_else(gone)?)?;
-            channel::send_large(&child, &job).map_err(worker)?;
-        }
         let context = Context::of(spec, base.steps, job.steps);
         Ok(Process {
             pidfd,
@@ -581,7 +572,7 @@ fn describe(step: &Step) -> String {
         Step::AttachRoot | Step::Pivot { .. } => "change the root".to_owned(),
         Step::Terminal { .. } => "make a terminal".to_owned(),
         Step::Join(path) => format!("enter the namespace {}", path.to_string_lossy()),
-        Step::Sysctl { path, .. } => format!("set {}", path.to_string_lossy()),
+        Step::Setting { path, .. } => format!("set {}", path.to_string_lossy()),
         Step::Profile(_) => "ask for the AppArmor profile".to_owned(),
         Step::OpenTerminal { .. } => "make a terminal".to_owned(),
         Step::Init => "start the init process".to_owned(),

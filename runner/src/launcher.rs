@@ -9,7 +9,7 @@
 use crate::cgroup::Cgroup;
 use crate::channel::{self, FromChild};
 use crate::error::{RunError, StartError};
-use crate::executor::{Process, Stdio, pid_of, surroundings};
+use crate::executor::{Process, Stdio, surroundings};
 use crate::init::{self, Context, Inbox, Request};
 use crate::namespaces::Views;
 use crate::plan::{self, Base};
@@ -112,24 +112,18 @@ impl Launcher {
         cgroup: Option<&Cgroup>,
     ) -> Result<Process, RunError> {
         let (mut base, mut job) = plan::plan(spec, &surroundings(&self.scratch, spec)?)?;
-        if cgroup.is_some() {
-            // The cgroup namespace has to be made where the process is to live.
-            job.steps.splice(..0, std::mem::take(&mut base.steps));
+        if let Some(cgroup) = cgroup {
+            plan::enter_group(cgroup, &mut base, &mut job)?;
         }
         let (child, request) = request(stdio)?;
-        let worker = |source| RunError::Worker { source };
         let pidfd = self
             .fork_in(&spec.pid, &base, request)
             .map_err(|source| RunError::SetUp {
                 step: "start a process in its PID namespace".to_owned(),
                 source,
             })?;
-        if let Some(cgroup) = cgroup {
-            let gone = || worker(io::ErrorKind::ConnectionAborted.into());
-            cgroup.add(pid_of(&pidfd).ok_or_else(gone)?)?;
-        }
         // The child waits for its job; hung up without one, it exits.
-        channel::send_large(&child, &job).map_err(worker)?;
+        channel::send_large(&child, &job).map_err(|source| RunError::Worker { source })?;
         Ok(Process::own(pidfd, child, spec, base.steps, job.steps))
     }
 
@@ -146,12 +140,13 @@ impl Launcher {
     }
 
     /// Starts a further process in all namespaces of the container whose first process is
-    /// `container`.
+    /// `container`, and in its control group if it has one.
     pub fn exec(
         &self,
         container: BorrowedFd<'_>,
         spec: &ExecSpec,
         stdio: Stdio,
+        cgroup: Option<&Cgroup>,
     ) -> Result<Process, RunError> {
         let job = plan::join(spec)?;
         let base = Base { steps: Vec::new() };
@@ -161,7 +156,10 @@ impl Launcher {
             let context = &self.context;
             let child = sys::fork_child(false, move || {
                 // What this process still holds must not be reached from the container.
-                match sys::hide_from_tracers().and_then(|()| enter(container)) {
+                let entered = sys::hide_from_tracers()
+                    .and_then(|()| cgroup.map_or(Ok(()), Cgroup::enter))
+                    .and_then(|()| enter(container));
+                match entered {
                     Ok(()) => init::run(context, &base, Inbox::Given(request)),
                     Err(errno) => {
                         let (step, fault) = (u32::MAX, errno.into());

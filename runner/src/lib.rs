@@ -41,7 +41,7 @@ mod sys;
 mod zygote;
 
 pub use caps::{CapSet, Capability, UnknownCapability};
-pub use cgroup::{Cgroup, CgroupError, IoKind, IoRate, Limits, Usage};
+pub use cgroup::{Cgroup, CgroupError, IoKind, IoRate, Limits, Purpose, Usage};
 pub use error::{RunError, StartError};
 pub use executor::{Exit, Killer, Process, Runner, RunnerOptions, Stdio};
 pub use launcher::{Below, Detached, Launcher, below_root, detach, inherited};

@@ -10,6 +10,7 @@
 //! that was copied from the worker's nearly empty *skeleton*: copying the host's mount
 //! table for each process, and tearing it down, would cost more than everything else.
 
+use crate::cgroup::Cgroup;
 use crate::error::RunError;
 use crate::spec::{ExecSpec, Mount, MountKind, Namespace, Network, ProcessSpec, Rootfs, Seccomp};
 use rustix::mount::MountAttrFlags;
@@ -81,7 +82,8 @@ pub(crate) enum Step {
         mount: u32,
         source: Source,
     },
-    Sysctl {
+    /// Writes to a file of the kernel's; those of a namespace are those of the writer's.
+    Setting {
         path: CString,
         value: Vec<u8>,
     },
@@ -246,6 +248,22 @@ fn base(spec: &ProcessSpec) -> Result<Base, RunError> {
     Ok(Base { steps })
 }
 
+/// Has the process enter its control group before anything of it is made, so that nothing of it is
+/// set up outside, and its cgroup namespace shows nothing above.
+pub(crate) fn enter_group(group: &Cgroup, base: &mut Base, job: &mut Job) -> Result<(), RunError> {
+    let mut steps = Vec::new();
+    for file in group.members() {
+        steps.push(Step::Setting {
+            path: c_path("a control group", &file)?,
+            // The writer, whatever its number in which PID namespace.
+            value: b"0".to_vec(),
+        });
+    }
+    steps.append(&mut base.steps);
+    job.steps.splice(..0, steps);
+    Ok(())
+}
+
 /// Namespaces of others are entered before any is made: those rights are the caller's.
 fn joins(spec: &ProcessSpec) -> Result<Vec<Step>, RunError> {
     let others = [&spec.ipc, &spec.uts].map(|namespace| match namespace {
@@ -295,9 +313,15 @@ fn job(spec: &ProcessSpec, around: &Surroundings) -> Result<Vec<Step>, RunError>
         }
     }
     for (path, value) in &spec.sysctls {
-        steps.push(Step::Sysctl {
+        steps.push(Step::Setting {
             path: c_path("a kernel setting", &Path::new("/proc/sys").join(path))?,
             value: value.clone().into_bytes(),
+        });
+    }
+    if let Some(score) = spec.oom_score_adj {
+        steps.push(Step::Setting {
+            path: c"/proc/self/oom_score_adj".into(),
+            value: score.to_string().into_bytes(),
         });
     }
     steps.extend(profile(spec.apparmor.as_deref())?);

@@ -61,6 +61,9 @@ pub struct ProcessSpec {
     pub readonly_paths: Vec<PathBuf>,
     /// Resource limits; those not named are inherited.
     pub rlimits: Vec<Rlimit>,
+    /// How readily the kernel kills it when the machine's memory is used up, -1000 to 1000; `None`
+    /// is as its parent.
+    pub oom_score_adj: Option<i32>,
     /// Content of `/etc/hosts`; `None` leaves the rootfs' own.
     pub hosts: Option<Vec<u8>>,
     /// Content of `/etc/resolv.conf`; `None` leaves the rootfs' own.
@@ -111,6 +114,7 @@ impl ProcessSpec {
             masked_paths: MASKED_PATHS.iter().map(PathBuf::from).collect(),
             readonly_paths: READONLY_PATHS.iter().map(PathBuf::from).collect(),
             rlimits: Vec::new(),
+            oom_score_adj: None,
             hosts: None,
             resolv_conf: None,
             hostname_file: None,

@@ -36,7 +36,7 @@ pub use network::NetworkArgs;
 pub(super) use network::{address, link};
 pub use process::ProcessArgs;
 pub(super) use process::{restart_policy, variables};
-pub use resources::ResourceArgs;
+pub use resources::{LimitArgs, ResourceArgs};
 
 /// Options that say what a container is: those of `cooper run` and `cooper create`.
 #[derive(Args, Clone, Debug, Default)]

@@ -34,11 +34,6 @@ const OPTIONS: &[(&str, &[&str], &str)] = &[
         &["--mount"],
         "write it as --volume SOURCE:TARGET[:ro] or --tmpfs TARGET",
     ),
-    (
-        "run",
-        &["--memory", "-m", "--cpus", "--cpuset-cpus", "--pids-limit"],
-        "run cooper itself in a cgroup with that limit, for example by systemd-run",
-    ),
 ];
 
 /// Commands of docker's that are absent, and what to do instead.
@@ -217,7 +212,7 @@ mod tests {
             "cooper build . run",
             "cooper build",
             "cooper build --jobs 0 .",
-            "cooper --root /x run --cpus 2 app",
+            "cooper --root /x build --save-stages .",
             "cooper run --foo app",
             "cooper run",
             "cooper bild .",
@@ -255,10 +250,10 @@ mod tests {
         ERROR: invalid value '0' for '--jobs <N>': not a number of steps, 1 or more
           hint: see `cooper build --help`
         [125]
-        $ cooper --root /x run --cpus 2 app
-        ERROR: cooper run has no option --cpus
-          hint: run cooper itself in a cgroup with that limit, for example by systemd-run
-          hint: see `cooper run --help`
+        $ cooper --root /x build --save-stages .
+        ERROR: cooper build has no option --save-stages
+          hint: leave it out: every step's result is kept, and --target builds a stage by itself
+          hint: see `cooper build --help`
         [125]
         $ cooper run --foo app
         ERROR: cooper run has no option --foo

@@ -234,7 +234,11 @@ fn carry(connection: &mut Connection, options: &Options) -> Result<u8, Report> {
                 }
                 Answer::Detached => return Ok(0),
                 Answer::Failed(failure) => return Err(report(&failure)),
-                Answer::Started | Answer::Done | Answer::ExecStarted | Answer::Processes(_) => {}
+                Answer::Started
+                | Answer::Done
+                | Answer::ExecStarted
+                | Answer::Processes(_)
+                | Answer::Discarded(_) => {}
             },
             _ => {}
         }

@@ -18,13 +18,14 @@
 //! them.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cooper_cache::LayerId;
 use cooper_oci::{Digest, RuntimeConfig};
-use cooper_runner::CapSet;
+use cooper_runner::{CapSet, IoKind, IoRate, Limits};
 use serde::{Deserialize, Serialize};
 
+use super::record::ContainerError;
 use crate::network::NetworkConfig;
 use crate::options::Ulimit;
 
@@ -197,6 +198,72 @@ pub struct Resources {
     pub ulimits: Vec<Ulimit>,
     /// Size of /dev/shm in bytes.
     pub shm_size: Option<u64>,
+    /// Limits on what all processes use together, but for those of the two fields below.
+    pub limits: Limits,
+    /// Billionths of a processor, in the place of a quota.
+    pub nano_cpus: Option<u64>,
+    /// Rates at block devices.
+    pub device_rates: Vec<DeviceRate>,
+    /// How readily the kernel kills it when the machine's memory is used up.
+    pub oom_score_adj: Option<i32>,
+    /// The control group in which its own is made.
+    pub cgroup_parent: Option<String>,
+}
+
+/// A rate at a block device, which is looked up when the container is started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRate {
+    /// The device on the host.
+    pub path: PathBuf,
+    /// What is counted.
+    pub kind: IoKind,
+    /// How much of it a second.
+    pub rate: u64,
+}
+
+/// Microseconds in which the share of `--cpus` holds.
+const PERIOD: u64 = 100_000;
+
+impl Resources {
+    /// Returns whether it needs a control group of its own.
+    pub(crate) fn needs_group(&self) -> bool {
+        !self.limits.is_empty()
+            || self.nano_cpus.is_some()
+            || !self.device_rates.is_empty()
+            || self.cgroup_parent.is_some()
+    }
+
+    /// Returns all limits that its control group has.
+    pub(crate) fn group_limits(&self) -> Result<Limits, ContainerError> {
+        let mut limits = self.limits.clone();
+        if let Some(cpus) = self.nano_cpus {
+            let quota = u128::from(cpus) * u128::from(PERIOD) / 1_000_000_000;
+            limits.cpu_period = Some(PERIOD);
+            // Less than a thousandth of a processor is not taken.
+            limits.cpu_quota = Some(i64::try_from(quota).unwrap_or(i64::MAX).max(1000));
+        }
+        for rate in &self.device_rates {
+            limits.io_rates.push(IoRate {
+                device: block_device(&rate.path)?,
+                kind: rate.kind,
+                rate: rate.rate,
+            });
+        }
+        Ok(limits)
+    }
+}
+
+/// Returns the numbers of a block device.
+fn block_device(path: &Path) -> Result<(u32, u32), ContainerError> {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let metadata = std::fs::metadata(path).map_err(ContainerError::io("look at", path))?;
+    if !metadata.file_type().is_block_device() {
+        return Err(ContainerError::NoBlockDevice {
+            path: path.to_owned(),
+        });
+    }
+    let device = metadata.rdev();
+    Ok((rustix::fs::major(device), rustix::fs::minor(device)))
 }
 
 /// How a container is kept alive, and how it ends.

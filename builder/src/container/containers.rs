@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use cooper_cache::Store;
+use cooper_runner::Cgroup;
 use rustix::fs::{FlockOperation, flock};
 
 use super::name;
@@ -152,6 +153,10 @@ impl Containers {
             // It may have ended just now.
             let _ = rustix::process::kill_process(orphan, rustix::process::Signal::KILL);
         }
+        // What is still in the group shared the processes of others, and so outlived its monitor.
+        let group = Cgroup::adopt(std::mem::take(&mut found.state.cgroup));
+        group.kill();
+        drop(group);
         if found.container.config.lifecycle.remove && found.state.status != Status::Created {
             self.remove(Held {
                 container: found.container,

@@ -47,8 +47,8 @@ pub(crate) mod transfer;
 mod volume;
 
 pub use config::{
-    Config, Device, Isolation, Lifecycle, LogConfig, LogDriver, MountConfig, NamespaceMode,
-    Resources, RestartPolicy, SeccompMode, TmpfsMount, VolumeMount, VolumeSource,
+    Config, Device, DeviceRate, Isolation, Lifecycle, LogConfig, LogDriver, MountConfig,
+    NamespaceMode, Resources, RestartPolicy, SeccompMode, TmpfsMount, VolumeMount, VolumeSource,
 };
 pub use containers::Containers;
 pub use record::{Container, ContainerError, Found, NewContainer};

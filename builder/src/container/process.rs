@@ -85,6 +85,7 @@ impl Config {
         spec.no_new_privileges = isolation.no_new_privileges;
         spec.readonly_rootfs = isolation.read_only;
         spec.rlimits = self.rlimits()?;
+        spec.oom_score_adj = self.resources.oom_score_adj;
         spec.hostname_file = Some(format!("{hostname}\n").into_bytes());
         spec.hostname = hostname;
         spec.shm_size = self.resources.shm_size.unwrap_or(spec.shm_size);

@@ -33,7 +33,7 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::config::RestartPolicy;
+use super::config::{Resources, RestartPolicy};
 use super::record::Container;
 
 /// What a monitor is started with. The container's lock and the first connection come along.
@@ -47,6 +47,8 @@ pub(crate) struct Launch {
     pub(super) state: super::state::State,
     /// Its first process.
     pub(super) spec: ProcessSpec,
+    /// The directories of its control group; none without limits.
+    pub(super) cgroup: Vec<std::path::PathBuf>,
     /// Where the runner keeps mount points.
     pub(super) scratch: std::path::PathBuf,
     /// Whether its stdin ends with the first command that is attached to it.
@@ -84,6 +86,8 @@ pub(crate) enum Request {
     SignalExec(i32),
     /// Hand over its root directory.
     Root,
+    /// Replace what it may use.
+    Limit(Box<Resources>),
     /// Replace its restart policy.
     Policy(RestartPolicy),
     /// Replace its name.
@@ -97,6 +101,8 @@ pub(crate) enum Answer {
     Started,
     /// What was asked for is done.
     Done,
+    /// It is, but for limits that this kernel does not have, called by these files.
+    Discarded(Vec<String>),
     /// It is not, and this is why.
     Failed(Failure),
     /// These are its processes, as the host numbers them.

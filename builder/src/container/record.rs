@@ -59,6 +59,12 @@ pub enum ContainerError {
         /// The start of an ID as given.
         name: String,
     },
+    /// A rate was asked for at what is no block device.
+    #[error("{} is no block device", path.display())]
+    NoBlockDevice {
+        /// The path as given.
+        path: PathBuf,
+    },
     /// It is running.
     #[error("container {name} is running")]
     Running {

@@ -10,7 +10,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use cooper_cache::{MergedTree, RelPath, Store};
-use cooper_runner::{Detached, Mount, MountKind, Namespace, ProcessSpec, Rootfs, WindowSize};
+use cooper_runner::{
+    Cgroup, Detached, Mount, MountKind, Namespace, ProcessSpec, Purpose, Rootfs, WindowSize,
+};
 use rustix::fs::MemfdFlags;
 
 use super::config::{Config, NamespaceMode, VolumeMount, VolumeSource};
@@ -21,7 +23,7 @@ use super::process::{Namespaces, Scene};
 use super::protocol::{self, Answer, Connection, Failure, Launch, Outbox, Request, kind};
 use super::record::Held;
 use super::volume::Volumes;
-use crate::report::{Exit, Report};
+use crate::report::{Exit, Report, print_error};
 
 /// How a container is started.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,6 +42,8 @@ pub(crate) fn start(
     mut held: Held,
     attachment: Attachment,
 ) -> Result<Connection, Report> {
+    // Groups that are divided hold no process: the monitor must not be in one of them.
+    let cgroup = cgroup(&held)?;
     let own_pids = held.container.config.isolation.pid == NamespaceMode::Private;
     let started = cooper_runner::detach(monitor::NAME, own_pids).map_err(|error| failed(&error))?;
     let start = Start {
@@ -73,10 +77,37 @@ pub(crate) fn start(
         failed(&error).context(format!("cannot reach the monitor of container {name}"))
     };
     let mut connection =
-        launch(store, held, (spec, network), attachment, &started).map_err(stranded)?;
+        launch(store, held, (spec, network, cgroup), attachment, &started).map_err(stranded)?;
     match connection.answer().map_err(stranded)? {
         Answer::Failed(failure) => Err(report(&failure).context(format!("cannot run {image}"))),
         _ => Ok(connection),
+    }
+}
+
+/// Makes the control group of a container that has limits; others go without, which is faster.
+fn cgroup(held: &Held) -> Result<Option<Cgroup>, Report> {
+    let resources = &held.container.config.resources;
+    if !resources.needs_group() {
+        return Ok(None);
+    }
+    let limits = resources.group_limits().map_err(|error| failed(&error))?;
+    let parent = resources.cgroup_parent.as_deref();
+    let made = Cgroup::create(parent, &held.container.id, &limits, Purpose::Freezing);
+    let group = made.map_err(|error| {
+        let report = failed(&error).context("cannot limit the container");
+        error.hint().into_iter().fold(report, Report::hint)
+    })?;
+    warn_of_discarded(group.missing());
+    Ok(Some(group))
+}
+
+/// Says which limits this kernel does not have; docker goes on without them too.
+pub(crate) fn warn_of_discarded(files: &[impl AsRef<str>]) {
+    for file in files {
+        print_error(&format!(
+            "WARNING: this kernel has no {}: that limit is left out\n",
+            file.as_ref()
+        ));
     }
 }
 
@@ -84,7 +115,7 @@ pub(crate) fn start(
 fn launch(
     store: &Store,
     held: Held,
-    (spec, network): (ProcessSpec, Vec<OwnedFd>),
+    (spec, network, cgroup): (ProcessSpec, Vec<OwnedFd>, Option<Cgroup>),
     attachment: Attachment,
     monitor: &Detached,
 ) -> io::Result<Connection> {
@@ -99,6 +130,7 @@ fn launch(
         container: held.container,
         state: held.state,
         spec,
+        cgroup: cgroup.map(Cgroup::release).unwrap_or_default(),
         scratch: store.root().join("mountpoints"),
         stdin_once: attachment.stdin,
     };

@@ -1,6 +1,7 @@
 //! How a container fares.
 
 use std::fs;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +67,10 @@ pub struct State {
     pub stopped: bool,
     /// What its health check says.
     pub health: Option<Health>,
+    /// Whether the kernel killed a process of it because its memory was used up.
+    pub oom_killed: bool,
+    /// The directories of its control group; none without limits.
+    pub cgroup: Vec<PathBuf>,
 }
 
 impl State {
@@ -80,6 +85,7 @@ impl State {
         error.clone_into(&mut self.error);
         self.status = Status::Exited;
         self.pid = 0;
+        self.cgroup = Vec::new();
         self.exit_code = 137;
         self.finished = Some(now);
     }

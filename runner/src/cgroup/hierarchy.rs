@@ -14,6 +14,17 @@ pub(super) enum Version {
     Two,
 }
 
+impl Version {
+    /// Returns the version of the hierarchy that the group at `directory` is in.
+    pub(super) fn of(directory: &Path) -> Self {
+        if directory.join("cgroup.controllers").exists() {
+            Self::Two
+        } else {
+            Self::One
+        }
+    }
+}
+
 /// One mounted hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Hierarchy {
@@ -93,6 +104,11 @@ impl Mounted {
         if one { "blkio" } else { "io" }
     }
 
+    /// Returns the hierarchy of version 1 that holds processes still; version 2 does it anywhere.
+    pub(super) fn freezer(&self) -> Option<&Hierarchy> {
+        self.hierarchies.iter().find(|one| one.has("freezer"))
+    }
+
     /// Returns the hierarchies that have `controllers`; with `all`, the others too.
     pub(super) fn needed(
         &self,
@@ -155,12 +171,11 @@ impl Hierarchy {
             Some(parent) => self.mount.join(relative(parent)),
             None if self.version == Version::One => self.own.clone(),
             None => {
-                let top = self.mount.join("cooper");
-                if prepare(&self.mount, &top, self.version, wanted).is_ok() {
-                    return Ok(top);
+                if let Some(found) = self.handed_over(wanted) {
+                    return Ok(found);
                 }
-                // Not this user's; perhaps the group of this very process was handed over. A
-                // group that hands controllers on can hold no process itself.
+                // Perhaps the group of this very process was handed over. A group that hands
+                // controllers on can hold no process itself.
                 let aside = self.own.join("cooper");
                 if make(&aside).is_ok() {
                     let _ = super::join(&aside);
@@ -170,6 +185,38 @@ impl Hierarchy {
         };
         prepare(&self.mount, &directory, self.version, wanted)?;
         Ok(directory)
+    }
+
+    /// Returns the directory `cooper` in the uppermost of the groups around this process in which
+    /// this user can make one: the root's for root, that of the user's services else.
+    fn handed_over(&self, wanted: &[&str]) -> Option<PathBuf> {
+        let around: Vec<&Path> = self
+            .own
+            .ancestors()
+            .take_while(|directory| directory.starts_with(&self.mount))
+            .collect();
+        around.into_iter().rev().find_map(|directory| {
+            let here = directory.join("cooper");
+            let made = !here.is_dir();
+            if prepare(&self.mount, &here, self.version, wanted).is_ok() {
+                return Some(here);
+            }
+            if made {
+                // Where none can be made there is none to remove.
+                let _ = fs::remove_dir(&here);
+            }
+            None
+        })
+    }
+
+    /// Lets an existing group have the controllers `wanted`.
+    pub(super) fn allow(&self, group: &Path, wanted: &[&str]) -> Result<(), CgroupError> {
+        match group.parent() {
+            Some(parent) if self.version == Version::Two => {
+                prepare(&self.mount, parent, self.version, wanted)
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -1,5 +1,8 @@
 //! Limits, and the files that they are written to.
 
+use std::path::Path;
+use std::{fs, io};
+
 use serde::{Deserialize, Serialize};
 
 use super::hierarchy::Version;
@@ -88,6 +91,34 @@ impl Setting {
             file,
             value: value.to_string(),
             implied: false,
+        }
+    }
+
+    /// Writes it to the group at `directory`.
+    pub(super) fn write(&self, directory: &Path) -> io::Result<()> {
+        let write = |file: &str| {
+            let path = directory.join(file);
+            match fs::write(&path, &self.value) {
+                // The kernel does not let files be made there, and says so before it says that
+                // there is none.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !path.exists() => {
+                    Err(io::ErrorKind::NotFound.into())
+                }
+                result => result,
+            }
+        };
+        match (write(self.file), self.other_file()) {
+            (Err(error), Some(other)) if error.kind() == io::ErrorKind::NotFound => write(other),
+            (result, _) => result,
+        }
+    }
+
+    /// Returns what the file is called where the scheduler of block devices is BFQ.
+    fn other_file(&self) -> Option<&'static str> {
+        match self.file {
+            "blkio.weight" => Some("blkio.bfq.weight"),
+            "io.weight" => Some("io.bfq.weight"),
+            _ => None,
         }
     }
 
@@ -216,6 +247,12 @@ impl Limits {
         }
         let reserved = self.memory_reservation;
         settings.extend(reserved.map(|n| Setting::new("memory.low", &n)));
+        // Version 2 has neither; asking shows it.
+        let swappiness = self.memory_swappiness;
+        settings.extend(swappiness.map(|n| Setting::new("memory.swappiness", &n)));
+        if self.oom_kill_disable {
+            settings.push(Setting::new("memory.oom_control", &1));
+        }
         settings.extend(self.io_weight.map(|n| {
             let value = format!("default {}", io_weight(n));
             Setting::new("io.weight", &value)

@@ -3,10 +3,15 @@
 //! Most processes live in the group of their caller, which costs nothing. One with limits gets a
 //! group of its own: made by the caller, entered before anything of the process runs, and removed
 //! when the value is dropped. Both kinds of hierarchy are served: the one of version 2, and those
-//! of version 1, one a controller, of which only those are touched that a limit needs.
+//! of version 1, one a controller, of which only those are touched that a limit needs: the first
+//! process that enters a group of version 1 for a while waits some milliseconds in each.
+//!
+//! Members enter by themselves, by writing 0: numbers are those of the writer's PID namespace, and
+//! who starts a container is in another one than who looks at it.
 //!
 //! ```text
-//! version 2: MOUNT/cooper/NAME, or below the caller's own group if only that is writable
+//! version 2: MOUNT/cooper/NAME; without root, below the uppermost of the groups around the caller
+//!            that were handed over to its user
 //! version 1: MOUNT-OF-EACH-CONTROLLER/OWN-GROUP/NAME
 //! either:    MOUNT/PARENT/NAME with a parent given
 //! ```
@@ -26,13 +31,19 @@ use hierarchy::{Hierarchy, Mounted, Version};
 pub use limits::{IoKind, IoRate, Limits};
 pub use usage::Usage;
 
-/// How often the kernel is asked to remove a group whose last process has just ended.
-const REMOVALS: u32 = 20;
+/// How often, 5 ms apart, the kernel is asked to remove a group whose last process has just ended.
+const REMOVALS: u32 = 400;
+
+/// How often, a millisecond apart, is looked whether the processes of a group stand still.
+const FREEZING: u32 = 1000;
+
+/// The file of a group that takes the numbers of its members.
+const MEMBERS: &str = "cgroup.procs";
 
 /// Moves this process into the cgroup at `directory`.
 pub(crate) fn join(directory: &Path) -> io::Result<()> {
     // 0 is the writer itself, whatever its number in which PID namespace.
-    fs::write(directory.join("cgroup.procs"), "0")
+    fs::write(directory.join(MEMBERS), "0")
 }
 
 /// Why a group could not be made or used.
@@ -51,6 +62,12 @@ pub enum CgroupError {
     NoController {
         /// The controller.
         controller: &'static str,
+    },
+    /// The kernel cannot limit something.
+    #[error("this kernel has no {file} to set")]
+    NoLimit {
+        /// The file that a group would have for it.
+        file: &'static str,
     },
     /// Groups below a directory cannot have a controller.
     #[error("cannot switch on the {controller} controller below {}", path.display())]
@@ -108,30 +125,48 @@ impl CgroupError {
             Self::Enable { .. } => {
                 Some("other processes are in that group; name one without any with --cgroup-parent")
             }
-            Self::NoController { .. } => Some("leave the limit out, or boot with that controller"),
+            Self::NoController { .. } | Self::NoLimit { .. } => {
+                Some("leave the limit out, or boot with that controller")
+            }
             _ => None,
         }
     }
 }
 
-/// A group for one process. Dropping it removes it.
+/// A group for one process and what it starts. Dropping it removes it.
 #[derive(Debug)]
 pub struct Cgroup {
     groups: Vec<Group>,
+    /// Files of limits that this kernel does not have.
+    missing: Vec<&'static str>,
 }
 
 /// The group in one hierarchy.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Group {
     version: Version,
     directory: PathBuf,
 }
 
+/// What a group is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Limits, and no more hierarchies than they need.
+    Limits,
+    /// Limits, and holding all its processes still.
+    Freezing,
+}
+
 impl Cgroup {
     /// Makes a group called `name` with these limits, below `parent` (a path in the hierarchy, or
     /// a systemd slice by its name) if one is given.
-    pub fn create(parent: Option<&str>, name: &str, limits: &Limits) -> Result<Self, CgroupError> {
-        Self::create_in(&Mounted::of_system()?, parent, name, limits)
+    pub fn create(
+        parent: Option<&str>,
+        name: &str,
+        limits: &Limits,
+        purpose: Purpose,
+    ) -> Result<Self, CgroupError> {
+        Self::create_in(&Mounted::of_system()?, parent, name, limits, purpose)
     }
 
     fn create_in(
@@ -139,31 +174,122 @@ impl Cgroup {
         parent: Option<&str>,
         name: &str,
         limits: &Limits,
+        purpose: Purpose,
     ) -> Result<Self, CgroupError> {
-        let controllers = limits.controllers(mounted.io_controller());
-        let mut group = Self { groups: Vec::new() };
-        for hierarchy in mounted.needed(&controllers, parent.is_some())? {
-            let wanted: Vec<&str> = hierarchy.among(&controllers);
-            let parent = hierarchy.parent(parent, &wanted)?;
-            let directory = parent.join(name);
-            make(&directory)?;
-            // From here on it is removed, whatever fails next.
-            group.groups.push(Group {
-                version: hierarchy.version,
-                directory: directory.clone(),
-            });
-            set_limits(hierarchy, &directory, limits)?;
-        }
+        let mut group = Self {
+            groups: Vec::new(),
+            missing: Vec::new(),
+        };
+        group.extend(mounted, parent, name, limits, purpose)?;
         Ok(group)
     }
 
-    /// Moves a process into the group.
-    pub(crate) fn add(&self, pid: i32) -> Result<(), CgroupError> {
+    /// Makes the group in the hierarchies that `limits` need and it is not in yet, and sets them
+    /// everywhere.
+    fn extend(
+        &mut self,
+        mounted: &Mounted,
+        parent: Option<&str>,
+        name: &str,
+        limits: &Limits,
+        purpose: Purpose,
+    ) -> Result<(), CgroupError> {
+        let controllers = limits.controllers(mounted.io_controller());
+        let mut hierarchies = mounted.needed(&controllers, parent.is_some())?;
+        if purpose == Purpose::Freezing {
+            let freezer = mounted.freezer();
+            hierarchies.extend(freezer.filter(|freezer| !hierarchies.contains(freezer)));
+        }
+        self.missing.clear();
+        for hierarchy in hierarchies {
+            let wanted: Vec<&str> = hierarchy.among(&controllers);
+            let known = self.groups.iter().find(|group| group.is_in(hierarchy));
+            let directory = if let Some(group) = known {
+                hierarchy.allow(&group.directory, &wanted)?;
+                group.directory.clone()
+            } else {
+                let directory = hierarchy.parent(parent, &wanted)?.join(name);
+                make(&directory)?;
+                // From here on it is removed, whatever fails next.
+                self.groups.push(Group {
+                    version: hierarchy.version,
+                    directory: directory.clone(),
+                });
+                directory
+            };
+            self.missing
+                .extend(set_limits(hierarchy, &directory, limits)?);
+        }
+        Ok(())
+    }
+
+    /// Replaces the limits of a group that runs, and moves `pids` (as /proc numbers them) into the
+    /// hierarchies that it was not in before.
+    pub fn update(
+        &mut self,
+        parent: Option<&str>,
+        name: &str,
+        limits: &Limits,
+        pids: &[i32],
+    ) -> Result<(), CgroupError> {
+        let before = self.groups.len();
+        self.extend(
+            &Mounted::of_system()?,
+            parent,
+            name,
+            limits,
+            Purpose::Limits,
+        )?;
+        for group in &self.groups[before..] {
+            for pid in pids.iter().filter_map(|pid| own_number(*pid)) {
+                match fs::write(group.directory.join(MEMBERS), pid.to_string()) {
+                    // It has ended meanwhile.
+                    Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                    result => result.map_err(|source| CgroupError::Join {
+                        path: group.directory.clone(),
+                        source,
+                    })?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the group that is in `directories`, as [`release`](Self::release) returned them.
+    pub fn adopt(directories: Vec<PathBuf>) -> Self {
+        let group = |directory: PathBuf| Group {
+            version: Version::of(&directory),
+            directory,
+        };
+        Self {
+            groups: directories.into_iter().map(group).collect(),
+            missing: Vec::new(),
+        }
+    }
+
+    /// Leaves the group where it is, for another process to [`adopt`](Self::adopt).
+    pub fn release(mut self) -> Vec<PathBuf> {
+        let directories = self.directories();
+        self.groups.clear();
+        directories
+    }
+
+    /// Returns the names of limits that this kernel cannot set.
+    pub fn missing(&self) -> &[&'static str] {
+        &self.missing
+    }
+
+    /// Returns the files that take the numbers of members.
+    pub(crate) fn members(&self) -> impl Iterator<Item = PathBuf> {
+        let groups = self.groups.iter();
+        groups.map(|group| group.directory.join(MEMBERS))
+    }
+
+    /// Moves this very process into the group.
+    pub(crate) fn enter(&self) -> rustix::io::Result<()> {
         for group in &self.groups {
-            let write = fs::write(group.directory.join("cgroup.procs"), pid.to_string());
-            write.map_err(|source| CgroupError::Join {
-                path: group.directory.clone(),
-                source,
+            join(&group.directory).map_err(|error| {
+                rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO)
             })?;
         }
         Ok(())
@@ -192,23 +318,138 @@ impl Cgroup {
         };
         self.groups.iter().filter_map(of).sum()
     }
+
+    /// Kills all its processes, frozen or not.
+    pub fn kill(&self) {
+        for group in &self.groups {
+            if group.version == Version::Two
+                && fs::write(group.directory.join("cgroup.kill"), "1").is_ok()
+            {
+                continue;
+            }
+            let members = fs::read_to_string(group.directory.join(MEMBERS)).unwrap_or_default();
+            for member in members.lines().filter_map(|line| line.parse().ok()) {
+                // 0 stands for one that this process cannot name.
+                if let Some(pid) = rustix::process::Pid::from_raw(member) {
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                }
+            }
+        }
+        // What is held still does not follow a signal in version 1.
+        self.freeze(false);
+    }
+
+    /// Holds all its processes still, or lets them go on; returns once they are. False means that
+    /// the group cannot do it.
+    pub fn freeze(&self, still: bool) -> bool {
+        let freezer = self.groups.iter().find_map(|group| group.freezer(still));
+        let Some(freezer) = freezer else {
+            return false;
+        };
+        if fs::write(&freezer.file, freezer.value).is_err() {
+            return false;
+        }
+        for _ in 0..FREEZING {
+            let is = fs::read_to_string(&freezer.answer).unwrap_or_default();
+            if is.lines().any(|line| line == freezer.settled) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // What is not let go of by the kernel stands still as soon as it is.
+        true
+    }
+}
+
+/// Returns the number that this process has for the process that /proc calls `pid`: they differ
+/// where it is in a PID namespace of its own.
+fn own_number(pid: i32) -> Option<i32> {
+    let numbers = |pid: &str| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("NSpid:"))?;
+        let numbers = line.split_whitespace().map(|number| number.parse().ok());
+        numbers.collect::<Option<Vec<i32>>>()
+    };
+    let depth = numbers("self")?.len();
+    numbers(&pid.to_string())?
+        .get(depth.checked_sub(1)?)
+        .copied()
+}
+
+/// How one version holds the processes of a group still.
+struct Freezer {
+    file: PathBuf,
+    value: &'static str,
+    /// Where it says when they are, and the line that says so.
+    answer: PathBuf,
+    settled: &'static str,
+}
+
+impl Group {
+    fn is_in(&self, hierarchy: &Hierarchy) -> bool {
+        self.directory.starts_with(&hierarchy.mount)
+    }
+
+    fn freezer(&self, still: bool) -> Option<Freezer> {
+        let path = |file: &str| self.directory.join(file);
+        let freezer = match (self.version, still) {
+            (Version::One, true) => Freezer {
+                file: path("freezer.state"),
+                value: "FROZEN",
+                answer: path("freezer.state"),
+                settled: "FROZEN",
+            },
+            (Version::One, false) => Freezer {
+                file: path("freezer.state"),
+                value: "THAWED",
+                answer: path("freezer.state"),
+                settled: "THAWED",
+            },
+            (Version::Two, true) => Freezer {
+                file: path("cgroup.freeze"),
+                value: "1",
+                answer: path("cgroup.events"),
+                settled: "frozen 1",
+            },
+            (Version::Two, false) => Freezer {
+                file: path("cgroup.freeze"),
+                value: "0",
+                answer: path("cgroup.events"),
+                settled: "frozen 0",
+            },
+        };
+        freezer.file.exists().then_some(freezer)
+    }
 }
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
         for group in &self.groups {
-            for _ in 0..REMOVALS {
-                match fs::remove_dir(&group.directory) {
-                    // Its processes are dead, but not all of them forgotten yet.
-                    Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                        std::thread::sleep(Duration::from_millis(5));
-                    }
-                    // An empty group that stays does no harm.
-                    _ => break,
-                }
-            }
+            // An empty group that stays does no harm.
+            let _ = remove(&group.directory);
         }
     }
+}
+
+/// Removes a group and those that its processes made in it. Its processes are dead, but may take
+/// a while to go: the last one writes out the file system that it leaves.
+fn remove(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)?.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove(&entry.path())?;
+        }
+    }
+    for _ in 0..REMOVALS {
+        match fs::remove_dir(directory) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
+        }
+    }
+    Err(io::ErrorKind::ResourceBusy.into())
 }
 
 fn make(directory: &Path) -> Result<(), CgroupError> {
@@ -221,26 +462,41 @@ fn make(directory: &Path) -> Result<(), CgroupError> {
     }
 }
 
-fn set_limits(hierarchy: &Hierarchy, directory: &Path, limits: &Limits) -> Result<(), CgroupError> {
+/// Sets what a hierarchy can, and returns the files of limits that the kernel does not have.
+fn set_limits(
+    hierarchy: &Hierarchy,
+    directory: &Path,
+    limits: &Limits,
+) -> Result<Vec<&'static str>, CgroupError> {
     if hierarchy.has("cpuset") && hierarchy.version == Version::One {
         hierarchy::inherit_cpuset(directory)?;
     }
-    for setting in limits.settings(hierarchy.version) {
-        if !hierarchy.has(setting.controller()) {
-            continue;
-        }
-        let path = directory.join(setting.file);
-        match fs::write(&path, &setting.value) {
-            // A kernel that does not account swap has nothing to limit there.
-            Err(error) if setting.implied && error.kind() == io::ErrorKind::NotFound => {}
-            result => result.map_err(|source| CgroupError::Set {
-                path,
-                value: setting.value,
-                source,
-            })?,
+    let mut missing = Vec::new();
+    let mut settings = limits.settings(hierarchy.version);
+    settings.retain(|setting| hierarchy.has(setting.controller()));
+    // A new limit may have to wait for another one: memory is never above memory and swap.
+    for last in [false, true] {
+        for setting in std::mem::take(&mut settings) {
+            match setting.write(directory) {
+                Ok(()) => {}
+                // A kernel that does not account swap has nothing to limit there.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    missing.extend((!setting.implied).then_some(setting.file));
+                }
+                Err(error) if !last && error.kind() == io::ErrorKind::InvalidInput => {
+                    settings.push(setting);
+                }
+                Err(source) => {
+                    return Err(CgroupError::Set {
+                        path: directory.join(setting.file),
+                        value: setting.value,
+                        source,
+                    });
+                }
+            }
         }
     }
-    Ok(())
+    Ok(missing)
 }
 
 #[cfg(test)]

@@ -174,20 +174,91 @@ fn version_two_hands_controllers_down_to_the_group() {
     };
     let read = |path: &str| fs::read_to_string(dir.path().join(path)).expect(path);
 
-    let group = Cgroup::create_in(&mounted, None, "step", &limits).expect("made");
+    let create = |parent| Cgroup::create_in(&mounted, parent, "step", &limits, Purpose::Limits);
+    let group = create(None).expect("made");
     assert_eq!(read("cgroup.subtree_control"), "+memory");
     assert_eq!(read("cooper/cgroup.subtree_control"), "+memory");
     assert_eq!(read("cooper/step/memory.max"), "4096");
-    group.add(42).expect("joined");
-    assert_eq!(read("cooper/step/cgroup.procs"), "42");
+    group.enter().expect("joined");
+    assert_eq!(read("cooper/step/cgroup.procs"), "0");
     let events = dir.path().join("cooper/step/memory.events");
     fs::write(events, "low 0\noom 2\noom_kill 1\n").expect("write");
     assert_eq!(group.memory_kills(), 1);
 
-    let named = Cgroup::create_in(&mounted, Some("ci-jobs.slice"), "step", &limits);
-    named.expect("made");
+    create(Some("ci-jobs.slice")).expect("made");
     assert_eq!(
         read("ci.slice/ci-jobs.slice/cgroup.subtree_control"),
         "+memory"
     );
+}
+
+#[test]
+fn without_root_the_uppermost_group_that_was_handed_over_is_divided() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let info = format!(
+        "41 31 0:38 / {} rw - cgroup2 cgroup2 rw\n",
+        dir.path().display()
+    );
+    let mut mounted = Mounted::parse(&info, "0::/user.slice/user@1.service/app/shell.scope\n");
+    mounted.hierarchies[0].allow_for_tests(&["pids"]);
+    let own = dir.path().join("user.slice/user@1.service/app/shell.scope");
+    fs::create_dir_all(own).expect("makes");
+    // A file in its place stands for a directory that cannot be made.
+    for taken in ["cooper", "user.slice/cooper"] {
+        fs::write(dir.path().join(taken), "").expect("writes");
+    }
+    let limits = Limits {
+        pids: Some(9),
+        ..Limits::default()
+    };
+    let group = Cgroup::create_in(&mounted, None, "c", &limits, Purpose::Freezing).expect("made");
+    let wanted = dir.path().join("user.slice/user@1.service/cooper/c");
+    assert_eq!(group.directories(), std::slice::from_ref(&wanted));
+    assert_eq!(
+        fs::read_to_string(wanted.join("pids.max")).expect("there"),
+        "9"
+    );
+}
+
+#[test]
+fn a_group_is_handed_on_changed_and_frozen() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let info = format!(
+        "41 31 0:38 / {} rw - cgroup2 cgroup2 rw\n",
+        dir.path().display()
+    );
+    let mut mounted = Mounted::parse(&info, "0::/\n");
+    mounted.hierarchies[0].allow_for_tests(&["pids", "memory"]);
+    let limits = |pids| Limits {
+        pids: Some(pids),
+        ..Limits::default()
+    };
+    let made = Cgroup::create_in(&mounted, None, "c", &limits(5), Purpose::Freezing);
+    let directories = made.expect("made").release();
+    let group = directories[0].clone();
+    fs::write(group.join("cgroup.controllers"), "pids memory\n").expect("writes");
+    let mut adopted = Cgroup::adopt(directories);
+    let changed = Limits {
+        memory: Some(8192),
+        ..limits(7)
+    };
+    let extended = adopted.extend(&mounted, None, "c", &changed, Purpose::Limits);
+    extended.expect("changed");
+    let read = |file: &str| fs::read_to_string(group.join(file)).expect(file);
+    assert_eq!(
+        (read("pids.max"), read("memory.max")),
+        ("7".into(), "8192".into())
+    );
+    assert!(!adopted.freeze(true), "without the file it cannot be done");
+    fs::write(group.join("cgroup.freeze"), "0").expect("writes");
+    fs::write(group.join("cgroup.events"), "populated 1\nfrozen 1\n").expect("writes");
+    assert!(adopted.freeze(true));
+    assert_eq!(read("cgroup.freeze"), "1");
+}
+
+#[test]
+fn processes_have_a_number_in_each_namespace() {
+    let own = i32::try_from(std::process::id()).expect("fits");
+    assert_eq!(own_number(own), Some(own));
+    assert_eq!(own_number(i32::MAX), None);
 }

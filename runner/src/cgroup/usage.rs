@@ -24,36 +24,28 @@ impl Usage {
     /// Reads what the group at `directories` (one of version 2, or one of each controller of
     /// version 1) has used.
     pub fn read(directories: &[PathBuf]) -> Self {
-        let text = |name: &str| {
-            let mut texts = directories.iter();
-            texts.find_map(|directory| fs::read_to_string(directory.join(name)).ok())
+        Self::of(directories, &[])
+    }
+
+    /// Reads what the group at `directories` has used; what no directory accounts is added up over
+    /// the processes `pids`, as /proc numbers them.
+    pub fn of(directories: &[PathBuf], pids: &[i32]) -> Self {
+        let group = Accounted::of_group(directories);
+        let whole = group.cpu.is_some()
+            && group.memory.is_some()
+            && group.pids.is_some()
+            && group.io.is_some();
+        let added = if whole {
+            Self::default()
+        } else {
+            pids.iter().map(|pid| of_process(*pid)).sum()
         };
-        let number = |name: &str| text(name)?.trim().parse::<u64>().ok();
-        let field = |name: &str, key: &str| {
-            let text = text(name)?;
-            let mut lines = text.lines();
-            lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.parse().ok())
-        };
-        let cpu = field("cpu.stat", "usage_usec").map(|time: u64| time * 1000);
-        let held = number("memory.current").or_else(|| number("memory.usage_in_bytes"));
-        let cached = field("memory.stat", "total_inactive_file")
-            .or_else(|| field("memory.stat", "inactive_file"));
-        let limit = number("memory.max").or_else(|| number("memory.limit_in_bytes"));
-        let (read, written) = text("io.stat")
-            .map(|text| (sum(&text, "rbytes="), sum(&text, "wbytes=")))
-            .or_else(|| {
-                let text = text("blkio.throttle.io_service_bytes")?;
-                Some((sum(&text, "Read "), sum(&text, "Write ")))
-            })
-            .unwrap_or_default();
+        let (read, written) = group.io.unwrap_or((added.read, added.written));
         Self {
-            cpu: number("cpuacct.usage").or(cpu).unwrap_or_default(),
-            memory: held
-                .unwrap_or_default()
-                .saturating_sub(cached.unwrap_or_default()),
-            // Version 1 says "none" by the greatest number of pages.
-            memory_limit: limit.filter(|limit| *limit < 1 << 62),
-            pids: number("pids.current").unwrap_or_default(),
+            cpu: group.cpu.unwrap_or(added.cpu),
+            memory: group.memory.unwrap_or(added.memory),
+            memory_limit: group.memory_limit,
+            pids: group.pids.unwrap_or(added.pids),
             read,
             written,
         }
@@ -69,6 +61,95 @@ impl Usage {
             .into_iter()
             .map(|hierarchy| hierarchy.own)
             .collect()
+    }
+}
+
+/// What a group accounts.
+#[derive(Debug, Default)]
+struct Accounted {
+    cpu: Option<u64>,
+    memory: Option<u64>,
+    memory_limit: Option<u64>,
+    pids: Option<u64>,
+    /// Bytes read and written.
+    io: Option<(u64, u64)>,
+}
+
+impl Accounted {
+    fn of_group(directories: &[PathBuf]) -> Self {
+        let text = |name: &str| {
+            let mut texts = directories.iter();
+            texts.find_map(|directory| fs::read_to_string(directory.join(name)).ok())
+        };
+        let number = |name: &str| text(name)?.trim().parse::<u64>().ok();
+        let field = |name: &str, key: &str| {
+            let text = text(name)?;
+            let mut lines = text.lines();
+            lines.find_map(|line| {
+                line.strip_prefix(key)?
+                    .strip_prefix(' ')?
+                    .parse::<u64>()
+                    .ok()
+            })
+        };
+        let held = number("memory.current").or_else(|| number("memory.usage_in_bytes"));
+        let cached = field("memory.stat", "total_inactive_file")
+            .or_else(|| field("memory.stat", "inactive_file"))
+            .unwrap_or_default();
+        let limit = number("memory.max").or_else(|| number("memory.limit_in_bytes"));
+        let both = |text: &str, keys: [&str; 2]| (sum(text, keys[0]), sum(text, keys[1]));
+        let io = text("io.stat").map(|text| both(&text, ["rbytes=", "wbytes="]));
+        let old = text("blkio.throttle.io_service_bytes");
+        Self {
+            cpu: number("cpuacct.usage")
+                .or_else(|| field("cpu.stat", "usage_usec").map(|time| time * 1000)),
+            memory: held.map(|held| held.saturating_sub(cached)),
+            // Version 1 says "none" by the greatest number of pages.
+            memory_limit: limit.filter(|limit| *limit < 1 << 62),
+            pids: number("pids.current"),
+            io: io.or_else(|| old.map(|text| both(&text, ["Read ", "Write "]))),
+        }
+    }
+}
+
+impl std::iter::Sum for Usage {
+    fn sum<I: Iterator<Item = Self>>(usages: I) -> Self {
+        usages.fold(Self::default(), |sum, one| Self {
+            cpu: sum.cpu + one.cpu,
+            memory: sum.memory + one.memory,
+            memory_limit: sum.memory_limit.or(one.memory_limit),
+            pids: sum.pids + one.pids,
+            read: sum.read + one.read,
+            written: sum.written + one.written,
+        })
+    }
+}
+
+/// Nanoseconds of a clock tick in /proc: user space has always been given 100 a second.
+const TICK: u64 = 10_000_000;
+
+/// Returns what a process, and its children that have ended, used; nothing if it is gone. Pages
+/// of files do not count as its memory, as the inactive ones of a group do not.
+fn of_process(pid: i32) -> Usage {
+    let text = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    let stat = text("stat");
+    // The name in parentheses may hold anything.
+    let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let times = fields.split(' ').skip(11).take(4);
+    let ticks: u64 = times.filter_map(|time| time.parse::<u64>().ok()).sum();
+    let (status, io) = (text("status"), text("io"));
+    let field = |text: &str, key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key));
+        line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
+            .unwrap_or_default()
+    };
+    Usage {
+        cpu: ticks * TICK,
+        memory: (field(&status, "RssAnon:") + field(&status, "RssShmem:")) * 1024,
+        memory_limit: None,
+        pids: field(&status, "Threads:"),
+        read: field(&io, "read_bytes:"),
+        written: field(&io, "write_bytes:"),
     }
 }
 
@@ -134,5 +215,17 @@ mod tests {
             assert_eq!(Usage::read(&[group.path().to_owned()]), expected);
         }
         assert_eq!(Usage::read(&[]), Usage::default());
+    }
+
+    #[test]
+    fn what_a_group_does_not_account_is_added_up_over_its_processes() {
+        let own = i32::try_from(std::process::id()).expect("fits");
+        let group = group(&[("memory.usage_in_bytes", "4096\n")]);
+        let usage = Usage::of(&[group.path().to_owned()], &[own, i32::MAX]);
+        assert_eq!(usage.memory, 4096);
+        assert!(usage.pids >= 1, "{usage:?}");
+        let alone = Usage::of(&[], &[own]);
+        assert!(alone.memory > 4096, "{alone:?}");
+        assert_eq!(alone.memory_limit, None);
     }
 }

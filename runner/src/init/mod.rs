@@ -146,7 +146,7 @@ impl<'a> Child<'a> {
             Step::Overlay { stack } => self.mount_root(stack),
             Step::Directory { path } => self.clone_root(path),
             Step::Source { mount, source } => self.prepare_source(*mount, source),
-            Step::Sysctl { path, value } => process::write_setting(path, value),
+            Step::Setting { path, value } => process::write_setting(path, value),
             Step::Profile(request) => process::ask_for_profile(request),
             Step::OpenTerminal { rows, cols } => self.open_terminal(*rows, *cols),
             Step::Init => Ok(sys::stay_as_init()?),

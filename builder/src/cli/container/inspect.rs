@@ -1,9 +1,10 @@
 //! Docker's description of a container.
 
+use cooper_runner::IoKind;
 use serde_json::{Map, Value, json};
 
 use crate::container::{
-    Config, Found, LogDriver, NamespaceMode, RestartPolicy, State, Status, VolumeSource,
+    Config, Found, LogDriver, NamespaceMode, Resources, RestartPolicy, State, Status, VolumeSource,
 };
 use crate::network::NetworkMode;
 
@@ -51,6 +52,7 @@ fn state(found: &Found) -> Value {
         exit_code,
         error,
         health,
+        oom_killed,
         ..
     } = &found.state;
     let time = |time: &Option<String>| time.clone().unwrap_or_else(|| NEVER.to_owned());
@@ -59,7 +61,7 @@ fn state(found: &Found) -> Value {
         "Running": matches!(status, Status::Running | Status::Paused),
         "Paused": *status == Status::Paused,
         "Restarting": *status == Status::Restarting,
-        "OOMKilled": false,
+        "OOMKilled": oom_killed,
         "Dead": false,
         "Pid": pid,
         "ExitCode": exit_code,
@@ -128,7 +130,7 @@ fn host_config(config: &Config) -> Value {
             "CgroupPermissions": device.permissions,
         })
     });
-    json!({
+    let mut host = json!({
         "Binds": binds.collect::<Vec<_>>(),
         "LogConfig": { "Type": driver, "Config": config.log.options },
         "NetworkMode": network,
@@ -150,6 +152,52 @@ fn host_config(config: &Config) -> Value {
         "Init": config.lifecycle.init,
         "MaskedPaths": if isolation.privileged { &[][..] } else { cooper_runner::MASKED_PATHS },
         "ReadonlyPaths": if isolation.privileged { &[][..] } else { cooper_runner::READONLY_PATHS },
+    });
+    if let (Value::Object(host), Value::Object(limits)) = (&mut host, limits(&config.resources)) {
+        host.extend(limits);
+    }
+    host
+}
+
+/// Returns docker's description of what a container may use.
+fn limits(resources: &Resources) -> Value {
+    let limits = &resources.limits;
+    let memory = limits.memory.unwrap_or(0);
+    let both = i64::try_from(memory.saturating_mul(2)).unwrap_or(i64::MAX);
+    let rates = |kind: IoKind| {
+        let rates = resources
+            .device_rates
+            .iter()
+            .filter(|rate| rate.kind == kind);
+        rates
+            .map(|rate| json!({ "Path": rate.path, "Rate": rate.rate }))
+            .collect::<Vec<_>>()
+    };
+    let ulimits = resources.ulimits.iter().map(|limit| {
+        let number = |limit: Option<u64>| limit.map_or(json!(-1), Value::from);
+        json!({ "Name": limit.name, "Hard": number(limit.hard), "Soft": number(limit.soft) })
+    });
+    json!({
+        "Memory": memory,
+        "MemorySwap": limits.memory_swap.unwrap_or(both),
+        "MemoryReservation": limits.memory_reservation.unwrap_or(0),
+        "MemorySwappiness": limits.memory_swappiness,
+        "NanoCpus": resources.nano_cpus.unwrap_or(0),
+        "CpuShares": limits.cpu_shares.unwrap_or(0),
+        "CpuPeriod": limits.cpu_period.unwrap_or(0),
+        "CpuQuota": limits.cpu_quota.unwrap_or(0),
+        "CpusetCpus": limits.cpuset_cpus.as_deref().unwrap_or_default(),
+        "CpusetMems": limits.cpuset_mems.as_deref().unwrap_or_default(),
+        "PidsLimit": limits.pids,
+        "BlkioWeight": limits.io_weight.unwrap_or(0),
+        "BlkioDeviceReadBps": rates(IoKind::ReadBytes),
+        "BlkioDeviceWriteBps": rates(IoKind::WriteBytes),
+        "BlkioDeviceReadIOps": rates(IoKind::Reads),
+        "BlkioDeviceWriteIOps": rates(IoKind::Writes),
+        "OomKillDisable": limits.oom_kill_disable,
+        "OomScoreAdj": resources.oom_score_adj.unwrap_or(0),
+        "CgroupParent": resources.cgroup_parent.as_deref().unwrap_or_default(),
+        "Ulimits": ulimits.collect::<Vec<_>>(),
     })
 }
 

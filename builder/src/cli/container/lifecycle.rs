@@ -4,13 +4,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{ask, each, failed, reach};
+use super::{ask, asked, each, failed, reach};
 use crate::cli::Settings;
-use crate::cli::run::{RelayArgs, restart_policy};
+use crate::cli::run::{LimitArgs, RelayArgs, restart_policy};
 use crate::cli::session::Session;
 use crate::container::protocol::{Answer, Request};
 use crate::container::run::run_attached;
-use crate::container::start::{Attachment, start};
+use crate::container::start::{Attachment, start, warn_of_discarded};
 use crate::container::{Containers, Found, RestartPolicy, Status, Volumes, signal};
 use crate::report::{Report, print_data};
 
@@ -358,6 +358,10 @@ pub struct UpdateArgs {
     /// What follows the end: no, on-failure, on-failure:TIMES, always or unless-stopped
     #[arg(long, value_name = "POLICY")]
     pub restart: Option<String>,
+
+    /// What they may use from now on.
+    #[command(flatten)]
+    pub limits: LimitArgs,
 }
 
 impl UpdateArgs {
@@ -372,10 +376,18 @@ impl UpdateArgs {
         let containers = Containers::of(session.store.root());
         each(&containers, &self.containers, |found| {
             let mut container = found.container.clone();
+            self.limits.lay_over(&mut container.config.resources)?;
             let lifecycle = &mut container.config.lifecycle;
             lifecycle.restart = policy.unwrap_or(lifecycle.restart);
             if lifecycle.remove && lifecycle.restart != RestartPolicy::No {
                 return Err(Report::new("--rm and --restart exclude each other"));
+            }
+            // What the kernel refuses is not written down.
+            if found.is_active() && !self.limits.is_empty() {
+                let resources = Box::new(container.config.resources.clone());
+                if let Answer::Discarded(files) = asked(found, &Request::Limit(resources))? {
+                    warn_of_discarded(&files);
+                }
             }
             containers
                 .update(&container)

@@ -168,6 +168,11 @@ pub(super) fn reach(found: &Found) -> Result<Connection, Report> {
 
 /// Asks the monitor of a running container for something, and waits until it is done.
 pub(super) fn ask(found: &Found, request: &Request) -> Result<(), Report> {
+    asked(found, request).map(drop)
+}
+
+/// Asks the monitor of a running container for something, and returns its answer.
+fn asked(found: &Found, request: &Request) -> Result<Answer, Report> {
     let mut connection = reach(found)?;
     let unanswered = |error: std::io::Error| {
         let name = &found.container.name;
@@ -179,6 +184,6 @@ pub(super) fn ask(found: &Found, request: &Request) -> Result<(), Report> {
         .map_err(unanswered)?;
     match connection.answer().map_err(unanswered)? {
         Answer::Failed(failure) => Err(report(&failure)),
-        _ => Ok(()),
+        answer => Ok(answer),
     }
 }

@@ -29,10 +29,11 @@ mod streams;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use cooper_runner::network::path_of;
-use cooper_runner::{ExecSpec, Exit, Launcher, Network, Process, RunError, Stdio};
+use cooper_runner::{Cgroup, ExecSpec, Exit, Launcher, Network, Process, RunError, Stdio};
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FlockOperation, flock};
@@ -41,7 +42,7 @@ use rustix::net::{AddressFamily, SocketFlags};
 use self::clients::Client;
 use self::health::{Check, Checks};
 use self::streams::Streams;
-use super::config::RestartPolicy;
+use super::config::{Resources, RestartPolicy};
 use super::containers::Containers;
 use super::log::Log;
 use super::protocol::{self, Answer, Failure, Inbox, Launch, Request, kind};
@@ -96,6 +97,10 @@ struct Monitor {
     finished: bool,
     /// What keeps the container connected, its network namespace first; none without networks.
     network: Vec<OwnedFd>,
+    /// Its control group; none without limits.
+    cgroup: Option<Cgroup>,
+    /// Whether it is the group that holds it still.
+    frozen: bool,
 }
 
 /// The container's first process.
@@ -104,6 +109,8 @@ struct Main {
     streams: Streams,
     since: Instant,
     checks: Option<Checks>,
+    /// Processes that the kernel had killed for want of memory before it began.
+    memory_kills: u64,
 }
 
 /// A further process.
@@ -169,6 +176,8 @@ impl Monitor {
             backoff: BACKOFF,
             finished: false,
             network,
+            cgroup: (!launch.cgroup.is_empty()).then(|| Cgroup::adopt(launch.cgroup.clone())),
+            frozen: false,
             launch,
             held,
         }))
@@ -209,7 +218,9 @@ impl Monitor {
             step: "make the container's streams".to_owned(),
             source,
         })?;
-        let mut process = self.launcher.spawn(&self.launch.spec, stdio, None)?;
+        let mut process = self
+            .launcher
+            .spawn(&self.launch.spec, stdio, self.cgroup.as_ref())?;
         process.started()?;
         let streams = streams.with_terminal(process.take_terminal());
         let pid = process.pid().unwrap_or(0);
@@ -223,6 +234,7 @@ impl Monitor {
             finished: self.held.state.finished.take(),
             restarts: self.held.state.restarts,
             health: checks.as_ref().map(|_| Health::default()),
+            cgroup: self.group_directories(),
             ..State::default()
         };
         self.write_state();
@@ -231,8 +243,14 @@ impl Monitor {
             streams,
             since: Instant::now(),
             checks,
+            memory_kills: self.cgroup.as_ref().map_or(0, Cgroup::memory_kills),
         });
         Ok(())
+    }
+
+    fn group_directories(&self) -> Vec<PathBuf> {
+        let group = self.cgroup.as_ref();
+        group.map(Cgroup::directories).unwrap_or_default()
     }
 
     /// A state that cannot be written (a full disk) is written at the next change.
@@ -421,7 +439,7 @@ impl Monitor {
         let (stdio, reader) = Checks::streams().map_err(|error| error.to_string())?;
         let mut probe = self
             .launcher
-            .exec(process.pidfd(), &spec, stdio)
+            .exec(process.pidfd(), &spec, stdio, self.cgroup.as_ref())
             .map_err(|error| error.to_string())?;
         probe.started().map_err(|error| error.to_string())?;
         checks.begun(probe, reader, start);
@@ -519,6 +537,10 @@ impl Monitor {
                 let stops = number == signal::KILL || number == self.stop_signal();
                 self.held.state.stopped |= stops;
                 self.signal(number);
+                if number == signal::KILL && self.frozen {
+                    // Not every kind of group lets a process that it holds still be killed.
+                    self.let_go();
+                }
                 self.answer(index, &Answer::Done);
             }
             Request::Stop { signal, timeout } => self.stop(index, signal, timeout),
@@ -541,6 +563,10 @@ impl Monitor {
                 }
             }
             Request::Root => self.root(index),
+            Request::Limit(resources) => {
+                let answer = self.limit(*resources);
+                self.answer(index, &answer);
+            }
             Request::Policy(policy) => {
                 self.held.container.config.lifecycle.restart = policy;
                 self.answer(index, &Answer::Done);
@@ -572,12 +598,54 @@ impl Monitor {
         }
         self.held.state.status = to;
         if pause {
-            processes::stop(self.held.state.pid);
+            self.hold();
         } else {
-            processes::resume(self.held.state.pid);
+            self.let_go();
         }
         self.write_state();
         self.answer(index, &Answer::Done);
+    }
+
+    /// Holds every process still: by the control group if it has one that can, by signals else.
+    fn hold(&mut self) {
+        self.frozen = self.cgroup.as_ref().is_some_and(|group| group.freeze(true));
+        if !self.frozen {
+            processes::stop(self.held.state.pid);
+        }
+    }
+
+    fn let_go(&mut self) {
+        match &self.cgroup {
+            Some(group) if std::mem::take(&mut self.frozen) => drop(group.freeze(false)),
+            _ => processes::resume(self.held.state.pid),
+        }
+    }
+
+    /// Replaces what the container may use, which may take a group that it has not had yet.
+    fn limit(&mut self, resources: Resources) -> Answer {
+        let parent = resources.cgroup_parent.clone();
+        let limits = match resources.group_limits() {
+            Ok(limits) => limits,
+            Err(error) => return Answer::Failed(Failure::of(&error, 1)),
+        };
+        let pids = processes::of(self.held.state.pid);
+        let group = self.cgroup.get_or_insert_with(|| Cgroup::adopt(Vec::new()));
+        let id = &self.held.container.id;
+        let updated = group.update(parent.as_deref(), id, &limits, &pids);
+        let discarded = group.missing().iter().map(ToString::to_string).collect();
+        self.held.state.cgroup = self.group_directories();
+        self.write_state();
+        match updated {
+            Ok(()) => {
+                self.held.container.config.resources = resources;
+                Answer::Discarded(discarded)
+            }
+            Err(error) => {
+                let mut failure = Failure::of(&error, 1);
+                failure.hint = error.hint().map(str::to_owned);
+                Answer::Failed(failure)
+            }
+        }
     }
 
     fn stop_signal(&self) -> i32 {
@@ -609,7 +677,7 @@ impl Monitor {
         if self.held.state.status == Status::Paused {
             // What is held still could not follow the signal.
             self.held.state.status = Status::Running;
-            processes::resume(self.held.state.pid);
+            self.let_go();
         }
         self.kill_at = u64::try_from(timeout)
             .ok()
@@ -627,7 +695,9 @@ impl Monitor {
             stdout,
             stderr,
         };
-        let started = self.launcher.exec(main.process.pidfd(), spec, stdio);
+        let group = self.cgroup.as_ref();
+        let pidfd = main.process.pidfd();
+        let started = self.launcher.exec(pidfd, spec, stdio, group);
         let started = started.and_then(|mut process| process.started().map(|()| process));
         match started {
             Ok(mut process) => {
@@ -722,6 +792,11 @@ impl Monitor {
             }
         };
         self.held.state.exit_code = code;
+        if let Some(group) = &self.cgroup {
+            self.held.state.oom_killed = group.memory_kills() > main.memory_kills;
+            // Those of a container that shares its processes are not ended with it.
+            group.kill();
+        }
         self.after_end(main.since.elapsed());
     }
 
@@ -757,6 +832,8 @@ impl Monitor {
     /// free, and who waits is told.
     fn finish(&mut self, answer: &Answer) {
         self.finished = true;
+        self.cgroup = None;
+        self.held.state.cgroup = Vec::new();
         // A command that is hung up reads the state: it has to be the last one by then.
         self.write_state();
         self.listener = None;

@@ -6,6 +6,7 @@ mod files;
 mod health;
 mod isolation;
 mod lifecycle;
+mod limits;
 mod logs;
 mod run;
 

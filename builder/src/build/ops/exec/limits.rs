@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use cooper_frontend::ir::Resources;
-use cooper_runner::{Cgroup, CgroupError, Limits};
+use cooper_runner::{Cgroup, CgroupError, Limits, Purpose};
 
 /// Steps of this process that had a group so far.
 static STEPS: AtomicU32 = AtomicU32::new(0);
@@ -25,5 +25,10 @@ pub(super) fn cgroup(resources: &Resources) -> Result<Option<Cgroup>, CgroupErro
     };
     let step = STEPS.fetch_add(1, Ordering::Relaxed);
     let name = format!("cooper-{}-{step}", std::process::id());
-    Cgroup::create(resources.cgroup_parent.as_deref(), &name, &limits).map(Some)
+    let parent = resources.cgroup_parent.as_deref();
+    let group = Cgroup::create(parent, &name, &limits, Purpose::Limits)?;
+    match group.missing() {
+        [] => Ok(Some(group)),
+        [file, ..] => Err(CgroupError::NoLimit { file }),
+    }
 }

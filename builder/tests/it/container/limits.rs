@@ -1,0 +1,210 @@
+//! Limits on what containers use, as the kernel has them and as it makes them felt.
+
+use std::path::PathBuf;
+
+use super::{Scene, loaded};
+use crate::support::need;
+
+/// A scene on a machine whose control groups this user may divide.
+fn limited() -> Option<Scene> {
+    need::root()?;
+    loaded()
+}
+
+/// Returns the directories of a container's control group.
+fn groups(scene: &Scene, name: &str) -> Vec<PathBuf> {
+    let id = scene.fact(name, "{{.Id}}");
+    let state = scene.root().join("containers").join(id).join("state.json");
+    let state: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(state).expect("a state")).expect("JSON");
+    let groups = state["cgroup"].as_array().expect("a list").iter();
+    groups
+        .map(|group| group.as_str().expect("a path").into())
+        .collect()
+}
+
+/// Returns what the kernel has in the first of `files` that a container's group has: those of
+/// version 1, then 2.
+#[track_caller]
+fn limit(scene: &Scene, name: &str, files: [&str; 2]) -> String {
+    let groups = groups(scene, name);
+    let mut texts = groups
+        .iter()
+        .flat_map(|group| files.map(|file| group.join(file)))
+        .filter_map(|file| std::fs::read_to_string(file).ok());
+    let text = texts.next();
+    let text = text.unwrap_or_else(|| panic!("{groups:?} have none of {files:?}"));
+    text.trim().to_owned()
+}
+
+const MEMORY: [&str; 2] = ["memory.limit_in_bytes", "memory.max"];
+const PIDS: [&str; 2] = ["pids.max", "pids.max"];
+
+#[test]
+fn limits_are_the_kernels_and_can_be_changed_while_it_runs() {
+    let Some(scene) = limited() else { return };
+    let options = [
+        "--name",
+        "cc",
+        "-m",
+        "64m",
+        "--memory-swap",
+        "128m",
+        "--cpus",
+        ".5",
+    ];
+    scene.detached(&options, &["sleep", "1000"]);
+    assert_eq!(limit(&scene, "cc", MEMORY), "67108864");
+    let quota = ["cpu.cfs_quota_us", "cpu.max"];
+    assert!(["50000", "50000 100000"].contains(&limit(&scene, "cc", quota).as_str()));
+    let host = "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.NanoCpus}}";
+    assert_eq!(scene.fact("cc", host), "67108864 134217728 500000000");
+
+    // More memory than memory and swap together had before, and a controller that is new.
+    let update = [
+        "update",
+        "-m",
+        "256m",
+        "--memory-swap",
+        "512m",
+        "--pids-limit",
+        "7",
+        "cc",
+    ];
+    assert_eq!(scene.run(&update).ok().out(), "cc\n");
+    assert_eq!(limit(&scene, "cc", MEMORY), "268435456");
+    assert_eq!(limit(&scene, "cc", PIDS), "7");
+    let pid = scene.fact("cc", "{{.State.Pid}}");
+    let of_process = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("it runs");
+    let id = scene.fact("cc", "{{.Id}}");
+    for controller in ["memory", "pids"] {
+        let mut lines = of_process.lines();
+        let within = lines.any(|line| {
+            (line.contains(&format!(":{controller}:")) || line.starts_with("0::"))
+                && line.ends_with(&id)
+        });
+        assert!(within, "{controller} in {of_process}");
+    }
+    assert_eq!(scene.fact("cc", "{{.HostConfig.PidsLimit}}"), "7");
+    let said = scene.run(&["update", "-m", "4m", "cc"]).exits(1);
+    said.says("less than 6 MiB");
+    // What was asked for holds at the next start too.
+    scene.run(&["restart", "-t", "0", "cc"]).ok();
+    assert_eq!(limit(&scene, "cc", MEMORY), "268435456");
+    let left = groups(&scene, "cc");
+    scene.run(&["rm", "-f", "cc"]).ok();
+    assert!(
+        !left.is_empty() && left.iter().all(|group| !group.exists()),
+        "{left:?}"
+    );
+}
+
+#[test]
+fn what_uses_up_its_memory_is_killed_and_says_so() {
+    let Some(scene) = limited() else { return };
+    // `tail` keeps what has no line's end in memory.
+    let hungry = ["tail", "/dev/zero"];
+    let args = [
+        &[
+            "run",
+            "--name",
+            "cc",
+            "-m",
+            "16m",
+            "--memory-swap",
+            "16m",
+            "busybox",
+        ][..],
+        &hungry,
+    ];
+    scene.run(&args.concat()).exits(137);
+    assert_eq!(
+        scene.fact("cc", "{{.State.OOMKilled}} {{.State.ExitCode}}"),
+        "true 137"
+    );
+    scene
+        .run(&["run", "--name", "dd", "-m", "16m", "busybox", "true"])
+        .ok();
+    assert_eq!(scene.fact("dd", "{{.State.OOMKilled}}"), "false");
+}
+
+#[test]
+fn processes_are_counted_and_those_of_exec_with_them() {
+    let Some(scene) = limited() else { return };
+    scene.detached(&["--name", "cc", "--pids-limit", "6"], &["sleep", "1000"]);
+    let script = "for i in 1 2 3 4 5 6 7 8; do sleep 100 >/dev/null 2>&1 & done; wait";
+    let outcome = scene.run(&["exec", "cc", "sh", "-c", script]);
+    assert!(outcome.stderr.contains("can't fork"), "{outcome}");
+    assert_ne!(outcome.code(), 0, "{outcome}");
+}
+
+#[test]
+fn a_container_without_limits_has_no_group_until_it_is_given_one() {
+    let Some(scene) = limited() else { return };
+    scene.detached(&["--name", "cc"], &["sleep", "1000"]);
+    assert_eq!(groups(&scene, "cc"), Vec::<PathBuf>::new());
+    scene.run(&["update", "--memory", "32m", "cc"]).ok();
+    assert_eq!(limit(&scene, "cc", MEMORY), "33554432");
+    let members = groups(&scene, "cc")[0].join("cgroup.procs");
+    let members = std::fs::read_to_string(members).expect("a list");
+    assert_eq!(members.trim(), scene.fact("cc", "{{.State.Pid}}"));
+}
+
+#[test]
+fn a_killed_monitor_leaves_no_group() {
+    let Some(scene) = limited() else { return };
+    scene.detached(&["--name", "cc", "-m", "32m"], &["sleep", "1000"]);
+    // Held still by the group, which is what a kill alone does not end.
+    scene.run(&["pause", "cc"]).ok();
+    let left = groups(&scene, "cc");
+    scene.kill_monitor("cc");
+    scene.await_fact("cc", "{{.State.Status}}", "exited");
+    assert!(left.iter().all(|group| !group.exists()), "{left:?}");
+}
+
+#[test]
+fn a_limited_container_is_held_still_as_a_whole() {
+    let Some(scene) = limited() else { return };
+    let script = "while :; do echo x; sleep .01; done";
+    scene.detached(&["--name", "cc", "-m", "32m"], &["sh", "-c", script]);
+    scene.await_log("cc", "x");
+    scene.run(&["pause", "cc"]).ok();
+    let lines = || scene.run(&["logs", "cc"]).ok().out().len();
+    let before = lines();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert_eq!(lines(), before);
+    scene.run(&["unpause", "cc"]).ok();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while lines() == before {
+        assert!(std::time::Instant::now() < deadline, "it does not go on");
+    }
+    scene.run(&["pause", "cc"]).ok();
+    scene.run(&["kill", "cc"]).ok();
+    assert_eq!(scene.run(&["wait", "cc"]).ok().out(), "137\n");
+}
+
+#[test]
+fn wishes_that_are_none_of_a_groups_are_kept_too() {
+    let Some(scene) = limited() else { return };
+    let options = ["--oom-score-adj", "321", "--shm-size", "8m"];
+    let script = "cat /proc/self/oom_score_adj; df -k /dev/shm | tail -n 1 | awk '{print $2}'";
+    let args = [
+        &["run", "--rm"],
+        &options[..],
+        &["busybox", "sh", "-c", script],
+    ]
+    .concat();
+    assert_eq!(scene.run(&args).ok().out(), "321\n8192\n");
+    let missing = [
+        "run",
+        "--rm",
+        "--device-read-bps",
+        "/dev/null:1m",
+        "busybox",
+        "true",
+    ];
+    scene
+        .run(&missing)
+        .exits(125)
+        .says("/dev/null is no block device");
+}
