@@ -413,7 +413,7 @@ mod tests {
         assert_eq!(
             rendered("{{.Tags}}"),
             "ERROR: --format does not fit this list\n  \
-             caused by: there is no field Tags; did you mean Tag?\n"
+             caused by: in {{.Tags}}: there is no field Tags; did you mean Tag?\n"
         );
     }
 
