@@ -10,7 +10,9 @@
 //! Besides those named above, the environment variables `NO_COLOR` (no colours),
 //! `SOURCE_DATE_EPOCH` (the time stamped on what a build creates), `BUILDX_NO_DEFAULT_LOAD`
 //! (whether a build without an output only fills the cache), `DOCKER_CONFIG` (directory of
-//! the config.json that holds registry credentials), `SSL_CERT_FILE` and `SSL_CERT_DIR` (the
+//! the config.json that holds registry credentials), `REGISTRY_AUTH_FILE` (podman's file of the
+//! same), `CONTAINERS_REGISTRIES_CONF` and `CONTAINERS_REGISTRIES_CONF_DIR` (in place of the usual
+//! registries.conf and registries.conf.d), `SSL_CERT_FILE` and `SSL_CERT_DIR` (the
 //! certificates to trust instead of the system's), `TERM` and the proxy variables are read.
 
 use std::collections::BTreeMap;
@@ -213,6 +215,8 @@ pub struct RegistrySection {
     pub ca_file: Option<PathBuf>,
     /// `retries`.
     pub retries: Option<u32>,
+    /// `short-names`.
+    pub short_names: Option<String>,
 }
 
 impl FileConfig {
@@ -365,6 +369,7 @@ mod tests {
                 insecure: vec!["registry.internal:5000".to_owned()],
                 ca_file: Some("/etc/ssl/certs/internal.pem".into()),
                 retries: Some(3),
+                short_names: Some("docker".to_owned()),
             },
             cache: CacheSection {
                 gc: true,
@@ -404,7 +409,7 @@ mod tests {
         let text = "root = \"/x\"\n[registry]\nmirors = {}\n";
         let report = FileConfig::parse("/etc/cooper/config.toml", text).expect_err("misspelt");
         insta::assert_snapshot!(report.render(false), @r"
-        error: unknown field `mirors`, expected one of `mirrors`, `insecure`, `ca-file`, `retries`
+        error: unknown field `mirors`, expected one of `mirrors`, `insecure`, `ca-file`, `retries`, `short-names`
          --> /etc/cooper/config.toml:3:1
           |
         3 | mirors = {}

@@ -7,17 +7,16 @@
 //! started again otherwise.
 
 mod download;
+mod tls;
 
-use std::collections::HashSet;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use cooper_oci::Digest;
 use ureq::http::{HeaderMap, HeaderName, StatusCode};
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::TlsConfig;
 use ureq::{Agent, Proxy};
 
 pub use download::{Download, Downloaded, HttpRequest};
@@ -26,15 +25,6 @@ pub use download::{Download, Downloaded, HttpRequest};
 pub(crate) const BUFFER: usize = 256 * 1024;
 
 const USER_AGENT: &str = concat!("cooper/", env!("CARGO_PKG_VERSION"));
-
-/// Where distributions keep the bundle of trusted authorities.
-const SYSTEM_BUNDLES: &[&str] = &[
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 
 /// How connections are made.
 #[derive(Debug, Clone)]
@@ -46,6 +36,9 @@ pub struct HttpConfig {
     pub ca_dirs: Vec<PathBuf>,
     /// Authorities that are trusted besides those.
     pub extra_ca_files: Vec<PathBuf>,
+    /// Directories such as `/etc/docker/certs.d`: what is in `HOST[:PORT]` there is for that
+    /// server, `*.crt` to trust, `NAME.cert` with `NAME.key` to show.
+    pub host_cert_dirs: Vec<PathBuf>,
     /// The proxy of `http://` requests (`HTTP_PROXY`).
     pub http_proxy: Option<String>,
     /// The proxy of `https://` requests (`HTTPS_PROXY`).
@@ -68,6 +61,7 @@ impl Default for HttpConfig {
             ca_files: Vec::new(),
             ca_dirs: Vec::new(),
             extra_ca_files: Vec::new(),
+            host_cert_dirs: Vec::new(),
             http_proxy: None,
             https_proxy: None,
             no_proxy: None,
@@ -129,6 +123,12 @@ pub enum HttpError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// A client certificate is only half there.
+    #[error("{} is missing: a client certificate NAME.cert needs NAME.key beside it, and an authority's is named *.crt", missing.display())]
+    ClientCert {
+        /// The other half.
+        missing: PathBuf,
     },
     /// A proxy's address is malformed.
     #[error("invalid proxy address {proxy:?}: {reason}")]
@@ -274,12 +274,14 @@ pub(crate) enum Trust {
     Unverified,
 }
 
+type AgentKey = (Trust, bool, Option<String>);
+
 /// Connections, pooled, shared by all threads.
 pub struct HttpClient {
     config: HttpConfig,
-    /// By trust and TLS; made when first needed, as reading the authorities takes
-    /// milliseconds.
-    agents: Mutex<Vec<((Trust, bool), Agent)>>,
+    /// By trust, TLS, and the server if it has certificates of its own; made when first
+    /// needed, as reading the authorities takes milliseconds.
+    agents: Mutex<Vec<(AgentKey, Agent)>>,
 }
 
 impl HttpClient {
@@ -298,22 +300,40 @@ impl HttpClient {
 
     /// Returns the agent for `url`.
     pub(crate) fn agent(&self, url: &str, trust: Trust) -> Result<Agent, HttpError> {
-        let key = (trust, url.starts_with("https:"));
+        let tls = url.starts_with("https:");
+        let server = url
+            .strip_prefix("https://")
+            .and_then(|rest| rest.split(['/', '?', '#']).next())
+            .filter(|server| tls::has_own(&self.config, server));
+        let key = (trust, tls, server.map(str::to_owned));
         let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, agent)) = agents.iter().find(|(k, _)| *k == key) {
             return Ok(agent.clone());
         }
-        let agent = self.build_agent(trust, key.1)?;
+        let agent = self.build_agent(trust, tls, server)?;
         agents.push((key, agent.clone()));
         Ok(agent)
     }
 
-    fn build_agent(&self, trust: Trust, tls: bool) -> Result<Agent, HttpError> {
+    fn build_agent(
+        &self,
+        trust: Trust,
+        tls: bool,
+        server: Option<&str>,
+    ) -> Result<Agent, HttpError> {
         let mut tls_config = TlsConfig::builder();
-        if trust == Trust::Unverified {
-            tls_config = tls_config.disable_verification(true);
-        } else if tls {
-            tls_config = tls_config.root_certs(self.root_certs()?);
+        if tls {
+            let own = server
+                .map(|server| tls::own(&self.config, server))
+                .transpose()?;
+            let own = own.unwrap_or_default();
+            tls_config = match trust {
+                Trust::Unverified => tls_config.disable_verification(true),
+                Trust::Verified => {
+                    tls_config.root_certs(tls::root_certs(&self.config, &own.authorities)?)
+                }
+            };
+            tls_config = tls_config.client_cert(own.client);
         }
         let proxy = if tls {
             &self.config.https_proxy
@@ -366,79 +386,6 @@ impl HttpClient {
         }
         builder.build().map_err(|e| invalid(e.to_string()))
     }
-
-    fn root_certs(&self) -> Result<RootCerts, HttpError> {
-        let config = &self.config;
-        let mut files = config.ca_files.clone();
-        for dir in &config.ca_dirs {
-            files.extend(certificate_files(dir).map_err(|source| HttpError::Ca {
-                path: dir.clone(),
-                source,
-            })?);
-        }
-        if config.ca_files.is_empty() && config.ca_dirs.is_empty() {
-            files.extend(
-                SYSTEM_BUNDLES
-                    .iter()
-                    .map(PathBuf::from)
-                    .find(|path| path.is_file()),
-            );
-        }
-        if files.is_empty() && config.extra_ca_files.is_empty() {
-            return Ok(RootCerts::WebPki);
-        }
-        files.extend(config.extra_ca_files.iter().cloned());
-        let mut seen = HashSet::new();
-        let mut certificates = Vec::new();
-        for path in &files {
-            let found = read_certificates(path).map_err(|source| HttpError::Ca {
-                path: path.clone(),
-                source,
-            })?;
-            certificates.extend(found.into_iter().filter(|c| seen.insert(c.der().to_vec())));
-        }
-        Ok(RootCerts::new_with_certs(&certificates))
-    }
-}
-
-/// Lists what OpenSSL would look at: links or files named `<hash>.<n>`, or
-/// everything if the directory is not hashed.
-fn certificate_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.is_file() {
-            files.push(path);
-        }
-    }
-    files.sort();
-    let hashed = |path: &PathBuf| {
-        let name = path
-            .file_name()
-            .and_then(|n| n.to_str())
-            .and_then(|n| n.split_once('.'));
-        name.is_some_and(|(stem, n)| {
-            stem.len() == 8
-                && stem.bytes().all(|b| b.is_ascii_hexdigit())
-                && n.bytes().all(|b| b.is_ascii_digit())
-        })
-    };
-    if files.iter().any(hashed) {
-        files.retain(hashed);
-    }
-    Ok(files)
-}
-
-fn read_certificates(path: &Path) -> io::Result<Vec<Certificate<'static>>> {
-    let pem = fs::read(path)?;
-    let invalid = |error: ureq::Error| io::Error::new(io::ErrorKind::InvalidData, error);
-    let mut certificates = Vec::new();
-    for item in parse_pem(&pem) {
-        if let PemItem::Certificate(certificate) = item.map_err(invalid)? {
-            certificates.push(certificate);
-        }
-    }
-    Ok(certificates)
 }
 
 /// Returns a header's value if it is text.

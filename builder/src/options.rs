@@ -23,6 +23,8 @@ use cooper_frontend::settings::Entitlements;
 use cooper_oci::{Digest, Platform, Reference};
 use serde::{Deserialize, Serialize};
 
+use crate::registry::{Rules, ShortNames};
+
 pub use output::{
     Annotation, AnnotationPlace, ArchiveDest, ArchiveOutput, ImageFormat, ImageOutput, LocalMode,
     Output, Push, Sink,
@@ -456,6 +458,14 @@ pub struct RegistryOptions {
     pub mirrors: BTreeMap<String, Vec<String>>,
     /// Hosts that may be spoken to over HTTP, or HTTPS without a trusted certificate.
     pub insecure: Vec<String>,
+    /// What `registries.conf` says.
+    pub rules: Rules,
+    /// How names without a registry are understood; docker's way by default.
+    pub short_names: ShortNames,
+    /// Directories with a directory of certificates for each server (`certs.d`).
+    pub host_cert_dirs: Vec<PathBuf>,
+    /// Podman's files of credentials, asked for what docker's config.json does not say.
+    pub auth_files: Vec<PathBuf>,
     /// Directory of docker's config.json, which holds credentials.
     pub docker_config: Option<PathBuf>,
     /// File of additional trusted certificates, PEM.

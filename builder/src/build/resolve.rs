@@ -19,7 +19,7 @@ use super::remote::{Origin, RemoteLayers, layout_blob};
 use crate::image::Image;
 use crate::options::{NamedContext, Pull};
 use crate::pull;
-use crate::registry::{RegistryError, Watch};
+use crate::registry::{RegistryError, ShortNames, Watch};
 
 /// How deep an OCI layout's index may nest.
 const MAX_INDEX_DEPTH: usize = 4;
@@ -36,6 +36,16 @@ pub enum ResolveImageError {
         name: String,
         /// What was tried.
         source: Box<RegistryError>,
+    },
+    /// None of the images that a short name can mean is to be had.
+    #[error("{name}: none of {tried} is to be had")]
+    Search {
+        /// The name as written.
+        name: String,
+        /// What it can mean.
+        tried: String,
+        /// What the last registry said.
+        source: Option<Box<ResolveImageError>>,
     },
     /// It is not in the store, and no registry may be asked.
     #[error("{name}: not in the local store, and --pull=never forbids asking a registry")]
@@ -120,6 +130,8 @@ pub(crate) struct Resolver<'a> {
     pub(crate) remote: &'a RemoteLayers,
     pub(crate) contexts: &'a [(String, NamedContext)],
     pub(crate) pull: Pull,
+    /// How names without a registry are understood.
+    pub(crate) short_names: &'a ShortNames,
     /// Says when nobody waits for the answer anymore.
     pub(crate) canceled: &'a (dyn Fn() -> bool + Sync),
 }
@@ -132,7 +144,7 @@ impl Resolver<'_> {
     ) -> Result<ResolvedImage, ResolveImageError> {
         match (&request.key.name, &request.reference) {
             (ImageName::Context(context), _) => self.context(context, request),
-            (ImageName::Reference(_), Some(reference)) => self.reference(reference, request),
+            (ImageName::Reference(_), Some(reference)) => self.named(reference, request),
             (ImageName::Reference(name), None) => {
                 Err(ResolveImageError::NotAnImage { name: name.clone() })
             }
@@ -172,6 +184,31 @@ impl Resolver<'_> {
             )
             | None => Err(ResolveImageError::NotAnImage {
                 name: name.to_owned(),
+            }),
+        }
+    }
+
+    /// Tries what a name without a registry can mean, in order.
+    fn named(
+        &self,
+        reference: &Reference,
+        request: &ImageRequest,
+    ) -> Result<ResolvedImage, ResolveImageError> {
+        let meanings = self.short_names.meanings(&request.name, reference);
+        let mut tried = Vec::with_capacity(meanings.len());
+        for meaning in &meanings {
+            match self.reference(meaning, request) {
+                Err(error @ ResolveImageError::Registry { .. }) => tried.push((meaning, error)),
+                answer => return answer,
+            }
+        }
+        let names: Vec<_> = tried.iter().map(|(name, _)| name.to_string()).collect();
+        match (tried.pop(), names.as_slice()) {
+            (Some((_, error)), [_]) => Err(error),
+            (last, _) => Err(ResolveImageError::Search {
+                name: request.name.clone(),
+                tried: names.join(", "),
+                source: last.map(|(_, error)| Box::new(error)),
             }),
         }
     }

@@ -357,6 +357,7 @@ impl Answers<'_, '_> {
             remote,
             contexts: &asker.options.build_contexts,
             pull: asker.options.pull,
+            short_names: &asker.options.registry.short_names,
             canceled: &|| remote.canceled(),
         };
         step.end_with(resolver.resolve(request)).map_err(failed)

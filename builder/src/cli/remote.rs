@@ -1,7 +1,6 @@
-//! `cooper pull`, and how every command reaches registries.
+//! `cooper pull`.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use cooper_oci::{Platform, PlatformError, Reference};
@@ -11,53 +10,11 @@ use super::interrupt::Interrupt;
 use super::session::Session;
 use super::value::ValueError;
 use crate::config;
-use crate::http::{HttpConfig, RetryPolicy};
 use crate::options::{ProgressMode, RegistryOptions};
 use crate::progress::{Display, DisplayOptions};
 use crate::pull::{Pull, PullError, Pulled};
-use crate::registry::{Client, Credentials, RegistryConfig, RegistryError};
+use crate::registry::RegistryError;
 use crate::report::{Exit, Report, print_data};
-
-impl Settings {
-    /// Returns a client of registries; it connects to nothing yet.
-    pub fn registry_client(&self, options: &RegistryOptions) -> Result<Client, Report> {
-        let credentials = match &options.docker_config {
-            Some(dir) => Credentials::from_docker_config(&dir.join("config.json"))
-                .map_err(|error| Report::from_error(&error))?,
-            None => Credentials::none(),
-        };
-        let proxies = self.environment.proxies();
-        let proxy = |name: &str| {
-            proxies
-                .get(name)
-                .or_else(|| proxies.get("ALL_PROXY"))
-                .cloned()
-        };
-        let defaults = HttpConfig::default();
-        let http = HttpConfig {
-            ca_files: self.environment.path("SSL_CERT_FILE").into_iter().collect(),
-            ca_dirs: self.environment.path("SSL_CERT_DIR").into_iter().collect(),
-            extra_ca_files: options.ca_file.iter().cloned().collect(),
-            http_proxy: proxy("HTTP_PROXY"),
-            https_proxy: proxy("HTTPS_PROXY"),
-            no_proxy: proxies.get("NO_PROXY").cloned(),
-            retry: RetryPolicy {
-                attempts: options.retries.saturating_add(1),
-                first_delay: options.retry_delay.unwrap_or(defaults.retry.first_delay),
-                max_delay: (options.retry_delay.into_iter())
-                    .fold(defaults.retry.max_delay, Duration::max),
-            },
-            ..defaults
-        };
-        let config = RegistryConfig {
-            mirrors: options.mirrors.clone(),
-            insecure: options.insecure.iter().cloned().collect(),
-            http,
-            ..RegistryConfig::default()
-        };
-        Ok(Client::new(config, credentials))
-    }
-}
 
 /// Options of `cooper pull`.
 #[derive(Args, Clone, Debug)]
@@ -101,19 +58,20 @@ impl PullArgs {
         };
         let session = Session::open(settings)?;
         let _lease = session.lease()?;
-        let pulled = pull(&session, settings, &options, mode, &reference, &platform)?;
+        let names = options.short_names.meanings(&self.name, &reference);
+        let pulled = pull(&session, settings, &options, mode, &names, &platform)?;
         print_data(&format!("{}\n", pulled.reference))?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Pulls an image and shows how it goes.
+/// Pulls the first of the images `names` that a registry has, and shows how it goes.
 pub(super) fn pull(
     session: &Session,
     settings: &Settings,
     options: &RegistryOptions,
     mode: ProgressMode,
-    reference: &Reference,
+    names: &[Reference],
     platform: &Platform,
 ) -> Result<Pulled, Report> {
     let client = settings.registry_client(options)?;
@@ -129,9 +87,27 @@ pub(super) fn pull(
         progress: &progress,
         canceled: &|| interrupt.token().is_cancelled(),
     };
-    let result = pull.run(reference, platform);
+    let mut failures = Vec::new();
+    let mut pulled = None;
+    for name in names {
+        match pull.run(name, platform) {
+            Ok(found) => {
+                pulled = Some(found);
+                break;
+            }
+            Err(error) => failures.push(failure(&error)),
+        }
+        if interrupt.token().is_cancelled() {
+            break;
+        }
+    }
     display.finish();
-    result.map_err(|error| failure(&error))
+    match pulled {
+        Some(pulled) => Ok(pulled),
+        None => {
+            Err(Report::of_all(failures).expect_err("there is a name, which was pulled or was not"))
+        }
+    }
 }
 
 fn failure(error: &PullError) -> Report {
@@ -161,20 +137,4 @@ pub(super) fn platform(text: Option<&str>) -> Result<Platform, Report> {
     text.parse().map_err(|error: PlatformError| {
         ValueError::new(error.to_string()).report("--platform", text)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn any_number_of_retries_that_can_be_configured_makes_a_client() {
-        for retries in [0, 3, u32::MAX] {
-            let options = RegistryOptions {
-                retries,
-                ..RegistryOptions::default()
-            };
-            assert!(Settings::default().registry_client(&options).is_ok());
-        }
-    }
 }

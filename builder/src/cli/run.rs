@@ -322,9 +322,9 @@ impl ContainerArgs {
             (Pull::Missing | Pull::Always, _) => {
                 let options = settings.registry(&[])?;
                 let reference = remote::reference(&self.image)?;
+                let names = options.short_names.meanings(&self.image, &reference);
                 let mode = config::progress_mode(None, &settings.environment, &settings.file)?;
-                let pulled =
-                    remote::pull(session, settings, &options, mode, &reference, &platform)?;
+                let pulled = remote::pull(session, settings, &options, mode, &names, &platform)?;
                 Ok(pulled.record)
             }
         }

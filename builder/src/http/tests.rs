@@ -248,26 +248,3 @@ fn retries_wait_twice_as_long_each_time() {
     assert_eq!(policy.delay(1, seconds(2)), seconds(2));
     assert_eq!(policy.delay(1, seconds(60)), seconds(3));
 }
-
-#[test]
-fn authorities_are_read_from_files_and_hashed_directories() {
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("readme"), "not a certificate").unwrap();
-    fs::write(dir.path().join("0a1b2c3d.0"), "").unwrap();
-    assert_eq!(
-        certificate_files(dir.path()).unwrap(),
-        [dir.path().join("0a1b2c3d.0")]
-    );
-    let config = HttpConfig {
-        ca_files: vec![dir.path().join("none")],
-        ..HttpConfig::default()
-    };
-    let error = HttpClient::new(config).root_certs().unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        format!(
-            "cannot read the certificate authorities in {}",
-            dir.path().join("none").display()
-        )
-    );
-}

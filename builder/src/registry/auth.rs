@@ -293,7 +293,11 @@ impl Transport {
             let basic = Authorization::basic(username, password);
             call = call.header(header::AUTHORIZATION, basic.value());
         }
-        let trust = self.trust_of(request.realm);
+        let trust = if origin(request.realm) == Some(host.base.as_str()) {
+            host.trust
+        } else {
+            self.trust_of(request.realm)
+        };
         let mut response = self.exchange(&call, None, trust)?;
         let bytes = read_limited(&mut response, &call.url, TOKEN_LIMIT)?;
         parse_token(&bytes, credential.is_some()).ok_or_else(|| Failure::Protocol {

@@ -107,7 +107,7 @@ impl Transport {
             });
         }
         let path = reference.path();
-        let result = self.on_endpoints(("pull", &subject), reference.domain(), |host| {
+        let result = self.on_endpoints(("pull", &subject), reference, |host| {
             let url = host.url(path, &format!("/blobs/{}", descriptor.digest));
             let scope = host.scope(path, "pull");
             let send = |call: &Call<'_>| self.send(host, &scope, call);

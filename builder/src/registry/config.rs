@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use cooper_oci::DEFAULT_DOMAIN;
+use cooper_oci::{DEFAULT_DOMAIN, Reference};
 
+use super::rules::{Place, Rules};
 use crate::http::HttpConfig;
 
 /// The host that serves `docker.io`.
@@ -19,6 +20,9 @@ pub struct RegistryConfig {
     /// Hosts (`host`, or `host:port` for one port only) that may speak plain HTTP
     /// or have a certificate that nobody vouches for. Loopback addresses always may.
     pub insecure: BTreeSet<String>,
+    /// What `registries.conf` says; for a registry with mirrors above, these are asked instead
+    /// of its.
+    pub rules: Rules,
     /// Connections.
     pub http: HttpConfig,
     /// How many blobs are pushed at a time.
@@ -32,6 +36,7 @@ impl Default for RegistryConfig {
         Self {
             mirrors: BTreeMap::new(),
             insecure: BTreeSet::new(),
+            rules: Rules::default(),
             http: HttpConfig::default(),
             parallel: 4,
             chunk_size: 64 * 1024 * 1024,
@@ -49,6 +54,12 @@ pub enum ConfigError {
         registry: String,
         /// The address as given.
         mirror: String,
+    },
+    /// The configuration forbids the image.
+    #[error("{name} is blocked by registries.conf")]
+    Blocked {
+        /// The image's name.
+        name: String,
     },
 }
 
@@ -69,8 +80,10 @@ pub(super) struct Endpoint {
     pub(super) mirror: bool,
     /// `host[:port]`
     pub(super) authority: String,
-    /// Comes before repository names; empty or ending in `/`.
+    /// Comes before repository names; empty, or without a `/` at its ends.
     pub(super) prefix: String,
+    /// What repository names lose at their beginning.
+    pub(super) stripped: String,
     /// What to try, in order; one entry is certain.
     pub(super) schemes: Vec<Scheme>,
     /// The name that credentials are stored under.
@@ -80,43 +93,78 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// Returns the name of `path` at this endpoint.
     pub(super) fn repository(&self, path: &str) -> String {
-        format!("{}{path}", self.prefix)
+        let rest = path.strip_prefix(&self.stripped).unwrap_or(path);
+        let rest = rest.trim_start_matches('/');
+        match (self.prefix.as_str(), rest) {
+            ("", rest) => rest.to_owned(),
+            (prefix, "") => prefix.to_owned(),
+            (prefix, rest) => format!("{prefix}/{rest}"),
+        }
     }
 }
 
 impl RegistryConfig {
     /// Returns the endpoint of the registry `domain` itself.
     pub(super) fn origin(&self, domain: &str) -> Endpoint {
-        let authority = if domain == DEFAULT_DOMAIN {
-            DOCKER_HUB
-        } else {
-            domain
-        };
         Endpoint {
             mirror: false,
-            authority: authority.to_owned(),
+            authority: server_of(domain).to_owned(),
             prefix: String::new(),
-            schemes: self.schemes(domain),
+            stripped: String::new(),
+            schemes: self.schemes(domain, false),
             credential_host: domain.to_owned(),
         }
     }
 
-    /// Returns the endpoints that pulls from `domain` try, in order.
-    pub(super) fn pull_endpoints(&self, domain: &str) -> Result<Vec<Endpoint>, ConfigError> {
-        let mirrors = self
-            .mirrors
-            .get(domain)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let mut endpoints = Vec::with_capacity(mirrors.len() + 1);
-        for mirror in mirrors {
+    /// Returns the endpoint that pushes to `name` go to: what leads elsewhere or mirrors a
+    /// registry is for pulls.
+    pub(super) fn push_endpoint(&self, name: &Reference) -> Result<Endpoint, ConfigError> {
+        let insecure = match self.rules.of(name.domain(), name.path()) {
+            Some(rule) if rule.blocked => return Err(blocked(name)),
+            rule => rule.is_some_and(|rule| rule.insecure),
+        };
+        Ok(Endpoint {
+            schemes: self.schemes(name.domain(), insecure),
+            ..self.origin(name.domain())
+        })
+    }
+
+    /// Returns the endpoints that pulls of `name` try, in order.
+    pub(super) fn pull_endpoints(&self, name: &Reference) -> Result<Vec<Endpoint>, ConfigError> {
+        let domain = name.domain();
+        let rule = self.rules.of(domain, name.path());
+        if rule.is_some_and(|rule| rule.blocked) {
+            return Err(blocked(name));
+        }
+        let mut endpoints = Vec::new();
+        let own = self.mirrors.get(domain);
+        for mirror in own.map(Vec::as_slice).unwrap_or_default() {
             endpoints.push(self.mirror(mirror).ok_or_else(|| ConfigError::Mirror {
                 registry: domain.to_owned(),
                 mirror: mirror.clone(),
             })?);
         }
-        endpoints.push(self.origin(domain));
+        let places = rule.map(|rule| rule.places(domain, name.path(), name.digest().is_some()));
+        for place in places.iter().flatten() {
+            if own.is_none() || !place.mirror {
+                endpoints.push(self.place(place));
+            }
+        }
+        if endpoints.last().is_none_or(|last| last.mirror) {
+            endpoints.push(self.push_endpoint(name)?);
+        }
         Ok(endpoints)
+    }
+
+    fn place(&self, place: &Place<'_>) -> Endpoint {
+        Endpoint {
+            mirror: place.mirror,
+            authority: server_of(place.authority).to_owned(),
+            prefix: place.prefix.to_owned(),
+            stripped: place.stripped.clone(),
+            schemes: self.schemes(place.authority, place.insecure),
+            credential_host: place.authority.to_owned(),
+        }
     }
 
     fn mirror(&self, address: &str) -> Option<Endpoint> {
@@ -140,24 +188,21 @@ impl RegistryConfig {
         let schemes = match scheme {
             Some(Scheme::Https) if self.is_insecure(authority) => vec![Scheme::HttpsUnverified],
             Some(scheme) => vec![scheme],
-            None => self.schemes(authority),
+            None => self.schemes(authority, false),
         };
         Some(Endpoint {
             mirror: true,
             authority: authority.to_owned(),
-            prefix: if path.is_empty() {
-                String::new()
-            } else {
-                format!("{path}/")
-            },
+            prefix: path.to_owned(),
+            stripped: String::new(),
             schemes,
             credential_host: authority.to_owned(),
         })
     }
 
     /// Insecure registries are tried over HTTPS first, as docker does.
-    fn schemes(&self, authority: &str) -> Vec<Scheme> {
-        if self.is_insecure(authority) {
+    fn schemes(&self, authority: &str, insecure: bool) -> Vec<Scheme> {
+        if insecure || self.is_insecure(authority) {
             vec![Scheme::HttpsUnverified, Scheme::Http]
         } else {
             vec![Scheme::Https]
@@ -172,6 +217,21 @@ impl RegistryConfig {
     }
 }
 
+/// Returns the server of a registry, as references name it.
+fn server_of(domain: &str) -> &str {
+    if domain == DEFAULT_DOMAIN {
+        DOCKER_HUB
+    } else {
+        domain
+    }
+}
+
+fn blocked(name: &Reference) -> ConfigError {
+    ConfigError::Blocked {
+        name: name.familiar(),
+    }
+}
+
 /// Returns an authority without its port.
 fn host_of(authority: &str) -> &str {
     match authority.rsplit_once(':') {
@@ -183,6 +243,10 @@ fn host_of(authority: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn name(text: &str) -> Reference {
+        text.parse().unwrap()
+    }
 
     fn config() -> RegistryConfig {
         let mirrors = [
@@ -200,7 +264,7 @@ mod tests {
 
     #[test]
     fn pulls_try_the_mirrors_in_order_and_then_the_registry() {
-        let endpoints = config().pull_endpoints("docker.io").unwrap();
+        let endpoints = config().pull_endpoints(&name("docker.io/a/b")).unwrap();
         let summary: Vec<_> = endpoints
             .iter()
             .map(|e| {
@@ -229,7 +293,10 @@ mod tests {
             ]
         );
         assert_eq!(endpoints[4].credential_host, "docker.io");
-        assert_eq!(config().pull_endpoints("ghcr.io").unwrap().len(), 1);
+        assert_eq!(
+            config().pull_endpoints(&name("ghcr.io/a/b")).unwrap().len(),
+            1
+        );
     }
 
     #[test]
@@ -261,7 +328,7 @@ mod tests {
             config
                 .mirrors
                 .insert("docker.io".to_owned(), vec![mirror.to_owned()]);
-            let error = config.pull_endpoints("docker.io").unwrap_err();
+            let error = config.pull_endpoints(&name("app")).unwrap_err();
             assert!(matches!(error, ConfigError::Mirror { .. }), "{mirror}");
         }
     }

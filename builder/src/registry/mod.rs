@@ -12,7 +12,8 @@
 //!   itself states.
 //! - Credentials go to the host they are for and to the token server that it
 //!   names, never to where a redirect leads.
-//! - Mirrors only serve pulls and are tried in order, then the registry itself.
+//! - Mirrors only serve pulls and are tried in order, then the registry itself, or what stands
+//!   in its place by `registries.conf`.
 //!   An error names every endpoint tried and what each answered.
 //!
 //! Endpoints used (specification's numbers): end-1 `GET /v2/`, end-2 blobs, end-3
@@ -27,6 +28,7 @@ mod error;
 mod helper;
 mod push;
 mod resolve;
+mod rules;
 mod transport;
 mod upload;
 
@@ -39,6 +41,7 @@ pub use error::{ApiError, Attempt, Failure, RegistryError};
 
 pub use push::{OpenBlob, PushImage, PushManifest, Pushed};
 pub use resolve::{Resolved, ResolvedIndex};
+pub use rules::{Rules, RulesError, ShortNames};
 
 use cooper_oci::{Digest, Reference};
 

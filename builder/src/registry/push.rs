@@ -85,7 +85,7 @@ impl Transport {
         image: &PushImage<'_>,
         watch: &Watch<'_>,
     ) -> Result<Pushed, RegistryError> {
-        let endpoint = self.config.origin(reference.domain());
+        let endpoint = self.config.push_endpoint(reference)?;
         let subject = reference.with_default_tag().to_string();
         let failed = |failure| {
             let host = endpoint.authority.clone();

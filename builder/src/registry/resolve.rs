@@ -206,7 +206,7 @@ impl Transport {
     ) -> Result<Fetched, RegistryError> {
         let name = reference.manifest_name();
         let subject = reference.to_string();
-        self.on_endpoints(("resolve", &subject), reference.domain(), |host| {
+        self.on_endpoints(("resolve", &subject), reference, |host| {
             self.retrying(watch, || {
                 self.fetch_manifest(host, reference.path(), name, reference.digest())
             })
@@ -220,7 +220,7 @@ impl Transport {
         watch: &Watch<'_>,
     ) -> Result<Fetched, RegistryError> {
         let subject = format!("the manifest {} of {reference}", child.digest);
-        self.on_endpoints(("resolve", &subject), reference.domain(), |host| {
+        self.on_endpoints(("resolve", &subject), reference, |host| {
             self.retrying(watch, || {
                 let name = child.digest.as_str();
                 let mut fetched =

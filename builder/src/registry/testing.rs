@@ -169,9 +169,9 @@ impl RealRegistry {
         Self::launch(dir, "", &sections)
     }
 
-    /// Starts a registry that speaks TLS with a certificate of its own, and returns
-    /// the certificate's file.
-    pub(super) fn start_tls() -> Option<(Self, std::path::PathBuf)> {
+    /// Starts a registry that speaks TLS with a certificate of its own, which its clients have to
+    /// show if it `asks` for one, and returns the certificate's file; its key is beside it.
+    pub(super) fn start_tls(asks: bool) -> Option<(Self, std::path::PathBuf)> {
         let dir = tempfile::tempdir().unwrap();
         let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
         let made = std::process::Command::new("openssl")
@@ -197,8 +197,13 @@ impl RealRegistry {
             skip("openssl cannot make a certificate");
             return None;
         }
+        let clients = if asks {
+            format!(", clientcas: [{}]", certificate.display())
+        } else {
+            String::new()
+        };
         let http = format!(
-            ", tls: {{certificate: {}, key: {}}}",
+            ", tls: {{certificate: {}, key: {}{clients}}}",
             certificate.display(),
             key.display()
         );

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use cooper_oci::Reference;
 use serde::Deserialize;
 use ureq::http::{HeaderName, Method, Request, Response, StatusCode, header};
 use ureq::{Body, SendBody};
@@ -110,11 +111,11 @@ impl Transport {
     pub(super) fn on_endpoints<T>(
         &self,
         (action, subject): (&'static str, &str),
-        domain: &str,
+        name: &Reference,
         mut serve: impl FnMut(&Host<'_>) -> Result<T, Failure>,
     ) -> Result<T, RegistryError> {
         let mut attempts = Vec::new();
-        for endpoint in self.config.pull_endpoints(domain)? {
+        for endpoint in self.config.pull_endpoints(name)? {
             let failure = match self.serve_from(&endpoint, &mut serve) {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,

@@ -303,3 +303,83 @@ fn logging_in_keeps_what_pulls_need() {
         "--password and --password-stdin are mutually exclusive",
     );
 }
+
+/// What podman and its kin are told about registries counts, too.
+#[test]
+fn registries_conf_leads_elsewhere_forbids_and_searches() {
+    let Some(cooper) = Cooper::new() else { return };
+    let served = FakeRegistry::honest(cooper.busybox_layout());
+    let broken = FakeRegistry::start(cooper.busybox_layout(), Access::Open, Lie::Broken);
+    let dir = cooper.scratch("config/containers/registries.conf.d");
+    std::fs::create_dir_all(&dir).expect("mkdir");
+    let conf = format!(
+        "[[registry]]\nprefix = \"moved.invalid/team\"\nlocation = \"{served}/copies\"\n\
+         [[registry]]\nlocation = \"mirrored.invalid\"\n\
+         [[registry.mirror]]\nlocation = \"{served}\"\ninsecure = true\n",
+        served = served.host()
+    );
+    std::fs::write(
+        dir.parent().expect("a directory").join("registries.conf"),
+        conf,
+    )
+    .expect("write");
+    let more = format!(
+        "unqualified-search-registries = [\"{}\", \"{}\"]\n\
+         [[registry]]\nprefix = \"moved.invalid/team/secret\"\nblocked = true\n\
+         [aliases]\n\"short\" = \"mirrored.invalid/long\"\n",
+        broken.host(),
+        served.host()
+    );
+    std::fs::write(dir.join("10-more.conf"), more).expect("write");
+
+    cooper
+        .run(&["pull", "moved.invalid/team/app:1"])
+        .ok()
+        .prints("moved.invalid/team/app:1\n");
+    assert!(
+        served
+            .requests()
+            .contains(&"GET /v2/copies/app/manifests/1".to_owned())
+    );
+    let blocked = cooper
+        .run(&["pull", "moved.invalid/team/secret:1"])
+        .exits(1);
+    blocked.says("moved.invalid/team/secret:1 is blocked by registries.conf");
+    let context = Context::new("FROM mirrored.invalid/app:1\nRUN true\n");
+    cooper.build(&context, NONE).ok();
+    assert!(
+        served
+            .requests()
+            .contains(&"GET /v2/app/manifests/1".to_owned())
+    );
+
+    // Names without a registry are docker's unless the user says otherwise.
+    let own = cooper.scratch("config/cooper");
+    std::fs::create_dir_all(&own).expect("mkdir");
+    std::fs::write(
+        own.join("config.toml"),
+        "[registry]\nshort-names = \"search\"\nretries = 0\n",
+    )
+    .expect("write");
+    cooper
+        .run(&["pull", "short:1"])
+        .ok()
+        .prints("mirrored.invalid/long:1\n");
+    let found = format!("{}/some/where:1\n", served.host());
+    cooper.run(&["pull", "some/where:1"]).ok().prints(&found);
+    cooper
+        .build(&Context::new("FROM else/where:1\nRUN true\n"), NONE)
+        .ok();
+    assert!(
+        served
+            .requests()
+            .contains(&"GET /v2/else/where/manifests/1".to_owned())
+    );
+
+    std::fs::write(dir.join("20-wrong.conf"), "[registries.search]\n").expect("write");
+    cooper
+        .run(&["pull", "x"])
+        .exits(1)
+        .says("20-wrong.conf")
+        .says("version 1");
+}

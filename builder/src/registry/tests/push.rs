@@ -582,7 +582,7 @@ fn canceling_ends_a_push() {
 
 #[test]
 fn certificates_are_verified_unless_the_host_is_insecure() {
-    let Some((registry, certificate)) = RealRegistry::start_tls() else {
+    let Some((registry, certificate)) = RealRegistry::start_tls(false) else {
         return;
     };
     let image = TestImage::new();
@@ -629,6 +629,51 @@ fn certificates_are_verified_unless_the_host_is_insecure() {
     ] {
         assert_eq!(get(http).unwrap(), b"{}");
     }
+}
+
+#[test]
+fn a_server_has_certificates_of_its_own() {
+    let Some((registry, certificate)) = RealRegistry::start_tls(true) else {
+        return;
+    };
+    let (dirs, host) = (tempfile::tempdir().unwrap(), registry.authority());
+    let dir = dirs.path().join(&host);
+    std::fs::create_dir(&dir).unwrap();
+    let url = format!("https://{host}/v2/");
+    let get = || {
+        let http = HttpConfig {
+            host_cert_dirs: vec!["/nonexistent".into(), dirs.path().to_owned()],
+            ..quick().http
+        };
+        let request = HttpRequest {
+            url: &url,
+            ..HttpRequest::default()
+        };
+        match HttpClient::new(http).download(&request, &mut || Ok(Vec::new())) {
+            Ok(Download::Complete(done)) => done.sink,
+            Ok(Download::NotModified) => Vec::new(),
+            Err(error) => {
+                let source = std::error::Error::source(&error).map(ToString::to_string);
+                format!("{error}: {source:?}").into_bytes()
+            }
+        }
+    };
+    let said = || String::from_utf8(get()).unwrap();
+    let key = certificate.with_file_name("key.pem");
+    std::fs::copy(&certificate, dir.join("ca.crt")).unwrap();
+    assert!(said().contains("received fatal alert"), "{}", said());
+    std::fs::copy(&certificate, dir.join("client.cert")).unwrap();
+    assert!(
+        said().starts_with(&format!("{}/client.key is missing", dir.display())),
+        "{}",
+        said()
+    );
+    std::fs::copy(key, dir.join("client.key")).unwrap();
+    assert_eq!(said(), "{}");
+    std::fs::remove_file(dir.join("ca.crt")).unwrap();
+    assert!(said().contains("certificate"), "{}", said());
+    std::fs::remove_file(dir.join("client.cert")).unwrap();
+    assert!(said().contains("client.cert is missing"), "{}", said());
 }
 
 #[test]
