@@ -291,6 +291,7 @@ mod tests {
             id: config.clone(),
             layers: vec![layer],
             manifest: None,
+            attestations: None,
             created: None,
             size: 7,
         };

@@ -42,6 +42,9 @@ pub struct ImageRecord {
     /// The manifest a pulled image came with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Descriptor>,
+    /// A blob with what is said of the image by whoever built it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestations: Option<Digest>,
     /// When the image was created, RFC 3339, as in its config.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
@@ -336,6 +339,7 @@ mod tests {
                 id: one.image.clone(),
                 layers: Vec::new(),
                 manifest: None,
+                attestations: None,
                 created: None,
                 size: 0,
             };

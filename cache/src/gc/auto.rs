@@ -169,6 +169,7 @@ mod tests {
                 id: image,
                 layers: Vec::new(),
                 manifest: None,
+                attestations: None,
                 created: None,
                 size: 0,
             })

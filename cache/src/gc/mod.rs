@@ -625,6 +625,7 @@ mod tests {
                 blobs: Vec::new(),
             }],
             manifest: None,
+            attestations: None,
             created: None,
             size: 5,
         };

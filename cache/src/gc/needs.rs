@@ -86,6 +86,7 @@ impl Needs {
         let manifest = image.manifest.iter();
         self.rooted_blobs
             .extend(manifest.map(|manifest| manifest.digest.clone()));
+        self.rooted_blobs.extend(image.attestations.clone());
         let mut own = HashSet::new();
         for layer in &image.layers {
             own.extend(names(store, &layer.layer));
