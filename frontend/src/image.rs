@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cooper_oci::{ImageConfig, Platform, Reference};
+use cooper_oci::{Digest, ImageConfig, Platform, Reference};
 use cooper_solver::VertexId;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,9 @@ pub struct ResolvedImage {
     pub layers: ImageLayers,
     /// The reference with the digest found, if it came by one.
     pub reference: Option<Reference>,
+    /// What says exactly which image it is: the digest of its manifest, or of the
+    /// configuration of one that has none. None of what another target comes to.
+    pub digest: Option<Digest>,
 }
 
 /// Where an image's layers are.

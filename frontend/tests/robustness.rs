@@ -52,6 +52,7 @@ fn answer(request: ImageRequest) -> (cooper_frontend::image::ImageKey, ResolvedI
         config,
         layers: vec!["layer".to_owned()].into(),
         reference: None,
+        digest: None,
     };
     (request.key, image)
 }

@@ -310,6 +310,7 @@ impl Resolver<'_> {
             config: resolved.config.clone(),
             layers: layers.into(),
             reference: Some(resolved.reference.clone()),
+            digest: Some(resolved.descriptor.digest.clone()),
         };
         self.remote.found(resolved);
         Ok(answer)
@@ -366,10 +367,14 @@ fn stored_image(config: ImageConfig, record: &ImageRecord, reference: Reference)
         .iter()
         .map(|layer| layer.layer.to_string())
         .collect();
+    // What was built here has no manifest: that is made when an image leaves the store.
+    let manifest = record.manifest.as_ref().map(|manifest| &manifest.digest);
+    let digest = manifest.unwrap_or(&record.id).clone();
     ResolvedImage {
         config,
         layers: layers.into(),
         reference: Some(reference),
+        digest: Some(digest),
     }
 }
 
@@ -420,6 +425,7 @@ impl LayoutImage<'_> {
             config,
             layers: layers.into(),
             reference: None,
+            digest: Some(descriptor.digest.clone()),
         })
     }
 

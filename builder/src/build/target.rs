@@ -62,6 +62,11 @@ impl Variant {
             .as_ref()
             .expect("all targets are lowered first")
     }
+
+    /// Returns the images that were asked for, with their answers.
+    pub(super) fn images(&self) -> &ResolvedImages {
+        &self.images
+    }
 }
 
 impl<'a> TargetBuild<'a> {
@@ -110,6 +115,11 @@ impl<'a> TargetBuild<'a> {
             variants,
             contexts,
         })
+    }
+
+    /// Returns a context by name.
+    pub(super) fn context(&self, name: &str) -> Option<&ContextFiles> {
+        self.contexts.get(name)
     }
 
     /// Returns what waits for images, a variant each.
@@ -177,6 +187,7 @@ impl<'a> TargetBuild<'a> {
                 history: lowered.history.clone(),
             },
             reference: None,
+            digest: None,
         })
     }
 }

@@ -202,6 +202,7 @@ fn answer(request: ImageRequest, triggers: &[String]) -> (ImageKey, ResolvedImag
         config,
         layers: vec!["layer".to_owned()].into(),
         reference: None,
+        digest: None,
     };
     (request.key, image)
 }

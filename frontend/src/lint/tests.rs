@@ -55,6 +55,7 @@ impl Case {
                     config,
                     layers: Vec::new().into(),
                     reference: None,
+                    digest: None,
                 };
                 (request.key, image)
             })

@@ -18,6 +18,7 @@ mod meta;
 mod ports;
 mod remote;
 mod run;
+mod scan;
 mod stage;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ use crate::plan::{Plan, Reach};
 use crate::source::Span;
 
 pub use graph::{GraphBuilder, Target};
+pub use scan::Scans;
 pub(crate) use stage::DEFAULT_PATH;
 use stage::StageState;
 
@@ -71,6 +73,8 @@ pub struct LoweredTarget {
     pub image: ImageConfig,
     /// History to be added to the base image's.
     pub history: Vec<HistoryItem>,
+    /// What else a list of packages is to be made of.
+    pub scans: Scans,
     /// Things worth saying that do not stop the build.
     pub warnings: Vec<Diagnostic>,
 }
@@ -170,6 +174,7 @@ impl Lowering<'_> {
         if !self.errors.is_empty() {
             return Err(self.errors);
         }
+        let scans = self.scans();
         let target = self.done.swap_remove(self.plan.target);
         let state = target.expect("the target is always reachable");
         let mut image = state.image;
@@ -201,6 +206,7 @@ impl Lowering<'_> {
             target: state.layers,
             image,
             history: state.history,
+            scans,
             warnings: self.plan.warnings().chain(self.warnings).collect(),
         })
     }

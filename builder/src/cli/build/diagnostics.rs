@@ -166,6 +166,7 @@ fn try_build(
                 config: ImageConfig::new(&request.platform),
                 layers: vec!["layer".to_owned()].into(),
                 reference: None,
+                digest: None,
             };
             (request.key, image)
         }));

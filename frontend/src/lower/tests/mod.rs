@@ -98,6 +98,7 @@ impl Case {
                     config,
                     layers: vec![layer].into(),
                     reference: None,
+                    digest: None,
                 };
                 assert!(images.insert(request.key, image).is_none(), "asked twice");
             }

@@ -126,6 +126,7 @@ fn a_target_starts_from_another_one() {
             history: base.history.clone(),
         },
         reference: None,
+        digest: None,
     };
     let app = app
         .lower_with(&ResolvedImages::from([(key, image)]), |plan, images| {
