@@ -9,7 +9,8 @@
 //!
 //! Besides those named above, the environment variables `NO_COLOR` (no colours),
 //! `SOURCE_DATE_EPOCH` (the time stamped on what a build creates), `BUILDX_NO_DEFAULT_LOAD`
-//! (whether a build without an output only fills the cache), `DOCKER_CONFIG` (directory of
+//! (whether a build without an output only fills the cache), `BUILDX_NO_DEFAULT_ATTESTATIONS` and
+//! `BUILDX_METADATA_PROVENANCE` (what is attested unasked), `DOCKER_CONFIG` (directory of
 //! the config.json that holds registry credentials), `REGISTRY_AUTH_FILE` (podman's file of the
 //! same), `CONTAINERS_REGISTRIES_CONF` and `CONTAINERS_REGISTRIES_CONF_DIR` (in place of the usual
 //! registries.conf and registries.conf.d), `SSL_CERT_FILE` and `SSL_CERT_DIR` (the
@@ -181,6 +182,10 @@ pub struct BuildSection {
     pub shm_size: Option<String>,
     /// `detect-credentials`.
     pub detect_credentials: Option<bool>,
+    /// `provenance`.
+    pub provenance: Option<String>,
+    /// `sbom`.
+    pub sbom: Option<String>,
     /// `proxy`.
     pub proxy: bool,
     /// `args`.
@@ -196,6 +201,8 @@ impl Default for BuildSection {
             network: None,
             shm_size: None,
             detect_credentials: None,
+            provenance: None,
+            sbom: None,
             proxy: true,
             args: BTreeMap::new(),
             labels: BTreeMap::new(),
@@ -357,6 +364,8 @@ mod tests {
                 network: Some("host".to_owned()),
                 shm_size: Some("64m".to_owned()),
                 detect_credentials: Some(false),
+                provenance: Some("min".to_owned()),
+                sbom: Some("false".to_owned()),
                 proxy: true,
                 args: one("PIP_INDEX_URL", "https://pypi.example/simple"),
                 labels: one("org.opencontainers.image.vendor", "Example"),

@@ -14,6 +14,7 @@
 //! and [`report`]; besides them only data is written: a container's own output, and an archive
 //! that was asked for on stdout. Everything else takes values and returns values or errors.
 
+pub mod attest;
 pub mod bake;
 pub mod build;
 pub mod cli;

@@ -93,6 +93,10 @@ pub struct BuildOptions {
     pub leaks: Leaks,
     /// Limits for `RUN` steps; they are no part of any cache key.
     pub limits: StepLimits,
+    /// What is said of the images beside them.
+    pub attest: Attest,
+    /// How much of how it was made stands in the metadata file.
+    pub metadata_provenance: Option<ProvenanceMode>,
     /// Where the result goes. A target without outputs is only a base for other targets.
     pub outputs: Vec<Output>,
     /// File that receives the image ID.
@@ -156,6 +160,8 @@ impl BuildOptions {
             outputs: vec![Output::Image(image)],
             squash: Squash::default(),
             leaks: Leaks::default(),
+            attest: Attest::default(),
+            metadata_provenance: None,
             iidfile: None,
             metadata_file: None,
             source_date_epoch: None,
@@ -251,6 +257,59 @@ pub struct Leaks {
     pub allowed: bool,
     /// Whether credentials that nobody told of are looked for too.
     pub credentials: bool,
+}
+
+/// What is said of an image beside it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attest {
+    /// How it was made.
+    pub provenance: Option<Provenance>,
+    /// What it is made of, in a file of this name.
+    pub sbom: Option<String>,
+}
+
+impl Attest {
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        self.provenance.is_none() && self.sbom.is_none()
+    }
+}
+
+/// What is told of how an image was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provenance {
+    /// How much.
+    pub mode: ProvenanceMode,
+    /// URI of who made it; may be empty.
+    pub builder_id: String,
+    /// Whether the user says that the build gives the same each time.
+    pub reproducible: bool,
+    /// Whether outputs that are no images go without.
+    pub inline_only: bool,
+    /// What a file with it is called.
+    pub file_name: String,
+}
+
+impl Default for Provenance {
+    fn default() -> Self {
+        Self {
+            mode: ProvenanceMode::default(),
+            builder_id: String::new(),
+            reproducible: false,
+            inline_only: false,
+            file_name: "provenance.json".to_owned(),
+        }
+    }
+}
+
+/// How much is told of a build.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProvenanceMode {
+    /// Nothing that was passed in.
+    #[default]
+    Min,
+    /// Everything that is not secret.
+    Max,
 }
 
 /// Which layers of an image become one.

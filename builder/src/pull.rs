@@ -173,6 +173,7 @@ fn record(
             .sum(),
         layers,
         manifest: Some(resolved.descriptor.clone()),
+        attestations: None,
         created: resolved.config.created.clone(),
     };
     store.images().put(&record)?;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use cooper_cache::{Store, StoreError};
-use cooper_oci::{Descriptor, Digest, Reference};
+use cooper_oci::{Descriptor, Digest, Reference, media_type};
 use thiserror::Error;
 
 use crate::image::{Image, ImageSet, Packed};
@@ -61,12 +61,17 @@ pub fn push_image(
         Sent::as_it_came(request.set, original)
     } else {
         let docker = !request.format.oci_media_types.unwrap_or(true);
-        Sent::packed(request.set.pack(&store.layers(), request.format, docker)?)
+        let (set, names) = (request.set, request.names);
+        Sent::packed(
+            set,
+            set.pack(&store.layers(), request.format, docker, names)?,
+        )
     };
-    let open = |blob: &Descriptor, offset: u64| open_blob(store, request.set, blob, offset);
+    let small = packed.small;
+    let open = |blob: &Descriptor, offset: u64| open_blob(store, &small, blob, offset);
     let top = packed.top.clone();
     let mut push = PushImage {
-        blobs: blobs(request.set, packed.layers),
+        blobs: blobs(packed.layers, &small),
         manifests: packed.manifests,
         mount_from: BTreeMap::new(),
         open: &open,
@@ -121,6 +126,8 @@ struct Sent {
     top: Descriptor,
     manifests: Vec<PushManifest>,
     layers: Vec<Descriptor>,
+    /// What is no file of the store: configurations, and what is said of images.
+    small: Vec<(Descriptor, Vec<u8>)>,
 }
 
 impl Sent {
@@ -135,11 +142,13 @@ impl Sent {
             layers: layers
                 .filter_map(|layer| layer.blobs.first().cloned())
                 .collect(),
+            small: configs(set),
         }
     }
 
-    fn packed(packed: Packed) -> Self {
+    fn packed(set: &ImageSet, packed: Packed) -> Self {
         let top = packed.top().clone();
+        let mut small = configs(set);
         let mut layers = Vec::new();
         let mut manifests = Vec::new();
         for one in packed.manifests {
@@ -149,41 +158,52 @@ impl Sent {
                 bytes: one.bytes,
             });
         }
+        for said in packed.attestations {
+            small.extend(said.blobs);
+            manifests.push(PushManifest {
+                descriptor: said.descriptor,
+                bytes: said.bytes,
+            });
+        }
         let index = packed.index.into_iter();
         manifests.extend(index.map(|(descriptor, bytes)| PushManifest { descriptor, bytes }));
         Self {
             top,
             manifests,
             layers,
+            small,
         }
     }
 }
 
-/// Layers and configurations, each once.
-fn blobs(set: &ImageSet, layers: Vec<Descriptor>) -> Vec<Descriptor> {
+fn configs(set: &ImageSet) -> Vec<(Descriptor, Vec<u8>)> {
+    let config = |image: &Image| {
+        let bytes = image.config_bytes.clone();
+        (Descriptor::of(media_type::OCI_CONFIG, &bytes), bytes)
+    };
+    set.images.iter().map(config).collect()
+}
+
+/// Layers and what is beside them, each once.
+fn blobs(layers: Vec<Descriptor>, small: &[(Descriptor, Vec<u8>)]) -> Vec<Descriptor> {
     let mut seen: BTreeSet<Digest> = BTreeSet::new();
-    let config =
-        |image: &Image| Descriptor::of(cooper_oci::media_type::OCI_CONFIG, &image.config_bytes);
     layers
         .into_iter()
-        .chain(set.images.iter().map(config))
+        .chain(small.iter().map(|(blob, _)| blob.clone()))
         .filter(|blob| seen.insert(blob.digest.clone()))
         .collect()
 }
 
 fn open_blob(
     store: &Store,
-    set: &ImageSet,
+    small: &[(Descriptor, Vec<u8>)],
     blob: &Descriptor,
     offset: u64,
 ) -> io::Result<Box<dyn Read>> {
-    if let Some(image) = set.images.iter().find(|image| image.id == blob.digest) {
-        let from = usize::try_from(offset)
-            .unwrap_or(usize::MAX)
-            .min(image.config_bytes.len());
-        return Ok(Box::new(io::Cursor::new(
-            image.config_bytes[from..].to_vec(),
-        )));
+    if let Some((_, bytes)) = small.iter().find(|(one, _)| one.digest == blob.digest) {
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let rest = bytes.get(from..).unwrap_or_default();
+        return Ok(Box::new(io::Cursor::new(rest.to_vec())));
     }
     let mut file: File = store.blobs().open(&blob.digest).map_err(io::Error::other)?;
     file.seek(SeekFrom::Start(offset))?;
@@ -239,6 +259,7 @@ mod tests {
             config,
             config_bytes,
             layers: Vec::new(),
+            attestations: Vec::new(),
         };
         let name: Reference = format!("{}/app", server.authority())
             .parse()

@@ -15,9 +15,10 @@ mod archive;
 mod git;
 mod http;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cooper_cache::{LayerId, Layers, Store};
 use cooper_solver::CacheKey;
@@ -34,6 +35,7 @@ use crate::ssh::Agents;
 
 pub(crate) use crate::git::Watch;
 pub(super) use archive::{is_archive, spool};
+pub(super) use git::address;
 pub(super) use http::CONTEXT_FILE;
 
 /// The child processes' surroundings.
@@ -54,6 +56,8 @@ pub(crate) struct Fetcher {
     agents: Agents,
     surroundings: Surroundings,
     epoch: Option<i64>,
+    /// What each address gave.
+    found: Mutex<BTreeMap<String, String>>,
 }
 
 /// What a [`Fetcher`] is made of.
@@ -76,6 +80,7 @@ impl Fetcher {
             agents: parts.agents,
             surroundings: parts.surroundings,
             epoch: parts.epoch,
+            found: Mutex::default(),
         })
     }
 
@@ -87,6 +92,19 @@ impl Fetcher {
     /// Returns the agents that the build was given.
     pub(crate) fn agents(&self) -> &Agents {
         &self.agents
+    }
+
+    /// Returns what `address` gave in this build: a digest, or the name of a commit.
+    pub(crate) fn found(&self, address: &str) -> Option<String> {
+        self.lock_found().get(address).cloned()
+    }
+
+    fn note_found(&self, address: String, what: &str) {
+        self.lock_found().insert(address, what.to_owned());
+    }
+
+    fn lock_found(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn mirrors(&self) -> Mirrors {

@@ -3,8 +3,8 @@
 //! Looked for are the values of the build's secrets in all their forms, and on request
 //! credentials that can be told by their looks and build arguments that are named like secrets.
 //! Looked through are the layers that were built on this machine, one by one (what a later layer
-//! removes leaves with the layer that has it), and all strings of the configuration with its
-//! history. A layer that came from elsewhere held nothing of this build's.
+//! removes leaves with the layer that has it), all strings of the configuration with its history,
+//! annotations, and what is said of the image. A layer that came from elsewhere held nothing of this build's.
 //!
 //! The layers' bytes are searched while their digests are taken; only what was not searched for
 //! the same strings before is read again.
@@ -149,6 +149,11 @@ impl Guard {
         true
     }
 
+    /// Returns what hides everything that is looked for.
+    pub(super) fn redaction(&self) -> &Redaction {
+        &self.redaction
+    }
+
     /// Returns what layers are to be searched for whenever their bytes go by.
     pub(super) fn needles(&self) -> Option<&Arc<Needles>> {
         self.needles.as_ref()
@@ -172,6 +177,12 @@ impl Guard {
             leaks.extend(self.in_image(engine, needles, outcome)?);
             leaks.extend(self.in_config(needles, outcome));
             leaks.extend(self.in_annotations(needles, outputs));
+        }
+        if outputs
+            .iter()
+            .any(|output| is_tree(output) || is_image(output))
+        {
+            leaks.extend(self.in_attestations(needles, outcome.image));
         }
         if outputs.iter().any(is_tree) {
             leaks.extend(self.in_tree(engine, needles, outcome)?);
@@ -336,6 +347,22 @@ impl Guard {
                     });
                 });
             }
+        }
+        leaks
+    }
+
+    fn in_attestations(&self, needles: &Needles, image: &Image) -> Vec<Leak> {
+        let mut leaks = Vec::new();
+        for said in &image.attestations {
+            each_string(&said.predicate, &mut String::new(), &mut |place, text| {
+                self.in_text(needles, text, &mut |what| {
+                    leaks.push(Leak {
+                        message: format!("{what} is in {}, in {}", said.file_name, &place[1..]),
+                        span: None,
+                        removed: false,
+                    });
+                });
+            });
         }
         leaks
     }

@@ -50,6 +50,7 @@
 //! ```
 
 mod aside;
+mod attest;
 mod cdi;
 mod check;
 mod context;
@@ -98,10 +99,12 @@ pub use outputs::write_metadata;
 pub use resolve::ResolveImageError;
 pub use verify::Unsteady;
 
+use attest::{Clock, Witness};
 use engine::Workshop;
 use leaks::Guard;
 use output::{Root, RootLayer};
 use remote::RemoteLayers;
+use solve::Solved;
 use target::{Answers, TargetBuild, Variant, rounds};
 
 /// What a build needs besides its options.
@@ -126,6 +129,8 @@ pub struct Built {
     pub manifest: Option<Descriptor>,
     /// Names that the image has now.
     pub names: Vec<String>,
+    /// What the metadata file tells of how it was made, each with its key.
+    pub provenance: Vec<(String, serde_json::Value)>,
 }
 
 impl Built {
@@ -227,6 +232,7 @@ fn run(
     explained: &mut Vec<Explained>,
 ) -> Result<Vec<Built>, BuildError> {
     let (progress, cancel) = (request.progress, request.cancel);
+    let clock = Clock::start();
     for target in request.targets {
         destination::check(target.options)?;
     }
@@ -240,17 +246,23 @@ fn run(
     let mut graph = GraphBuilder::default();
     let targets = prepare(request, &shared, &mut graph, checked)?;
     let guards = guards(&targets, &shared, progress)?;
-    let roots = solve::solve_graph(&shared, graph, &targets, request, explained)?;
+    let solved = solve::solve_graph(&shared, graph, &targets, request, explained)?;
     shared.remote().keep_images(shared.store())?;
-    let roots = if request.is_verified() {
-        verified(request, &shared, &targets, roots)?
+    let solved = if request.is_verified() {
+        verified(request, &shared, &targets, solved)?
     } else {
-        roots
+        solved
     };
     let mut built = Vec::with_capacity(targets.len());
-    for ((target, guard), roots) in targets.iter().zip(&guards).zip(roots) {
+    for ((target, guard), solved) in targets.iter().zip(&guards).zip(&solved) {
         let label = request.label(target.target);
-        let finished = finish(target, guard, &roots, label, progress);
+        let witness = Witness {
+            clock: &clock,
+            targets: &targets,
+            target,
+            guard,
+        };
+        let finished = finish(&witness, solved, label, progress);
         built.push(finished.map_err(|error| error.within(label))?);
     }
     Ok(built)
@@ -261,17 +273,17 @@ fn verified(
     request: &Request<'_>,
     shared: &Arc<Workshop>,
     targets: &[TargetBuild<'_>],
-    roots: Vec<Vec<Root>>,
-) -> Result<Vec<Vec<Root>>, BuildError> {
+    solved: Vec<Vec<Solved>>,
+) -> Result<Vec<Vec<Solved>>, BuildError> {
     let made = shared.layers().take_made();
-    let first = verify::Round { roots, made };
+    let first = verify::Round { solved, made };
     let mut graph = GraphBuilder::default();
     let again = prepare(request, shared, &mut graph, &mut Vec::new())?;
-    let roots = solve::solve_graph(shared, graph, &again, request, &mut Vec::new())?;
+    let solved = solve::solve_graph(shared, graph, &again, request, &mut Vec::new())?;
     let made = shared.layers().take_made();
-    let second = verify::Round { roots, made };
+    let second = verify::Round { solved, made };
     verify::compare(shared, targets, &first, &second)?;
-    Ok(first.roots)
+    Ok(first.solved)
 }
 
 /// Brings all targets into the graph, those that others start from first.
@@ -331,20 +343,22 @@ fn guards(
 
 /// Makes a target's image and writes its outputs.
 fn finish(
-    target: &TargetBuild<'_>,
-    guard: &Guard,
-    roots: &[Root],
+    witness: &Witness<'_>,
+    solved: &[Solved],
     label: &str,
     progress: &Progress,
 ) -> Result<Built, BuildError> {
+    let (target, guard) = (witness.target, witness.guard);
     let options = target.target.options;
     if options.outputs.is_empty() {
         return Ok(Built::default());
     }
-    let mut images = Vec::with_capacity(roots.len());
-    for (variant, root) in target.variants.iter().zip(roots) {
+    let mut images = Vec::with_capacity(solved.len());
+    for (variant, solved) in target.variants.iter().zip(solved) {
+        let root = &solved.root;
         let squashed = squash::squash(&target.engine, root, options.squash, progress)?;
-        let image = assemble(target, variant, root, squashed)?;
+        let mut image = assemble(target, variant, root, squashed)?;
+        image.attestations = witness.attestations(variant, solved, &image, progress)?;
         let result = leaks::Product {
             image: &image,
             root,
@@ -355,13 +369,16 @@ fn finish(
         images.push(retime(image, target, root, progress)?);
     }
     let platforms = target.variants.iter().map(|variant| &variant.platform);
+    let roots = solved.iter().map(|solved| &solved.root);
     let made = outputs::Made {
         engine: &target.engine,
         options,
         set: ImageSet::new(images),
         roots: platforms.zip(roots).collect(),
+        told: witness.told(solved),
+        progress,
     };
-    outputs::write(&made, label, progress)
+    outputs::write(&made, label)
 }
 
 /// Gives the files of the layers that the build made the times that were asked for.

@@ -5,11 +5,14 @@ use std::io::Write;
 use cooper_cache::{ImageRecord, LayerId, MergedTree, PlatformImage, RelPath};
 use cooper_oci::{Descriptor, Digest, Platform, Reference};
 use rayon::prelude::*;
+use serde_json::Value;
 
 use super::Built;
 use super::engine::Engine;
 use super::error::BuildError;
 use super::output::Root;
+use crate::attest::provenance::PREDICATE_TYPE;
+use crate::attest::{Attestation, with_statements};
 use crate::export::{
     ExportError, Layout, export_archive, export_directory, export_tar, to_new_file,
 };
@@ -25,22 +28,22 @@ pub(super) struct Made<'a> {
     pub(super) set: ImageSet,
     /// Platform and root filesystem of each image of the set.
     pub(super) roots: Vec<(&'a Platform, &'a Root)>,
+    /// What the metadata file tells of how each image was made.
+    pub(super) told: Vec<Value>,
+    pub(super) progress: &'a Progress,
 }
 
 /// Writes all outputs, then the files that tell of them.
-pub(super) fn write(
-    made: &Made<'_>,
-    label: &str,
-    progress: &Progress,
-) -> Result<Built, BuildError> {
+pub(super) fn write(made: &Made<'_>, label: &str) -> Result<Built, BuildError> {
     let options = made.options;
     let mut built = Built {
         id: Some(made.set.default_image().id.clone()),
-        indexed: made.set.indexed,
+        indexed: made.set.several,
+        provenance: made.provenance(),
         ..Built::default()
     };
     for output in &options.outputs {
-        let step = progress.step(heading(output, label));
+        let step = made.progress.step(heading(output, label));
         let result = made.one(output, &step);
         let result = step.end_with(result)?;
         built.manifest = result.or(built.manifest);
@@ -101,31 +104,83 @@ impl Made<'_> {
         }
     }
 
-    /// Returns the files of each platform and the directory that they go to.
+    /// Returns the files of each platform and the directory that they go to, with what is said of
+    /// them beside them.
     fn trees(&self, split: Option<bool>) -> Result<Vec<(RelPath, MergedTree)>, BuildError> {
-        let split = split.unwrap_or(self.set.indexed);
-        let tree = |&(platform, root): &(&Platform, &Root)| {
+        let split = split.unwrap_or(self.set.several);
+        let mut trees = Vec::with_capacity(self.roots.len());
+        for ((platform, root), image) in self.roots.iter().zip(&self.set.images) {
+            let directory = platform.to_string().replace('/', "_");
+            let internal = |source| BuildError::Internal { source };
+            let tree = self.engine.root_tree(root).map_err(internal)?;
             let below = if split {
-                RelPath::clean(platform.to_string().replace('/', "_"))
+                RelPath::clean(&directory)
             } else {
                 RelPath::root()
             };
-            let tree = self.engine.root_tree(root);
-            Ok((
-                below,
-                tree.map_err(|source| BuildError::Internal { source })?,
-            ))
+            let apart = (self.set.several && !split).then_some(&*directory);
+            trees.push((below, self.with_statements(tree, image, apart)?));
+        }
+        Ok(trees)
+    }
+
+    /// Returns a tree with what is said of it; several in one directory tell theirs apart by the
+    /// platform's name.
+    fn with_statements(
+        &self,
+        tree: MergedTree,
+        image: &Image,
+        apart: Option<&str>,
+    ) -> Result<MergedTree, BuildError> {
+        let provenance = self.options.attest.provenance.as_ref();
+        let inline = provenance.is_some_and(|asked| asked.inline_only);
+        let wanted = |said: &&Attestation| !(inline && said.predicate_type == PREDICATE_TYPE);
+        let name = |file: &str| match (apart, file.split_once('.')) {
+            (None, _) => file.to_owned(),
+            (Some(platform), Some((stem, rest))) => format!("{stem}.{platform}.{rest}"),
+            (Some(platform), None) => format!("{file}.{platform}"),
         };
-        self.roots.iter().map(tree).collect()
+        let said = image.attestations.iter().filter(wanted);
+        let said: Vec<_> = said.map(|said| (name(&said.file_name), said)).collect();
+        if said.is_empty() {
+            return Ok(tree);
+        }
+        let dir = self.engine.scratch("attestations");
+        let time = self.engine.now();
+        Ok(with_statements(&tree, &said, time, &dir)?)
+    }
+
+    /// Returns what the metadata file has of how the images were made, each with its key.
+    fn provenance(&self) -> Vec<(String, Value)> {
+        const KEY: &str = "buildx.build.provenance";
+        let platforms = self.roots.iter().map(|(platform, _)| platform);
+        let keyed = platforms.zip(&self.told).map(|(platform, told)| {
+            let key = if self.set.several {
+                format!("{KEY}/{platform}")
+            } else {
+                KEY.to_owned()
+            };
+            (key, told.clone())
+        });
+        keyed.collect()
     }
 
     fn archive(&self, to: &ArchiveOutput, layout: Layout) -> Result<Descriptor, BuildError> {
-        if layout == Layout::Docker && self.set.indexed {
+        if layout == Layout::Docker && self.set.several {
             return Err(ExportError::ManifestList.into());
         }
         self.fetch_all()?;
         let names = names(&to.names, &self.options.tags).to_vec();
-        let mut written = export_archive(self.engine.store(), &[(&self.set, names)], to, layout)?;
+        let plain;
+        let set = if layout == Layout::Docker && self.set.is_attested() {
+            self.progress
+                .warn("a docker archive holds no attestations; type=oci does");
+            plain = self.set.without_attestations();
+            &plain
+        } else {
+            &self.set
+        };
+        let mut written = export_archive(self.engine.store(), &[(set, names)], to, layout)?;
         written
             .pop()
             .map(|one| one.manifest)
@@ -163,11 +218,24 @@ impl Made<'_> {
         let images = store.images();
         let mut members = Vec::with_capacity(self.set.images.len());
         for image in &self.set.images {
-            if images.get(&image.id)?.is_none() {
-                fetch(self.engine, image)?;
-                store.blobs().put(&image.config_bytes)?;
-                let record: ImageRecord = image.record(size(self.engine, image));
-                images.put(&record)?;
+            let attestations = image.keep_attestations(store)?;
+            match images.get(&image.id)? {
+                None => {
+                    fetch(self.engine, image)?;
+                    store.blobs().put(&image.config_bytes)?;
+                    images.put(&ImageRecord {
+                        attestations,
+                        ..image.record(size(self.engine, image))
+                    })?;
+                }
+                // What was said of it when it was built before holds, unless more is said now.
+                Some(known) if attestations.is_some() && known.attestations != attestations => {
+                    images.put(&ImageRecord {
+                        attestations,
+                        ..known
+                    })?;
+                }
+                Some(_) => {}
             }
             step.status(&format!("writing image {}", image.id), 0, None, true);
             members.push(PlatformImage {
@@ -177,7 +245,7 @@ impl Made<'_> {
         }
         for name in names {
             let name = name.with_default_tag();
-            if self.set.indexed {
+            if self.set.several {
                 images.tag_platforms(&name, &members)?;
             } else {
                 images.tag(&name, &self.set.images[0].id)?;
@@ -233,9 +301,12 @@ fn report_files(built: &Built, options: &BuildOptions) -> Result<(), BuildError>
 
 impl Built {
     /// Returns what `--metadata-file` tells of the result.
-    pub fn metadata(&self) -> serde_json::Map<String, serde_json::Value> {
+    pub fn metadata(&self) -> serde_json::Map<String, Value> {
         let mut map = serde_json::Map::new();
-        let mut add = |key: &str, value: serde_json::Value| map.insert(key.to_owned(), value);
+        for (key, value) in &self.provenance {
+            map.insert(key.clone(), value.clone());
+        }
+        let mut add = |key: &str, value: Value| map.insert(key.to_owned(), value);
         if let Some(id) = self.id.as_ref().filter(|_| !self.indexed) {
             add("containerimage.config.digest", id.to_string().into());
         }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cooper_frontend::Step;
 use cooper_frontend::ir::{BuildOp, SourceOp};
 use cooper_frontend::lower::GraphBuilder;
+use cooper_frontend::{Span, Step};
 use cooper_solver::{Graph, SolveError, SolveOptions, VertexId, solve};
 
 use super::engine::{Engine, Workshop};
@@ -26,34 +26,85 @@ struct Joined<'a> {
     owners: Vec<(&'a TargetBuild<'a>, &'a Variant)>,
 }
 
-/// Solves for all targets that have outputs; returns the roots of each target's variants.
+/// What a variant of a target has come to.
+#[derive(Clone, Default)]
+pub(super) struct Solved {
+    /// Its root filesystem.
+    pub(super) root: Root,
+    /// How it was made; empty if nobody is to be told.
+    pub(super) recipe: Vec<RecipeStep>,
+    /// Stages that are looked through for packages, with their root filesystems.
+    pub(super) scanned: Vec<(String, Root)>,
+}
+
+/// A vertex that a result was made by.
+#[derive(Clone)]
+pub(super) struct RecipeStep {
+    /// What it does.
+    pub(super) op: BuildOp,
+    /// The steps that it reads, by position.
+    pub(super) inputs: Vec<usize>,
+    /// Where it is written, if that is in the target's own Dockerfile.
+    pub(super) span: Option<Span>,
+}
+
+/// Solves for all targets that have outputs; returns what each target's variants came to.
 pub(super) fn solve_graph(
     shared: &Workshop,
     graph: GraphBuilder,
     targets: &[TargetBuild<'_>],
     request: &Request<'_>,
     explained: &mut Vec<Explained>,
-) -> Result<Vec<Vec<Root>>, BuildError> {
+) -> Result<Vec<Vec<Solved>>, BuildError> {
     let joined = Joined::new(graph, targets);
-    let wanted: Vec<VertexId> = targets
-        .iter()
-        .filter(|target| !target.target.options.outputs.is_empty())
-        .flat_map(|target| &target.variants)
-        .filter_map(|variant| variant.lowered().target)
-        .collect();
+    let mut wanted: Vec<VertexId> = Vec::new();
+    for target in targets {
+        if !target.target.options.outputs.is_empty() {
+            wanted.extend(
+                target
+                    .variants
+                    .iter()
+                    .flat_map(|variant| sought(target, variant)),
+            );
+        }
+    }
     let roots = if wanted.is_empty() {
         BTreeMap::new()
     } else {
         joined.solve(shared, &wanted, request, explained)?
     };
-    let root = |variant: &Variant| {
-        let vertex = variant.lowered().target;
-        vertex
-            .and_then(|vertex| roots.get(&vertex).cloned())
-            .unwrap_or_default()
+    let root = |vertex: VertexId| roots.get(&vertex).cloned().unwrap_or_default();
+    let solved = |target: &TargetBuild<'_>, variant: &Variant| Solved {
+        root: variant.lowered().target.map(root).unwrap_or_default(),
+        recipe: joined.recipe(target, variant),
+        scanned: scanned(target, variant)
+            .map(|(name, vertex)| (name.clone(), root(*vertex)))
+            .collect(),
     };
-    let of = |target: &TargetBuild<'_>| target.variants.iter().map(root).collect();
+    let of = |target: &TargetBuild<'_>| {
+        let variants = target.variants.iter();
+        variants.map(|variant| solved(target, variant)).collect()
+    };
     Ok(targets.iter().map(of).collect())
+}
+
+/// Returns what is solved for a variant: its result, and the stages that are looked through.
+fn sought(target: &TargetBuild<'_>, variant: &Variant) -> Vec<VertexId> {
+    let stages = scanned(target, variant).map(|(_, vertex)| *vertex);
+    variant.lowered().target.into_iter().chain(stages).collect()
+}
+
+fn scanned<'v>(
+    target: &TargetBuild<'_>,
+    variant: &'v Variant,
+) -> impl Iterator<Item = &'v (String, VertexId)> + use<'v> {
+    let wanted = target.target.options.attest.sbom.is_some();
+    variant
+        .lowered()
+        .scans
+        .stages
+        .iter()
+        .filter(move |_| wanted)
 }
 
 impl<'a> Joined<'a> {
@@ -116,6 +167,28 @@ impl<'a> Joined<'a> {
             roots.insert(*vertex, root.clone());
         }
         Ok(roots)
+    }
+
+    /// Returns the steps that a variant's result is made by, those that others read first.
+    fn recipe(&self, target: &TargetBuild<'_>, variant: &Variant) -> Vec<RecipeStep> {
+        let options = target.target.options;
+        let told = options.attest.provenance.is_some()
+            || (options.metadata_file.is_some() && options.metadata_provenance.is_some());
+        let Some(result) = variant.lowered().target.filter(|_| told) else {
+            return Vec::new();
+        };
+        let mut ids = self.graph.reachable(&[result]);
+        ids.sort_unstable();
+        let step = |id: &VertexId| {
+            let inputs = self.graph.inputs(*id).iter();
+            let own = std::ptr::eq(self.owners[id.index()].0, target);
+            RecipeStep {
+                op: self.graph.vertex(*id).op.clone(),
+                inputs: inputs.filter_map(|id| ids.binary_search(id).ok()).collect(),
+                span: self.steps.get(id).filter(|_| own).map(|step| step.span),
+            }
+        };
+        ids.iter().map(step).collect()
     }
 
     /// Returns where what is remembered of these targets is kept, and what they are called.

@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use super::engine::Workshop;
 use super::error::BuildError;
-use super::output::Root;
+use super::solve::Solved;
 use super::target::TargetBuild;
 use crate::options::{BuildOptions, Output};
 
 /// What one execution of all targets came to.
 pub(super) struct Round {
     /// By target, then by platform.
-    pub(super) roots: Vec<Vec<Root>>,
+    pub(super) solved: Vec<Vec<Solved>>,
     /// The layers that were made, as they were made.
     pub(super) made: MadeLayers,
 }
@@ -41,7 +41,8 @@ pub(super) fn compare(
     for (number, target) in targets.iter().enumerate() {
         let mut found = Vec::new();
         for (at, variant) in target.variants.iter().enumerate() {
-            let (a, b) = (&first.roots[number][at], &second.roots[number][at]);
+            let (a, b) = (&first.solved[number][at], &second.solved[number][at]);
+            let (a, b) = (&a.root, &b.root);
             let history = &variant.lowered().history;
             let made = |layer: &usize| a.layers[*layer].created.is_some();
             for layer in (0..a.layers.len().min(b.layers.len())).filter(made) {

@@ -1,6 +1,7 @@
 //! `cooper build`: from raw arguments to [`BuildOptions`].
 
 mod accepted;
+mod attest;
 mod call;
 #[cfg(test)]
 mod diagnostics;
@@ -28,6 +29,7 @@ use crate::options::{
 use crate::report::Report;
 
 pub use accepted::AcceptedArgs;
+pub use attest::AttestArgs;
 pub use call::{Answer, ask};
 pub use input::InputArgs;
 pub use outputs::Placement;
@@ -200,6 +202,10 @@ pub struct BuildArgs {
     #[command(flatten)]
     pub input: InputArgs,
 
+    /// What is said of the image beside it.
+    #[command(flatten)]
+    pub attest: AttestArgs,
+
     /// What docker and buildah have and there is no need of.
     #[command(flatten)]
     pub accepted: AcceptedArgs,
@@ -245,6 +251,8 @@ impl BuildArgs {
             secrets: self.secrets(settings)?,
             squash: self.squash()?,
             leaks: self.leaks(file.build.detect_credentials),
+            attest: self.attest.resolve(&settings.environment, &file.build)?,
+            metadata_provenance: attest::metadata_mode(&settings.environment)?,
             limits: steps.limits,
             outputs: self.outputs(&settings.environment)?,
             iidfile: self.iidfile.clone(),

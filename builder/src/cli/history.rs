@@ -205,6 +205,7 @@ mod tests {
             id: Digest::sha256("a"),
             layers: Vec::new(),
             manifest: None,
+            attestations: None,
             created: None,
             size: 0,
         };

@@ -322,6 +322,7 @@ mod tests {
             id: Digest::sha256(seed),
             layers: Vec::new(),
             manifest: None,
+            attestations: None,
             created: Some(created.to_owned()),
             size,
         };

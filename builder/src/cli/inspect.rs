@@ -199,6 +199,7 @@ mod tests {
                 cooper_oci::media_type::OCI_MANIFEST,
                 b"manifest",
             )),
+            attestations: None,
             created: Some("2024-05-01T10:00:00Z".into()),
             size: 4_261_000,
         };

@@ -39,8 +39,8 @@ const FORMAT_KEYS: [&str; 5] = [
 /// The key that every type has: what `--source-date-epoch` sets.
 const EPOCH: &str = "source-date-epoch";
 
-/// Keys of `image` and `registry`. The last three concern containerd's store, or attestations
-/// that there are none of, and mean nothing here, but scripts set them.
+/// Keys of `image` and `registry`. The last three concern containerd's store, or what images in
+/// an index have anyway, and mean nothing here, but scripts set them.
 const IMAGE_KEYS: [&str; 8] = [
     "name",
     "push",

@@ -75,11 +75,12 @@ pub fn export_archive(
             packed: set.pack(
                 &layers,
                 &output.format,
-                !oci_types.unwrap_or(layout == Layout::Oci || set.indexed),
+                !oci_types.unwrap_or(layout == Layout::Oci || set.indexed()),
+                names,
             )?,
             names,
             annotations: output.format.annotations(
-                if set.indexed {
+                if set.indexed() {
                     AnnotationPlace::IndexDescriptor
                 } else {
                     AnnotationPlace::ManifestDescriptor
@@ -212,6 +213,12 @@ fn write_layout(
             put_bytes(&image.id, &image.config_bytes, &mut written, to)?;
             put_bytes(&packed.descriptor.digest, &packed.bytes, &mut written, to)?;
         }
+        for said in &one.packed.attestations {
+            for (blob, bytes) in &said.blobs {
+                put_bytes(&blob.digest, bytes, &mut written, to)?;
+            }
+            put_bytes(&said.descriptor.digest, &said.bytes, &mut written, to)?;
+        }
         if let Some((index, bytes)) = &one.packed.index {
             put_bytes(&index.digest, bytes, &mut written, to)?;
         }
@@ -265,7 +272,7 @@ fn index(images: &[Exported<'_>]) -> Index {
     for one in images {
         let image = &one.set.images[0];
         let mut plain = one.packed.top().clone();
-        if !one.set.indexed {
+        if !one.set.indexed() {
             plain = plain.with_platform(image.config.platform());
         }
         if let Some(created) = &image.config.created {

@@ -471,6 +471,7 @@ impl Loader<'_> {
                 .sum(),
             layers,
             manifest: manifest.cloned(),
+            attestations: None,
             created: config.created,
         };
         let images = self.store.images();

@@ -23,6 +23,7 @@ use cooper_oci::{
 };
 use rayon::prelude::*;
 
+use crate::attest::Attestation;
 use crate::options::{AnnotationPlace, ImageFormat};
 
 /// A finished image.
@@ -36,6 +37,8 @@ pub struct Image {
     pub id: Digest,
     /// The layers, base first, one for each diff ID.
     pub layers: Vec<ImageLayer>,
+    /// What is said of it.
+    pub attestations: Vec<Attestation>,
 }
 
 /// A layer with the time a step of this build made it; none for a base image's.
@@ -161,6 +164,7 @@ impl Image {
             config,
             config_bytes,
             layers,
+            attestations: Vec::new(),
         })
     }
 
@@ -199,12 +203,32 @@ impl Image {
                 path: store.blobs().path(&record.id),
                 reason: error.to_string(),
             })?;
+        let attestations = match &record.attestations {
+            Some(digest) => {
+                let bytes = store.blobs().read(digest)?;
+                serde_json::from_slice(&bytes).map_err(|error| StoreError::Corrupt {
+                    path: store.blobs().path(digest),
+                    reason: error.to_string(),
+                })?
+            }
+            None => Vec::new(),
+        };
         Ok(Self {
             id: record.id.clone(),
             config,
             config_bytes,
             layers: record.layers.clone(),
+            attestations,
         })
+    }
+
+    /// Puts what is said of the image into the store; returns the blob that tells.
+    pub fn keep_attestations(&self, store: &Store) -> Result<Option<Digest>, StoreError> {
+        if self.attestations.is_empty() {
+            return Ok(None);
+        }
+        let bytes = cooper_oci::json::to_vec(&self.attestations);
+        store.blobs().put(&bytes).map(Some)
     }
 
     /// Returns the record that the store keeps.
@@ -213,6 +237,7 @@ impl Image {
             id: self.id.clone(),
             layers: self.layers.clone(),
             manifest: None,
+            attestations: None,
             created: self.config.created.clone(),
             size,
         }

@@ -1,9 +1,10 @@
 //! What leaves the store under one name: an image, or an index of images for several platforms.
 
 use cooper_cache::{Layers, StoreError};
-use cooper_oci::{Descriptor, Index, Manifest, Platform};
+use cooper_oci::{Descriptor, Index, Manifest, Platform, Reference};
 
 use super::Image;
+use crate::attest::{AttestationManifest, Subject};
 use crate::options::{AnnotationPlace, ImageFormat};
 
 /// An image, or one for each of several platforms.
@@ -11,8 +12,8 @@ use crate::options::{AnnotationPlace, ImageFormat};
 pub struct ImageSet {
     /// The images, in the order asked for; never none.
     pub images: Vec<Image>,
-    /// Whether an index holds them; there is one of necessity if there are several.
-    pub indexed: bool,
+    /// Whether they are one thing for several platforms, which an index holds.
+    pub several: bool,
 }
 
 /// An image set as it leaves the store.
@@ -20,6 +21,8 @@ pub struct ImageSet {
 pub struct Packed {
     /// A manifest for each image, in their order.
     pub manifests: Vec<PackedManifest>,
+    /// What is said of them: a manifest for each image of which something is.
+    pub attestations: Vec<AttestationManifest>,
     /// The index that names them, with its bytes.
     pub index: Option<(Descriptor, Vec<u8>)>,
 }
@@ -39,7 +42,7 @@ impl From<Image> for ImageSet {
     fn from(image: Image) -> Self {
         Self {
             images: vec![image],
-            indexed: false,
+            several: false,
         }
     }
 }
@@ -48,9 +51,32 @@ impl ImageSet {
     /// Returns the set of `images`, one for each platform.
     pub fn new(images: Vec<Image>) -> Self {
         Self {
-            indexed: images.len() > 1,
+            several: images.len() > 1,
             images,
         }
+    }
+
+    /// Whether an index names the images when they leave the store: several need one, and so does
+    /// what is said of one.
+    pub fn indexed(&self) -> bool {
+        self.several || self.is_attested()
+    }
+
+    /// Whether something is said of the images.
+    pub fn is_attested(&self) -> bool {
+        self.images
+            .iter()
+            .any(|image| !image.attestations.is_empty())
+    }
+
+    /// Returns the same images with nothing said of them.
+    #[must_use]
+    pub fn without_attestations(&self) -> Self {
+        let mut plain = self.clone();
+        for image in &mut plain.images {
+            image.attestations.clear();
+        }
+        plain
     }
 
     /// Returns the image of this machine's platform, or the first if there is none.
@@ -65,29 +91,49 @@ impl ImageSet {
     }
 
     /// Packs what is not packed yet and makes the manifests, and the index if there is one.
+    ///
+    /// What is said of an image names it by `names`, and is in documents of OCI's alone.
     pub fn pack(
         &self,
         layers: &Layers,
         format: &ImageFormat,
         docker: bool,
+        names: &[Reference],
     ) -> Result<Packed, StoreError> {
+        let docker = docker && !self.is_attested();
         let mut manifests = Vec::with_capacity(self.images.len());
+        let mut attestations = Vec::new();
         for image in &self.images {
             let manifest = image.manifest(layers, format, docker)?;
             let bytes = manifest.to_json();
+            let descriptor = Descriptor::of(manifest.media_type(), &bytes);
+            if !image.attestations.is_empty() {
+                let platform = image.config.platform().normalized();
+                let subjects = Subject::image(names, &platform, &descriptor.digest);
+                let said = &image.attestations;
+                let said = AttestationManifest::new(said, &subjects, &descriptor.digest);
+                attestations.push(said);
+            }
             manifests.push(PackedManifest {
-                descriptor: Descriptor::of(manifest.media_type(), &bytes),
+                descriptor,
                 manifest,
                 bytes,
             });
         }
-        let index = self.indexed.then(|| self.index(&manifests, format, docker));
-        Ok(Packed { manifests, index })
+        let index = self
+            .indexed()
+            .then(|| self.index(&manifests, &attestations, format, docker));
+        Ok(Packed {
+            manifests,
+            attestations,
+            index,
+        })
     }
 
     fn index(
         &self,
         manifests: &[PackedManifest],
+        attestations: &[AttestationManifest],
         format: &ImageFormat,
         docker: bool,
     ) -> (Descriptor, Vec<u8>) {
@@ -99,10 +145,12 @@ impl ImageSet {
                 entry.with_annotation(name, value)
             })
         });
+        let about = attestations.iter().map(|one| one.descriptor.clone());
+        let entries = entries.chain(about).collect();
         let mut index = if docker {
-            Index::docker(entries.collect())
+            Index::docker(entries)
         } else {
-            Index::oci(entries.collect())
+            Index::oci(entries)
         };
         let of_index = format.annotations(AnnotationPlace::Index, &Platform::host());
         index.annotations.extend(of_index);

@@ -37,6 +37,7 @@ impl Fetcher {
         let resolved = meaning(git, source).map_err(failed)?;
         if let Some(commit) = &resolved.commit {
             (watch.log)(format!("{} is {commit}\n", asked_for(source)).as_bytes());
+            self.note_found(address(source), commit);
         }
         let key = key(source, &access.remote, &resolved);
         if let Some(root) = key.as_ref().and_then(|key| self.recorded(key)) {
@@ -147,6 +148,15 @@ fn meaning(git: Git<'_>, source: &GitSource) -> Result<Resolved, GitError> {
         resolved.verify(expected)?;
     }
     Ok(resolved)
+}
+
+/// Returns what a repository is called in a list of sources, without credentials.
+pub(crate) fn address(source: &GitSource) -> String {
+    let (remote, _) = split_credentials(&source.remote);
+    match &source.reference {
+        Some(reference) => format!("{remote}#{reference}"),
+        None => remote,
+    }
 }
 
 fn asked_for(source: &GitSource) -> &str {

@@ -48,6 +48,12 @@ impl Fetcher {
     /// server that says that the file is still the same does not send it again; one that is
     /// known to be what is wanted is not even asked for.
     pub(crate) fn http(&self, source: &HttpSource, watch: Watch<'_>) -> Result<Root, OpError> {
+        let known = self.fetched(source, watch)?;
+        self.note_found(split_credentials(&source.url).0, &known.digest);
+        Ok(known.root)
+    }
+
+    fn fetched(&self, source: &HttpSource, watch: Watch<'_>) -> Result<Known, OpError> {
         let (url, in_url) = split_credentials(&source.url);
         let credentials = match in_url {
             Some(header) => Some(Credentials {
@@ -58,11 +64,11 @@ impl Fetcher {
         };
         let key = key(source, credentials.as_ref());
         let known: Option<Known> = self.recorded(&key);
-        if let (Some(known), Some(wanted)) = (&known, &source.checksum)
-            && known.digest == wanted.as_str()
-        {
-            return Ok(known.root.clone());
-        }
+        let wanted = source.checksum.as_ref().map(Digest::as_str);
+        let known = match known {
+            Some(known) if wanted == Some(&known.digest) => return Ok(known),
+            known => known,
+        };
         (watch.log)(format!("downloading {url}\n").as_bytes());
         let header = credentials.map(|credentials| credentials.header);
         let staging = self.layers.prepare()?;
@@ -72,7 +78,7 @@ impl Fetcher {
             (Download::Complete(done), _) => done,
             (Download::NotModified, Some(known)) => {
                 (watch.log)(b"not modified\n");
-                return Ok(known.root);
+                return Ok(known);
             }
             (Download::NotModified, None) => return Err(OpError::Unasked { url }),
         };
@@ -84,7 +90,7 @@ impl Fetcher {
             root,
         };
         self.record(&key, &known, &known.root);
-        Ok(known.root)
+        Ok(known)
     }
 
     /// Asks the server; nobody waits for its answer after a cancellation.

@@ -6,7 +6,7 @@
 
 use clap::Args;
 
-use super::super::value::{ValueError, boolean, csv};
+use super::super::value::boolean;
 use crate::config::Environment;
 use crate::report::Report;
 
@@ -42,20 +42,6 @@ pub struct AcceptedArgs {
           default_missing_value = "true")]
     pub debug: Option<String>,
 
-    /// Make an attestation: type=provenance|sbom[,disabled=BOOL]
-    #[arg(long, hide = true, value_name = "ATTESTATION")]
-    pub attest: Vec<String>,
-
-    /// Short for --attest=type=provenance
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true")]
-    pub provenance: Option<String>,
-
-    /// Short for --attest=type=sbom
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true")]
-    pub sbom: Option<String>,
-
     /// Source policies are not evaluated
     #[arg(long, hide = true, value_name = "POLICY")]
     pub policy: Vec<String>,
@@ -73,14 +59,6 @@ pub struct AcceptedArgs {
 impl AcceptedArgs {
     /// Refuses what cannot be had.
     pub(super) fn check(&self, environment: &Environment) -> Result<(), Report> {
-        for (kind, value) in [("provenance", &self.provenance), ("sbom", &self.sbom)] {
-            if let Some(value) = value {
-                shorthand(kind, value)?;
-            }
-        }
-        for text in &self.attest {
-            attestation(text)?;
-        }
         if let Some(policy) = self
             .policy
             .iter()
@@ -109,60 +87,11 @@ impl AcceptedArgs {
     }
 }
 
-/// Checks `--provenance=VALUE` and `--sbom=VALUE`: a truth value, or the settings of an
-/// attestation.
-fn shorthand(kind: &str, value: &str) -> Result<(), Report> {
-    match boolean(kind, value) {
-        Ok(false) => Ok(()),
-        Ok(true) => Err(cannot_attest(kind)),
-        Err(_) => attestation(&format!("type={kind},{value}")),
-    }
-}
-
-fn attestation(text: &str) -> Result<(), Report> {
-    let invalid = |error: ValueError| error.report("--attest", text);
-    let mut kind = None;
-    for field in csv(text).map_err(invalid)? {
-        match field.split_once('=') {
-            Some(("type", "provenance" | "sbom")) => {
-                kind = field.strip_prefix("type=").map(str::to_owned);
-            }
-            Some(("type", other)) => {
-                return Err(invalid(ValueError::unknown(
-                    "attestation",
-                    other,
-                    &["provenance", "sbom"],
-                )));
-            }
-            Some(("disabled", value)) if boolean("disabled", value).map_err(invalid)? => {
-                return Ok(());
-            }
-            Some(_) => {}
-            None => {
-                let problem = format!("{field:?} is no KEY=VALUE pair");
-                return Err(invalid(ValueError::new(problem)));
-            }
-        }
-    }
-    match kind {
-        Some(kind) => Err(cannot_attest(&kind)),
-        None => Err(invalid(
-            ValueError::new("no type").hint("write type=provenance or type=sbom"),
-        )),
-    }
-}
-
-fn cannot_attest(kind: &str) -> Report {
-    let report = Report::new(format!("a {kind} attestation cannot be made"));
-    report.hint(format!("leave it out, or say --{kind}=false"))
-}
-
-/// Docker's switches in the environment must be readable, as docker has it.
+/// Docker's switch in the environment must be readable, as docker has it.
 fn check_environment(environment: &Environment) -> Result<(), Report> {
-    for name in ["DOCKER_BUILDKIT", "BUILDX_NO_DEFAULT_ATTESTATIONS"] {
-        if let Some(value) = environment.text(name).filter(|value| !value.is_empty()) {
-            boolean(name, &value).map_err(|error| error.report(name, &value))?;
-        }
+    const SWITCH: &str = "DOCKER_BUILDKIT";
+    if let Some(value) = environment.text(SWITCH).filter(|value| !value.is_empty()) {
+        boolean(SWITCH, &value).map_err(|error| error.report(SWITCH, &value))?;
     }
     Ok(())
 }
@@ -197,9 +126,6 @@ mod tests {
             &["--disable-content-trust=false"],
             &["-D"],
             &["--debug"],
-            &["--provenance=false", "--sbom=0"],
-            &["--provenance=disabled=true"],
-            &["--attest=type=provenance,disabled=true"],
             &["--policy=disabled=true"],
             &["--userns=host"],
         ] {
@@ -213,13 +139,6 @@ mod tests {
     #[test]
     fn what_cannot_be_had_is_refused() {
         let lines: &[&[&str]] = &[
-            &["--provenance"],
-            &["--provenance=mode=max"],
-            &["--sbom=true"],
-            &["--attest=type=sbom,generator=x/y"],
-            &["--attest=type=sbon"],
-            &["--attest=mode=max"],
-            &["--attest=provenance"],
             &["--policy=filename=p.rego"],
             &["--userns=auto"],
             &["--userns-uid-map=0:1000:1"],
@@ -230,19 +149,6 @@ mod tests {
             .collect();
         reports += &check(&[], &[("DOCKER_BUILDKIT", "maybe")]).expect_err("refused");
         insta::assert_snapshot!(reports, @r#"
-        ERROR: a provenance attestation cannot be made
-          hint: leave it out, or say --provenance=false
-        ERROR: a provenance attestation cannot be made
-          hint: leave it out, or say --provenance=false
-        ERROR: a sbom attestation cannot be made
-          hint: leave it out, or say --sbom=false
-        ERROR: a sbom attestation cannot be made
-          hint: leave it out, or say --sbom=false
-        ERROR: invalid value "type=sbon" for --attest: unknown attestation "sbon"
-          hint: did you mean "sbom"?
-        ERROR: invalid value "mode=max" for --attest: no type
-          hint: write type=provenance or type=sbom
-        ERROR: invalid value "provenance" for --attest: "provenance" is no KEY=VALUE pair
         ERROR: --policy filename=p.rego: source policies are not evaluated
           hint: pin images by digest in the Dockerfile, or pass --policy disabled=true
         ERROR: --userns auto: steps have no user namespace of their own

@@ -65,7 +65,7 @@ impl BuildArgs {
     }
 }
 
-/// Only several platforms have an index to annotate.
+/// Only several platforms have an index to annotate, and what something is said of.
 pub(super) fn check_annotations(options: &BuildOptions) -> Result<(), Report> {
     let index = [AnnotationPlace::Index, AnnotationPlace::IndexDescriptor];
     let of_index = |output: &Output| {
@@ -77,7 +77,8 @@ pub(super) fn check_annotations(options: &BuildOptions) -> Result<(), Report> {
                 .any(|one| index.contains(&one.place))
         })
     };
-    if options.platforms().len() < 2 && options.outputs.iter().any(of_index) {
+    let indexed = options.platforms().len() > 1 || !options.attest.is_empty();
+    if !indexed && options.outputs.iter().any(of_index) {
         let heading = "index annotations not supported for single platform export";
         return Err(
             Report::new(heading).hint("annotate the manifest, or build for several platforms")

@@ -1,5 +1,6 @@
 //! What a build gives away: layers, archives, directories.
 
+mod attestations;
 mod outputs;
 mod reproducible;
 mod secrets;
