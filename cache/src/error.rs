@@ -7,6 +7,7 @@ use cooper_oci::{DiffId, Digest};
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::checksum::TreeDigest;
 use crate::layer::LayerId;
 use crate::path::RelPath;
 
@@ -79,6 +80,14 @@ pub enum StoreError {
         expected: DiffId,
         /// What the tar hashes to.
         actual: DiffId,
+    },
+    /// A layer of a shared cache unpacks to other files than the cache says.
+    #[error("layer unpacks to {actual}, not to the {expected} that it is called")]
+    TreeMismatch {
+        /// What it is called.
+        expected: TreeDigest,
+        /// What it unpacks to.
+        actual: TreeDigest,
     },
     /// A layer is neither unpacked nor known by a blob.
     #[error("layer {id} is not in the store")]

@@ -150,7 +150,11 @@ impl Check<'_> {
             return true;
         }
         match id {
-            LayerId::Built(_) => false,
+            LayerId::Built(_) => self
+                .store
+                .layers()
+                .noted_diff_id(id)
+                .is_some_and(|diff_id| self.has_pending(&diff_id)),
             LayerId::Pulled(diff_id) => {
                 let built = self.store.layers().alias(diff_id);
                 self.has_pending(diff_id) || built.is_some_and(|built| self.has_layer(&built))

@@ -384,7 +384,7 @@ impl Store {
         let layers = self.layers();
         for (path, diff_id) in self.by_diff_id("aliases")? {
             let built = layers.alias(&diff_id);
-            if !built.is_some_and(|id| self.shared().layout.layer(&id).exists()) {
+            if !built.is_some_and(|id| self.is_there(&id)) {
                 remove(&path)?;
             }
         }
@@ -439,7 +439,10 @@ impl Store {
                         .alias(diff_id)
                         .is_some_and(|built| dir(&built))
             }
-            LayerId::Built(_) => false,
+            LayerId::Built(_) => self
+                .layers()
+                .noted_diff_id(id)
+                .is_some_and(|diff_id| self.has_noted_blob(&diff_id)),
         };
         dir(id) || otherwise
     }

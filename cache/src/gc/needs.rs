@@ -55,8 +55,11 @@ impl Needs {
             if let Some(blob) = store.layers().noted_blob(&diff_id)
                 && store.blobs().path(&blob.digest).exists()
             {
-                let id = LayerId::Pulled(diff_id);
-                needs.packed.entry(id).or_default().push(blob.digest);
+                // The only copy, perhaps, of a layer that another store made.
+                for id in names(store, &LayerId::Pulled(diff_id)) {
+                    let packed = needs.packed.entry(id).or_default();
+                    packed.push(blob.digest.clone());
+                }
             }
         }
         let records = store.records();

@@ -227,8 +227,7 @@ impl Layers {
 
     /// Whether the layer is known: unpacked, or as a blob that can be unpacked.
     pub fn has(&self, id: &LayerId) -> bool {
-        self.get(id).is_ok_and(|layer| layer.is_some())
-            || matches!(id, LayerId::Pulled(diff_id) if self.pending_blob(diff_id).is_some())
+        self.get(id).is_ok_and(|layer| layer.is_some()) || self.registered_blob(id).is_some()
     }
 
     /// Returns an unpacked layer; nothing if it is not, or was damaged by a crash.
@@ -257,13 +256,31 @@ impl Layers {
         if let Some(layer) = self.get(&id)? {
             return Ok(layer);
         }
+        let layer = self.unpack(id, diff_id, blob)?;
+        self.register_blob(diff_id, blob)?;
+        Ok(layer)
+    }
+
+    /// Unpacks a blob as the layer `id`, whose tar has the digest `diff_id`.
+    fn unpack(
+        &self,
+        id: LayerId,
+        diff_id: &DiffId,
+        blob: &Descriptor,
+    ) -> Result<Layer, StoreError> {
         let file = self.blobs().open(&blob.digest)?;
         let staging = self.prepare()?;
         let userxattr = self.shared.options.userxattr;
         let index = apply::unpack_layer(file, &staging, diff_id, Limits::default(), userxattr)?;
-        let layer = self.publish_as(staging, index, id)?;
-        self.register_blob(diff_id, blob)?;
-        Ok(layer)
+        if let LayerId::Built(expected) = &id
+            && index.digest() != *expected
+        {
+            return Err(StoreError::TreeMismatch {
+                expected: *expected,
+                actual: index.digest(),
+            });
+        }
+        self.publish_as(staging, index, id)
     }
 
     /// Notes that `blob` holds the layer, to be unpacked when it is needed.
@@ -283,15 +300,34 @@ impl Layers {
         read_json(&self.shared.layout.pending(diff_id)).ok()?
     }
 
+    /// Notes that the tar of the layer `id`, which another store made, has the digest `diff_id`:
+    /// its blob can be [registered](Self::register_blob) and stands for it from then on.
+    pub fn adopt(&self, id: &LayerId, diff_id: &DiffId) -> Result<(), StoreError> {
+        if pack::known_diff_id(self, id).is_some() {
+            return Ok(());
+        }
+        pack::remember_diff_id(self, id, diff_id)
+    }
+
+    /// Returns the digest of the layer's tar if that has been made, here or elsewhere.
+    pub fn noted_diff_id(&self, id: &LayerId) -> Option<DiffId> {
+        pack::known_diff_id(self, id)
+    }
+
+    /// Returns the blob of the store that holds the layer as it was brought in.
+    fn registered_blob(&self, id: &LayerId) -> Option<Descriptor> {
+        self.pending_blob(&self.noted_diff_id(id)?)
+    }
+
     /// Returns the layer, unpacking its registered blob if need be.
     pub fn ensure_dir(&self, id: &LayerId) -> Result<Layer, StoreError> {
         if let Some(layer) = self.get(id)? {
             return Ok(layer);
         }
-        if let LayerId::Pulled(diff_id) = id
-            && let Some(blob) = self.pending_blob(diff_id)
+        if let Some(diff_id) = self.noted_diff_id(id)
+            && let Some(blob) = self.pending_blob(&diff_id)
         {
-            return self.apply(diff_id, &blob);
+            return self.unpack(id.clone(), &diff_id, &blob);
         }
         Err(StoreError::MissingLayer { id: id.clone() })
     }
@@ -343,22 +379,15 @@ impl Layers {
         pack::pack_retimed(self, id, times, compression, level)
     }
 
-    /// Writes the layer's tar: for a built layer made from its files, for a pulled one from its blob.
+    /// Writes the layer's tar: from the blob that it came as, else made from its files.
     pub fn write_tar(&self, id: &LayerId, to: &mut dyn Write) -> Result<(), StoreError> {
-        if let Some(blob) = self.pulled_blob(id) {
+        if let Some(blob) = self.registered_blob(id) {
             let path = self.blobs().path(&blob.digest);
             return apply::decompress_to(self.blobs().open(&blob.digest)?, to)
                 .during("read", &path);
         }
         let layer = self.ensure_dir(id)?;
         tar_write::write_layer(&*layer.index()?, &layer.fs(), to)
-    }
-
-    fn pulled_blob(&self, id: &LayerId) -> Option<Descriptor> {
-        match id {
-            LayerId::Pulled(diff_id) => self.pending_blob(diff_id),
-            LayerId::Built(_) => None,
-        }
     }
 
     /// Returns the name of the layer whose tar has this digest, be it here or not.

@@ -38,14 +38,18 @@ pub(super) fn diff_id(layers: &Layers, id: &LayerId) -> Result<DiffId, StoreErro
     Ok(diff_id)
 }
 
-fn known_diff_id(layers: &Layers, id: &LayerId) -> Option<DiffId> {
+pub(super) fn known_diff_id(layers: &Layers, id: &LayerId) -> Option<DiffId> {
     match id {
         LayerId::Pulled(diff_id) => Some(diff_id.clone()),
         LayerId::Built(_) => read_json::<DiffId>(&layers.memo(id, "diff_id")).ok()?,
     }
 }
 
-fn remember_diff_id(layers: &Layers, id: &LayerId, diff_id: &DiffId) -> Result<(), StoreError> {
+pub(super) fn remember_diff_id(
+    layers: &Layers,
+    id: &LayerId,
+    diff_id: &DiffId,
+) -> Result<(), StoreError> {
     layers
         .shared
         .write_atomic(&layers.memo(id, "diff_id"), &json(diff_id))?;
@@ -105,7 +109,7 @@ pub(super) fn pack(
     if let Some(known) = packed(layers, &memo)? {
         return Ok(known);
     }
-    if let Some(original) = layers.pulled_blob(id)
+    if let Some(original) = layers.registered_blob(id)
         && cooper_oci::media_type::layer_compression(&original.media_type) == Some(compression)
     {
         return Ok(original);

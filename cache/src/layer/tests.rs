@@ -7,6 +7,7 @@ use rustix::fs::{FileType, Mode, XattrFlags};
 
 use super::*;
 use crate::checksum::ContentHash;
+use crate::store::Store;
 use crate::testing::{is_root, store};
 
 fn write(staging: &Staging, path: &str, data: &str) {
@@ -23,12 +24,8 @@ fn paths(index: &LayerIndex) -> Vec<String> {
         .collect()
 }
 
-#[test]
-fn a_commit_reads_everything_an_upper_can_hold() {
-    if !is_root("makes devices and trusted attributes") {
-        return;
-    }
-    let (_dir, store) = store();
+/// Returns what an overlay may leave: links, marks, devices, attributes. Only root can make it.
+fn full_upper(store: &Store) -> Staging {
     let staging = store.layers().prepare().expect("prepare");
     write(&staging, "etc/passwd", "root");
     write(&staging, "etc/.wh.secret", "vanishes");
@@ -61,7 +58,16 @@ fn a_commit_reads_everything_an_upper_can_hold() {
         fs::Permissions::from_mode(0o4640),
     )
     .expect("chmod");
+    staging
+}
 
+#[test]
+fn a_commit_reads_everything_an_upper_can_hold() {
+    if !is_root("makes devices and trusted attributes") {
+        return;
+    }
+    let (_dir, store) = store();
+    let staging = full_upper(&store);
     let layer = store.layers().commit(staging).expect("commit");
     let index = layer.index().expect("index");
     assert_eq!(
@@ -326,4 +332,70 @@ fn a_diff_id_names_the_layer_built_with_that_tar_only_while_it_is_there() {
         store.layers().name_of(&diff_id),
         LayerId::Pulled(diff_id.clone())
     );
+}
+
+/// Copies a layer's blob to another store, where it stands for the layer.
+fn carry(from: &Store, to: &Store, id: &LayerId) -> DiffId {
+    let gzip = cooper_oci::Compression::Gzip;
+    let blob = from.layers().pack(id, gzip, None).expect("pack");
+    let diff_id = from.layers().diff_id(id).expect("diff id");
+    let bytes = from.blobs().read(&blob.digest).expect("read");
+    to.blobs().put(&bytes).expect("put");
+    to.layers().adopt(id, &diff_id).expect("adopt");
+    to.layers()
+        .register_blob(&diff_id, &blob)
+        .expect("register");
+    diff_id
+}
+
+#[test]
+fn a_built_layer_arrives_in_another_store_as_its_blob_and_is_the_same_there() {
+    if !is_root("makes devices and trusted attributes") {
+        return;
+    }
+    let ((_here, here), (_there, there)) = (store(), store());
+    let layer = here.layers().commit(full_upper(&here)).expect("commit");
+    let id = layer.id();
+    let diff_id = carry(&here, &there, id);
+    let layers = there.layers();
+    assert!(layers.has(id) && layers.get(id).expect("get").is_none());
+    assert_eq!(layers.name_of(&diff_id), *id);
+    let gzip = cooper_oci::Compression::Gzip;
+    let packed = |store: &Store| store.layers().pack(id, gzip, None).expect("pack");
+    assert_eq!(packed(&there), packed(&here), "it is sent on as it came");
+
+    there
+        .records()
+        .put(&[1; 32], b"v", &[id.clone()])
+        .expect("put");
+    let kept = there.gc(&crate::GcOptions::default()).expect("gc");
+    assert_eq!((kept.blobs.len(), kept.records), (0, 0));
+    assert_eq!(there.fsck(false).expect("fsck").problems, []);
+    assert!(layers.has(id));
+
+    let unpacked = layers.ensure_dir(id).expect("unpack");
+    let (there, here) = (
+        unpacked.index().expect("index"),
+        layer.index().expect("index"),
+    );
+    assert_eq!(there.digest(), here.digest());
+    assert_eq!(paths(&there), paths(&here));
+}
+
+#[test]
+fn a_blob_that_holds_another_layer_than_it_stands_for_is_refused() {
+    let ((_here, here), (_there, there)) = (store(), store());
+    let id = crate::testing::layer(&here, "true");
+    let diff_id = carry(&here, &there, &id);
+    let LayerId::Built(other) = crate::testing::layer(&here, "false") else {
+        panic!("layers of staging are built")
+    };
+    let lie = LayerId::Built(other);
+    there.layers().adopt(&lie, &diff_id).expect("adopt");
+    let error = there.layers().ensure_dir(&lie).expect_err("refused");
+    assert!(
+        matches!(error, StoreError::TreeMismatch { expected, .. } if expected == other),
+        "{error:?}"
+    );
+    assert!(there.layers().get(&lie).expect("get").is_none());
 }
