@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::cancel::CancelToken;
 use crate::event::SolveEvent;
 use crate::graph::VertexId;
+use crate::key::CacheKey;
 
 /// Tells the time.
 pub trait Clock: Sync {
@@ -43,6 +44,9 @@ pub struct SolveOptions<'a> {
     /// How long a vertex took to run before, where that is known: among the vertices
     /// that could run next, the one at the head of the longest path goes first.
     pub durations: Option<&'a dyn Fn(VertexId) -> Option<Duration>>,
+    /// Is told the definition key of each vertex that has one, as soon as it is known. Those of
+    /// all that a target is made of are known before the target is looked up.
+    pub named: Option<&'a dyn Fn(VertexId, CacheKey)>,
     /// Tells the time for events and records.
     pub clock: &'a dyn Clock,
 }
@@ -55,6 +59,7 @@ impl<'a> SolveOptions<'a> {
             cancel,
             events: &|_| {},
             durations: None,
+            named: None,
             clock: &SystemClock,
         }
     }

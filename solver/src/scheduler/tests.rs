@@ -177,6 +177,35 @@ fn a_hit_on_the_last_definition_key_visits_nothing_above() {
 }
 
 #[test]
+fn the_keys_of_all_that_a_target_is_made_of_are_told_even_on_a_hit() {
+    let mut fakes = Fakes::default();
+    let [base, middle, last] = ["base", "middle", "last"].map(FakeOp::new);
+    let base = fakes.add("base", &base, &[]);
+    let middle = fakes.add("middle", &middle, &[base]);
+    let last = fakes.add("last", &last, &[middle]);
+    let index = SpyIndex::new();
+    let cancel = CancelToken::new();
+    let keys = || {
+        let told = std::cell::RefCell::new(std::collections::BTreeMap::new());
+        let named = |vertex, key| assert_eq!(told.borrow_mut().insert(vertex, key), None);
+        let options = SolveOptions {
+            named: Some(&named),
+            ..SolveOptions::new(1, &cancel)
+        };
+        let solved = solve_as(&fakes.graph, &[last], &index, &options);
+        solved.result.expect("solved");
+        told.into_inner()
+    };
+    let cold = keys();
+    assert_eq!(
+        cold.keys().copied().collect::<Vec<_>>(),
+        [base, middle, last]
+    );
+    assert!(cold.values().all(|key| index.lookup(key).is_some()));
+    assert_eq!(keys(), cold);
+}
+
+#[test]
 fn vertices_that_no_target_reaches_are_left_alone() {
     let mut fakes = Fakes::default();
     let stray_op = FakeOp::new("stray").fails("never");

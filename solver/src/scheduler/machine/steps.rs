@@ -69,9 +69,13 @@ impl<O: Op> Machine<'_, '_, O> {
                 _ => InputName::Content(slot.content(index).expect("counted as missing else")),
             });
         }
+        let key = vertex_key(op, names);
         let slot = self.slot_mut(vertex);
         slot.forced = forced;
-        slot.name = Name::Key(vertex_key(op, names));
+        slot.name = Name::Key(key);
+        if let Some(named) = self.named {
+            named(vertex, key);
+        }
     }
 
     fn demand(&mut self, vertex: VertexId) {
