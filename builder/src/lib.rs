@@ -33,4 +33,5 @@ pub mod push;
 pub mod registry;
 pub mod report;
 pub mod secrecy;
+pub mod shared_cache;
 pub mod ssh;

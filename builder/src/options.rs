@@ -9,6 +9,7 @@
 //! named without a value are already looked up (or dropped, as docker does when unset), and every
 //! name that has a grammar (reference, platform, size) is parsed.
 
+mod cache;
 mod output;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::registry::{Rules, ShortNames};
 
+pub use cache::{CacheFrom, CacheMode, CachePlace, CacheTo};
 pub use output::{
     Annotation, AnnotationPlace, ArchiveDest, ArchiveOutput, ImageFormat, ImageOutput, LocalMode,
     Output, Push, Sink,
@@ -55,6 +57,10 @@ pub struct BuildOptions {
     pub ignore_file: Option<PathBuf>,
     /// How old a recorded result may be.
     pub cache_ttl: Option<Duration>,
+    /// Shared caches whose results count as if they had been made here.
+    pub cache_from: Vec<CacheFrom>,
+    /// Shared caches that get the results.
+    pub cache_to: Vec<CacheTo>,
     /// Whether the image says nothing of how it came to be.
     pub omit_history: bool,
     /// Where progress goes instead of stderr.
@@ -141,6 +147,8 @@ impl BuildOptions {
             unset_env: Vec::new(),
             ignore_file: None,
             cache_ttl: None,
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
             omit_history: false,
             log_file: None,
             platforms: Vec::new(),

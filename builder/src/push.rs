@@ -44,6 +44,10 @@ pub struct PushRequest<'a> {
     pub original: Option<(Descriptor, Vec<u8>)>,
     /// Whether the manifest is named by its digest alone.
     pub by_digest: bool,
+    /// Brings in a layer's blob that is not in the store, when the registry turns out to need it.
+    pub fetch: &'a (dyn Fn(&Descriptor) -> io::Result<()> + Sync),
+    /// Repositories that have a layer's blob, besides those that the store knows of.
+    pub elsewhere: BTreeMap<Digest, Vec<Reference>>,
     /// Asked often; once it says yes the push ends.
     pub canceled: &'a (dyn Fn() -> bool + Sync),
 }
@@ -68,7 +72,7 @@ pub fn push_image(
         )
     };
     let small = packed.small;
-    let open = |blob: &Descriptor, offset: u64| open_blob(store, &small, blob, offset);
+    let open = |blob: &Descriptor, offset: u64| open_blob(store, request, &small, blob, offset);
     let top = packed.top.clone();
     let mut push = PushImage {
         blobs: blobs(packed.layers, &small),
@@ -86,6 +90,10 @@ pub fn push_image(
     }
     for name in request.names {
         push.mount_from = mountable(store, &push.blobs, name);
+        for (digest, known) in &request.elsewhere {
+            let places = push.mount_from.entry(digest.clone()).or_default();
+            places.extend(known.iter().filter(|one| is_near(one, name)).cloned());
+        }
         let target = if request.by_digest {
             name.without_tag().with_digest(top.digest.clone())
         } else {
@@ -105,6 +113,11 @@ pub fn push_image(
     Ok(top)
 }
 
+/// Whether a blob of `other` can be mounted in the repository of `name`.
+fn is_near(other: &Reference, name: &Reference) -> bool {
+    other.domain() == name.domain() && other.path() != name.path()
+}
+
 /// Returns in which other repositories of the registry of `name` the blobs are known to be: where
 /// they were pulled from, or pushed to before.
 fn mountable(
@@ -112,7 +125,7 @@ fn mountable(
     blobs: &[Descriptor],
     name: &Reference,
 ) -> BTreeMap<Digest, Vec<Reference>> {
-    let near = |other: &Reference| other.domain() == name.domain() && other.path() != name.path();
+    let near = |other: &Reference| is_near(other, name);
     let known = blobs.iter().map(|blob| {
         let origins = store.origins().of(&blob.digest).into_iter();
         (blob.digest.clone(), origins.filter(near).collect())
@@ -196,6 +209,7 @@ fn blobs(layers: Vec<Descriptor>, small: &[(Descriptor, Vec<u8>)]) -> Vec<Descri
 
 fn open_blob(
     store: &Store,
+    request: &PushRequest<'_>,
     small: &[(Descriptor, Vec<u8>)],
     blob: &Descriptor,
     offset: u64,
@@ -205,13 +219,16 @@ fn open_blob(
         let rest = bytes.get(from..).unwrap_or_default();
         return Ok(Box::new(io::Cursor::new(rest.to_vec())));
     }
+    if !store.blobs().has(&blob.digest) {
+        (request.fetch)(blob)?;
+    }
     let mut file: File = store.blobs().open(&blob.digest).map_err(io::Error::other)?;
     file.seek(SeekFrom::Start(offset))?;
     Ok(Box::new(file))
 }
 
 /// Shows how far each blob is.
-fn show(step: &StepGuard, event: &Event<'_>) {
+pub(crate) fn show(step: &StepGuard, event: &Event<'_>) {
     match event {
         Event::Transfer {
             digest,
@@ -270,6 +287,8 @@ mod tests {
             format: &ImageFormat::default(),
             original: None,
             by_digest: false,
+            fetch: &|_| Ok(()),
+            elsewhere: BTreeMap::new(),
             canceled: &|| true,
         };
         let display = Display::start(DisplayOptions {

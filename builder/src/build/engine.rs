@@ -20,7 +20,7 @@ use super::error::OpError;
 use super::fetch::Fetcher;
 use super::ops;
 use super::output::{Output, Root, ScannedContext};
-use super::remote::{FetchError, RemoteLayers};
+use super::remote::RemoteLayers;
 use super::secrets::Secrets;
 use crate::emulation::{self, Execution, Missing};
 use crate::options::Dns;
@@ -251,7 +251,8 @@ impl Engine {
     /// Makes sure that the directories of all layers exist, fetching and unpacking in parallel.
     pub(crate) fn ensure(&self, layers: &[LayerId]) -> Result<(), OpError> {
         layers.par_iter().try_for_each(|layer| {
-            self.ensure_one(layer).map_err(|source| match layer {
+            let ensured = self.remote().ensure_dir(self.store(), layer);
+            ensured.map_err(|source| match layer {
                 LayerId::Pulled(_) => OpError::BaseLayer {
                     layer: layer.clone(),
                     source,
@@ -259,12 +260,6 @@ impl Engine {
                 LayerId::Built(_) => source.into(),
             })
         })
-    }
-
-    fn ensure_one(&self, layer: &LayerId) -> Result<(), FetchError> {
-        self.remote().ensure_blob(self.store(), layer)?;
-        self.layers().ensure_dir(layer)?;
-        Ok(())
     }
 
     /// Returns the directories of a root's layers, topmost first, as overlayfs wants them.

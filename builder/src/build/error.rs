@@ -22,6 +22,7 @@ use crate::export::ExportError;
 use crate::git::{GitError, host_of};
 use crate::http::HttpError;
 use crate::push::PushError;
+use crate::shared_cache::SharedCacheError;
 use crate::ssh::SshError;
 
 /// The name under which steps read the directory that the command line gives.
@@ -405,6 +406,14 @@ pub enum BuildError {
     /// The image could not be pushed.
     #[error(transparent)]
     Push(#[from] PushError),
+    /// A shared cache could not be written. The image is there.
+    #[error("cannot write the cache to {place}")]
+    CacheExport {
+        /// Where it was to go.
+        place: String,
+        /// Why.
+        source: Box<SharedCacheError>,
+    },
 }
 
 impl BuildError {

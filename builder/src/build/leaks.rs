@@ -213,15 +213,29 @@ impl Guard {
         engine: &Engine,
         needles: &Needles,
         id: &LayerId,
-    ) -> Result<Vec<(String, RelPath)>, BuildError> {
-        // What was pulled held nothing of this build's before, and holds nothing now.
-        if matches!(id, LayerId::Pulled(_)) {
+    ) -> Result<Vec<(String, RelPath)>, StoreError> {
+        // What was pulled held nothing of this build's before, and holds nothing now; what a
+        // shared cache has was searched before it was given to it.
+        if matches!(id, LayerId::Pulled(_)) || !engine.layers().has(id) {
             return Ok(Vec::new());
         }
         let confirm = |string: usize, after: &[u8]| self.confirms(string, after);
         let found = engine.layers().search(id, needles, &confirm)?;
         let tell = |found: cooper_cache::Found| (self.what(found.group, found.string), found.path);
         Ok(found.into_iter().map(tell).collect())
+    }
+
+    /// Returns what a layer holds that no shared cache may get, if anything.
+    pub(super) fn found_in(
+        &self,
+        engine: &Engine,
+        id: &LayerId,
+    ) -> Result<Option<String>, StoreError> {
+        let Some(needles) = self.needles.as_ref().filter(|_| !self.policy.allowed) else {
+            return Ok(None);
+        };
+        let found = self.search(engine, needles, id)?;
+        Ok(found.into_iter().next().map(|(what, _)| what))
     }
 
     fn confirms(&self, string: usize, after: &[u8]) -> bool {

@@ -37,7 +37,7 @@
 //!     Target { name: "base", options: base },
 //!     Target { name: "app", options: &app },
 //! ];
-//! let outcome = build::build(session, &Request {
+//! let outcome = build::build(&session, &Request {
 //!     targets: &targets,
 //!     progress,
 //!     cancel,
@@ -72,6 +72,7 @@ mod resolve;
 mod scene;
 mod secrets;
 mod settings;
+mod sharing;
 mod solve;
 mod squash;
 mod target;
@@ -85,9 +86,10 @@ use cooper_oci::{Descriptor, Digest};
 use cooper_solver::CancelToken;
 
 use crate::image::{DatedLayer, Image, ImageSet, Parts, Squashed};
-use crate::options::{BuildOptions, Output, Squash};
+use crate::options::{BuildOptions, CacheMode, CachePlace, CacheTo, Output, Squash};
 use crate::progress::Progress;
 use crate::registry::Client;
+use crate::shared_cache;
 
 pub use check::{Checked, Inspection, check, describe, list_targets};
 pub use destination::DestinationError;
@@ -99,11 +101,16 @@ pub use outputs::write_metadata;
 pub use resolve::ResolveImageError;
 pub use verify::Unsteady;
 
+pub(crate) use output::{Root, RootLayer};
+pub(crate) use remote::FetchError;
+
 use attest::{Clock, Witness};
-use engine::Workshop;
+use engine::{Engine, Workshop};
 use leaks::Guard;
-use output::{Root, RootLayer};
-use remote::RemoteLayers;
+use remote::{Broken, RemoteLayers};
+use sharing::Imports;
+use sharing::export::Export;
+use sharing::harvest::Harvest;
 use solve::Solved;
 use target::{Answers, TargetBuild, Variant, rounds};
 
@@ -210,7 +217,7 @@ impl Request<'_> {
 }
 
 /// Builds what is asked for.
-pub fn build(session: Session, request: &Request<'_>) -> Outcome {
+pub fn build(session: &Session, request: &Request<'_>) -> Outcome {
     let mut outcome = Outcome {
         result: Ok(Vec::new()),
         checked: Vec::new(),
@@ -226,35 +233,78 @@ pub fn build(session: Session, request: &Request<'_>) -> Outcome {
 }
 
 fn run(
-    session: Session,
+    session: &Session,
     request: &Request<'_>,
     checked: &mut Vec<Checked>,
     explained: &mut Vec<Explained>,
 ) -> Result<Vec<Built>, BuildError> {
-    let (progress, cancel) = (request.progress, request.cancel);
-    let clock = Clock::start();
     for target in request.targets {
         destination::check(target.options)?;
     }
     let _lease = session.store.lease()?;
-    let remote = RemoteLayers::new(session.client, progress.clone(), cancel.clone());
-    let mut shared = Workshop::new(session.store, remote, session.resolv_conf, cancel.clone());
+    let mut imports = Imports::load(request, &session.client);
+    loop {
+        let remote = RemoteLayers::new(
+            session.client.clone(),
+            request.progress.clone(),
+            request.cancel.clone(),
+        );
+        imports.offer_layers(&remote);
+        let shared = Workshop::new(
+            session.store.clone(),
+            remote,
+            session.resolv_conf.clone(),
+            request.cancel.clone(),
+        );
+        let mut broken = Vec::new();
+        let built = attempt(shared, &imports, request, checked, explained, &mut broken);
+        if built.is_ok() || broken.is_empty() {
+            return built;
+        }
+        imports.forget(&broken, request.progress);
+        checked.clear();
+        explained.clear();
+    }
+}
+
+/// Builds with what `imports` offer; fills `broken` with those that did not keep it.
+fn attempt(
+    mut shared: Workshop,
+    imports: &Imports,
+    request: &Request<'_>,
+    checked: &mut Vec<Checked>,
+    explained: &mut Vec<Explained>,
+    broken: &mut Vec<Broken>,
+) -> Result<Vec<Built>, BuildError> {
     if request.is_verified() {
         shared.record();
     }
     let shared = Arc::new(shared);
+    let built = execute(&shared, imports, request, checked, explained);
+    *broken = shared.remote().broken();
+    built
+}
+
+fn execute(
+    shared: &Arc<Workshop>,
+    imports: &Imports,
+    request: &Request<'_>,
+    checked: &mut Vec<Checked>,
+    explained: &mut Vec<Explained>,
+) -> Result<Vec<Built>, BuildError> {
+    let progress = request.progress;
+    let clock = Clock::start();
     let mut graph = GraphBuilder::default();
-    let targets = prepare(request, &shared, &mut graph, checked)?;
-    let guards = guards(&targets, &shared, progress)?;
-    let solved = solve::solve_graph(&shared, graph, &targets, request, explained)?;
+    let targets = prepare(request, shared, &mut graph, checked)?;
+    let guards = guards(&targets, shared, progress)?;
+    let solved = solve::solve_graph(shared, imports, graph, &targets, request, explained)?;
+    let (mut solved, harvests) = solved;
     shared.remote().keep_images(shared.store())?;
-    let solved = if request.is_verified() {
-        verified(request, &shared, &targets, solved)?
-    } else {
-        solved
-    };
+    if request.is_verified() {
+        solved = verified(request, shared, &targets, solved)?;
+    }
     let mut built = Vec::with_capacity(targets.len());
-    for ((target, guard), solved) in targets.iter().zip(&guards).zip(&solved) {
+    for (number, (target, guard)) in targets.iter().zip(&guards).enumerate() {
         let label = request.label(target.target);
         let witness = Witness {
             clock: &clock,
@@ -262,8 +312,23 @@ fn run(
             target,
             guard,
         };
-        let finished = finish(&witness, solved, label, progress);
+        let (solved, harvest) = (&solved[number], &harvests[number]);
+        let finished = finish(&witness, solved, harvest, label, progress);
         built.push(finished.map_err(|error| error.within(label))?);
+    }
+    // After all outputs: what was pushed need not be sent again.
+    for (number, (target, guard)) in targets.iter().zip(&guards).enumerate() {
+        let roots: Vec<Root> = solved[number].iter().map(|one| one.root.clone()).collect();
+        let export = Export {
+            engine: &target.engine,
+            options: target.target.options,
+            guard,
+            harvest: &harvests[number],
+            roots: &roots,
+            progress,
+        };
+        let label = request.label(target.target);
+        export.run().map_err(|error| error.within(label))?;
     }
     Ok(built)
 }
@@ -279,7 +344,9 @@ fn verified(
     let first = verify::Round { solved, made };
     let mut graph = GraphBuilder::default();
     let again = prepare(request, shared, &mut graph, &mut Vec::new())?;
-    let solved = solve::solve_graph(shared, graph, &again, request, &mut Vec::new())?;
+    let none = Imports::default();
+    let solved = solve::solve_graph(shared, &none, graph, &again, request, &mut Vec::new())?;
+    let (solved, _) = solved;
     let made = shared.layers().take_made();
     let second = verify::Round { solved, made };
     verify::compare(shared, targets, &first, &second)?;
@@ -345,6 +412,7 @@ fn guards(
 fn finish(
     witness: &Witness<'_>,
     solved: &[Solved],
+    harvest: &Harvest,
     label: &str,
     progress: &Progress,
 ) -> Result<Built, BuildError> {
@@ -356,6 +424,8 @@ fn finish(
     let mut images = Vec::with_capacity(solved.len());
     for (variant, solved) in target.variants.iter().zip(solved) {
         let root = &solved.root;
+        let (engine, ids) = (&target.engine, root.ids());
+        engine.remote().adopt(engine.store(), ids.iter())?;
         let squashed = squash::squash(&target.engine, root, options.squash, progress)?;
         let mut image = assemble(target, variant, root, squashed)?;
         image.attestations = witness.attestations(variant, solved, &image, progress)?;
@@ -366,7 +436,11 @@ fn finish(
             file: &target.source,
         };
         guard.check(&target.engine, &result, &options.outputs, progress)?;
-        images.push(retime(image, target, root, progress)?);
+        let mut image = retime(image, target, root, progress)?;
+        if options.cache_to.iter().any(is_inline) {
+            inline_cache(&mut image, root, harvest, progress);
+        }
+        images.push(note_blobs(image, engine));
     }
     let platforms = target.variants.iter().map(|variant| &variant.platform);
     let roots = solved.iter().map(|solved| &solved.root);
@@ -379,6 +453,36 @@ fn finish(
         progress,
     };
     outputs::write(&made, label)
+}
+
+fn is_inline(to: &CacheTo) -> bool {
+    to.place == CachePlace::Inline
+}
+
+/// Puts what is known of the image's layers into its configuration.
+fn inline_cache(image: &mut Image, root: &Root, harvest: &Harvest, progress: &Progress) {
+    let layers = image.layers.iter().map(|layer| &layer.layer);
+    if !layers.eq(root.layers.iter().map(|layer| &layer.id)) {
+        progress.warn(
+            "the image gets no cache within: its layers are not those of the steps, since they \
+             were squashed or given other times",
+        );
+        return;
+    }
+    let offers = harvest.offers(CacheMode::Min, std::slice::from_ref(root));
+    image.add(shared_cache::inline::fields(&offers, root));
+}
+
+/// Notes where layers that are not here can be had, so that they can be sent on from there.
+fn note_blobs(mut image: Image, engine: &Engine) -> Image {
+    let layers = engine.layers();
+    for layer in &mut image.layers {
+        if layer.blobs.is_empty() && !layers.has(&layer.layer) {
+            let known = engine.remote().blob(&layer.layer);
+            layer.blobs.extend(known.map(|(blob, _)| blob));
+        }
+    }
+    image
 }
 
 /// Gives the files of the layers that the build made the times that were asked for.
@@ -410,6 +514,7 @@ fn retime(
         Squash::All => 0,
         Squash::Off | Squash::New => root.layers.iter().take_while(old).count(),
     };
+    outputs::fetch(&target.engine, &image)?;
     let step = progress.step("setting the times of files");
     Ok(step.end_with(image.retimed(base, times, format, target.engine.layers()))?)
 }

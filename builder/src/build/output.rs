@@ -36,7 +36,7 @@ pub(crate) struct Root {
 }
 
 /// One layer of a root filesystem.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct RootLayer {
     /// Its name in the store.
     pub(crate) id: LayerId,

@@ -1,5 +1,6 @@
 //! The outputs of a target, one after the other, from its images.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use cooper_cache::{ImageRecord, LayerId, MergedTree, PlatformImage, RelPath};
@@ -199,13 +200,17 @@ impl Made<'_> {
             self.store(names, step)?;
         }
         let Some(push) = to.push else { return Ok(None) };
-        self.fetch_all()?;
+        if to.format.force {
+            self.fetch_all()?;
+        }
         let request = PushRequest {
             set: &self.set,
             names,
             format: &to.format,
             original: None,
             by_digest: push.by_digest,
+            fetch: &|blob| self.fetch_blob(blob),
+            elsewhere: self.elsewhere(names),
             canceled: &|| self.engine.remote().canceled(),
         };
         let (store, client) = (self.engine.store(), self.engine.remote().client());
@@ -255,6 +260,27 @@ impl Made<'_> {
         Ok(())
     }
 
+    /// Brings in the layer that has this blob.
+    fn fetch_blob(&self, blob: &Descriptor) -> std::io::Result<()> {
+        let mut layers = self.set.images.iter().flat_map(|image| &image.layers);
+        let Some(layer) = layers.find(|layer| layer.blobs.contains(blob)) else {
+            return Ok(());
+        };
+        let engine = self.engine;
+        let fetched = engine.remote().ensure_blob(engine.store(), &layer.layer);
+        fetched.map_err(std::io::Error::other)
+    }
+
+    /// Returns where the registries of `names` have layers that are not here.
+    fn elsewhere(&self, names: &[Reference]) -> BTreeMap<Digest, Vec<Reference>> {
+        let here = |from: &Reference| names.iter().any(|name| name.domain() == from.domain());
+        let layers = self.set.images.iter().flat_map(|image| &image.layers);
+        let known = layers.filter_map(|layer| self.engine.remote().blob(&layer.layer));
+        known
+            .filter_map(|(blob, from)| Some((blob.digest, vec![from.filter(here)?])))
+            .collect()
+    }
+
     /// Brings in what is still only in a registry, so that the images can be sent on.
     fn fetch_all(&self) -> Result<(), BuildError> {
         self.set
@@ -264,7 +290,7 @@ impl Made<'_> {
     }
 }
 
-fn fetch(engine: &Engine, image: &Image) -> Result<(), BuildError> {
+pub(super) fn fetch(engine: &Engine, image: &Image) -> Result<(), BuildError> {
     image
         .layers
         .par_iter()

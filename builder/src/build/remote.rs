@@ -1,4 +1,7 @@
 //! Layers that are known but not here yet: fetched when something needs their bytes.
+//!
+//! They are base images' and shared caches'. A cache that does not give what it offers is noted as
+//! [broken](RemoteLayers::broken), for the build to be done without it.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -6,7 +9,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use cooper_cache::{BlobWriter, LayerId, Store, StoreError};
+use cooper_cache::{BlobWriter, LayerId, Layers, Store, StoreError};
 use cooper_oci::{Descriptor, DiffId, Reference};
 use thiserror::Error;
 
@@ -15,6 +18,7 @@ use cooper_solver::CancelToken;
 use crate::progress::Progress;
 use crate::pull::{self, PullError};
 use crate::registry::{Client, Resolved};
+use crate::shared_cache::LayerNote;
 
 /// Where a layer's blob can be had.
 #[derive(Clone, Debug)]
@@ -49,13 +53,35 @@ pub enum FetchError {
     Store(#[from] StoreError),
 }
 
-/// The layers of the base images of a build.
+/// A layer that can be had.
+#[derive(Clone, Debug)]
+struct Known {
+    origin: Origin,
+    diff_id: DiffId,
+    blob: Descriptor,
+    /// The number of the shared cache that offers it; none for a base image's.
+    cache: Option<usize>,
+}
+
+/// A shared cache that did not keep what it promised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Broken {
+    /// Its number.
+    pub(crate) cache: usize,
+    /// What it did not give, and why, in one line.
+    pub(crate) reason: String,
+}
+
+/// The layers of base images and shared caches that a build can have.
 pub(crate) struct RemoteLayers {
     client: Client,
     progress: Progress,
     cancel: CancelToken,
-    known: Mutex<HashMap<LayerId, (Origin, DiffId, Descriptor)>>,
+    known: Mutex<HashMap<LayerId, Known>>,
+    /// Names of layers by their tars, as shared caches know them.
+    names: Mutex<HashMap<DiffId, LayerId>>,
     images: Mutex<Vec<Resolved>>,
+    broken: Mutex<Vec<Broken>>,
 }
 
 impl RemoteLayers {
@@ -66,7 +92,9 @@ impl RemoteLayers {
             progress,
             cancel,
             known: Mutex::default(),
+            names: Mutex::default(),
             images: Mutex::default(),
+            broken: Mutex::default(),
         }
     }
 
@@ -94,10 +122,39 @@ impl RemoteLayers {
         &self.client
     }
 
-    /// Notes where the layer whose tar is `diff_id` can be had.
-    pub(crate) fn add(&self, origin: Origin, diff_id: DiffId, blob: Descriptor) {
-        let id = LayerId::Pulled(diff_id.clone());
-        self.lock().insert(id, (origin, diff_id, blob));
+    /// Notes where the base image's layer `id`, whose tar is `diff_id`, can be had.
+    pub(crate) fn add(&self, origin: Origin, id: LayerId, diff_id: DiffId, blob: Descriptor) {
+        let known = Known {
+            origin,
+            diff_id,
+            blob,
+            cache: None,
+        };
+        self.lock().insert(id, known);
+    }
+
+    /// Notes a layer that the shared cache of that number knows, and where it can be had.
+    pub(crate) fn offer(&self, cache: usize, origin: &Origin, note: &LayerNote) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.insert(note.diff_id.clone(), note.id.clone());
+        let Some(blob) = &note.blob else { return };
+        let known = || Known {
+            origin: origin.clone(),
+            diff_id: note.diff_id.clone(),
+            blob: blob.clone(),
+            cache: Some(cache),
+        };
+        self.lock().entry(note.id.clone()).or_insert_with(known);
+    }
+
+    /// Returns what the layer whose tar is `diff_id` is called; `layers` know it best.
+    pub(crate) fn name_of(&self, layers: &Layers, diff_id: &DiffId) -> LayerId {
+        let name = layers.name_of(diff_id);
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        match &name {
+            LayerId::Pulled(_) => names.get(diff_id).cloned().unwrap_or(name),
+            LayerId::Built(_) => name,
+        }
     }
 
     /// Whether the layer is one of those noted.
@@ -105,17 +162,74 @@ impl RemoteLayers {
         self.lock().contains_key(id)
     }
 
+    /// Returns the blob of a noted layer, and the repository that has it.
+    pub(crate) fn blob(&self, id: &LayerId) -> Option<(Descriptor, Option<Reference>)> {
+        let known = self.lock().get(id).cloned()?;
+        let repository = match known.origin {
+            Origin::Registry(reference) => Some(reference),
+            Origin::Layout(_) => None,
+        };
+        Some((known.blob, repository))
+    }
+
+    /// Lets the store know the tars of noted layers, so that none need be brought in to tell.
+    pub(crate) fn adopt<'a>(
+        &self,
+        store: &Store,
+        ids: impl Iterator<Item = &'a LayerId>,
+    ) -> Result<(), StoreError> {
+        let known = self.lock();
+        for id in ids {
+            if let Some(known) = known.get(id) {
+                store.layers().adopt(id, &known.diff_id)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes sure that the blob of a noted layer is in the store, unless the layer is there unpacked.
     pub(crate) fn ensure_blob(&self, store: &Store, id: &LayerId) -> Result<(), FetchError> {
         if store.layers().has(id) {
             return Ok(());
         }
-        let Some((origin, diff_id, blob)) = self.lock().get(id).cloned() else {
+        let Some(known) = self.lock().get(id).cloned() else {
             return Ok(());
         };
-        self.fetch(store, &origin, &blob)?;
-        store.layers().register_blob(&diff_id, &blob)?;
+        let fetched = self.fetch(store, &known.origin, &known.blob);
+        self.judge(id, fetched)?;
+        store.layers().adopt(id, &known.diff_id)?;
+        store.layers().register_blob(&known.diff_id, &known.blob)?;
         Ok(())
+    }
+
+    /// Makes sure that the directory of a layer is there.
+    pub(crate) fn ensure_dir(&self, store: &Store, id: &LayerId) -> Result<(), FetchError> {
+        self.ensure_blob(store, id)?;
+        let unpacked = store.layers().ensure_dir(id);
+        self.judge(id, unpacked.map_err(FetchError::from))?;
+        Ok(())
+    }
+
+    /// Blames the shared cache that offers the layer `id` if that could not be had.
+    fn judge<T>(&self, id: &LayerId, result: Result<T, FetchError>) -> Result<T, FetchError> {
+        if let Err(error) = &result
+            && let Some(cache) = self.lock().get(id).and_then(|known| known.cache)
+            && !self.canceled()
+        {
+            let broken = Broken {
+                cache,
+                reason: in_one_line(error),
+            };
+            let mut all = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+            all.push(broken);
+        }
+        result
+    }
+
+    /// Returns the shared caches that did not keep what they promised.
+    pub(crate) fn broken(&self) -> Vec<Broken> {
+        let broken = self.broken.lock();
+        broken.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn fetch(&self, store: &Store, origin: &Origin, blob: &Descriptor) -> Result<(), FetchError> {
@@ -151,9 +265,20 @@ impl RemoteLayers {
             })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<LayerId, (Origin, DiffId, Descriptor)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<LayerId, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns an error with its causes.
+pub(crate) fn in_one_line(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line = format!("{line}: {error}");
+        cause = error.source();
+    }
+    line
 }
 
 fn copy_blob(

@@ -350,10 +350,10 @@ impl Notes<'_> {
         }
         let layers = self.store.layers();
         let note = |(diff_id, blob): (&DiffId, &Descriptor)| {
-            let layer = layers.name_of(diff_id);
-            if let LayerId::Pulled(diff_id) = &layer {
+            let layer = self.remote.name_of(&layers, diff_id);
+            if matches!(layer, LayerId::Pulled(_)) || !layers.has(&layer) {
                 self.remote
-                    .add(origin.clone(), diff_id.clone(), blob.clone());
+                    .add(origin.clone(), layer.clone(), diff_id.clone(), blob.clone());
             }
             layer.to_string()
         };

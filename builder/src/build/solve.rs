@@ -15,6 +15,8 @@ use super::journal::{Explained, Journal};
 use super::memory::Place;
 use super::ops::BoundOp;
 use super::output::Root;
+use super::sharing::Imports;
+use super::sharing::harvest::{Harvest, Keys};
 use super::target::{TargetBuild, Variant};
 use super::{Request, definition};
 
@@ -48,14 +50,45 @@ pub(super) struct RecipeStep {
     pub(super) span: Option<Span>,
 }
 
-/// Solves for all targets that have outputs; returns what each target's variants came to.
+/// What a solve takes from shared caches, and for whom it collects what they get.
+#[derive(Clone, Copy)]
+struct Sharing<'a> {
+    imports: &'a Imports,
+    targets: &'a [TargetBuild<'a>],
+}
+
+impl Sharing<'_> {
+    /// Returns what each target can give; looked up only for those that do.
+    fn harvests(
+        &self,
+        graph: &Graph<BuildOp>,
+        keys: &Keys,
+        index: &StoreIndex<'_>,
+    ) -> Vec<Harvest> {
+        let of = |target: &TargetBuild<'_>| {
+            if target.target.options.cache_to.is_empty() {
+                return Harvest::default();
+            }
+            let ends = target.variants.iter();
+            let ends: Vec<_> = ends
+                .filter_map(|variant| variant.lowered().target)
+                .collect();
+            keys.harvest(&graph.reachable(&ends), index)
+        };
+        self.targets.iter().map(of).collect()
+    }
+}
+
+/// Solves for all targets that have outputs; returns what each target's variants came to, and what
+/// its shared caches can get.
 pub(super) fn solve_graph(
     shared: &Workshop,
+    imports: &Imports,
     graph: GraphBuilder,
     targets: &[TargetBuild<'_>],
     request: &Request<'_>,
     explained: &mut Vec<Explained>,
-) -> Result<Vec<Vec<Solved>>, BuildError> {
+) -> Result<(Vec<Vec<Solved>>, Vec<Harvest>), BuildError> {
     let joined = Joined::new(graph, targets);
     let mut wanted: Vec<VertexId> = Vec::new();
     for target in targets {
@@ -68,11 +101,13 @@ pub(super) fn solve_graph(
             );
         }
     }
-    let roots = if wanted.is_empty() {
-        BTreeMap::new()
+    let sharing = Sharing { imports, targets };
+    let (roots, mut harvests) = if wanted.is_empty() {
+        <_>::default()
     } else {
-        joined.solve(shared, &wanted, request, explained)?
+        joined.solve(shared, &wanted, sharing, request, explained)?
     };
+    harvests.resize_with(targets.len(), Harvest::default);
     let root = |vertex: VertexId| roots.get(&vertex).cloned().unwrap_or_default();
     let solved = |target: &TargetBuild<'_>, variant: &Variant| Solved {
         root: variant.lowered().target.map(root).unwrap_or_default(),
@@ -85,7 +120,7 @@ pub(super) fn solve_graph(
         let variants = target.variants.iter();
         variants.map(|variant| solved(target, variant)).collect()
     };
-    Ok(targets.iter().map(of).collect())
+    Ok((targets.iter().map(of).collect(), harvests))
 }
 
 /// Returns what is solved for a variant: its result, and the stages that are looked through.
@@ -134,9 +169,10 @@ impl<'a> Joined<'a> {
         &self,
         shared: &Workshop,
         wanted: &[VertexId],
+        sharing: Sharing<'_>,
         request: &Request<'_>,
         explained: &mut Vec<Explained>,
-    ) -> Result<BTreeMap<VertexId, Root>, BuildError> {
+    ) -> Result<(BTreeMap<VertexId, Root>, Vec<Harvest>), BuildError> {
         let graph = self
             .graph
             .map(|id, vertex| BoundOp::new(vertex.op.clone(), Arc::clone(self.engine(id))));
@@ -151,12 +187,19 @@ impl<'a> Joined<'a> {
             vertices.show(event);
         };
         let durations = |vertex| journal.duration(vertex);
-        let index = StoreIndex::new(shared.store(), shared.remote(), &journal)
+        let index = StoreIndex::new(shared.store(), shared.remote(), sharing.imports, &journal)
             .not_before(request.oldest_result(since_epoch()));
+        let keys = Keys::default();
+        let named = |vertex, key| keys.note(vertex, key);
         let mut how = SolveOptions::new(request.jobs(), request.cancel);
         how.events = &events;
         how.durations = Some(&durations);
+        how.named = Some(&named);
         let solved = solve(&graph, wanted, &index, &how);
+        let harvests = match &solved {
+            Ok(_) => sharing.harvests(&self.graph, &keys, &index),
+            Err(_) => Vec::new(),
+        };
         *explained = journal.close(shared.store(), since_epoch());
         let outputs = solved.map_err(|error| self.failure(error))?;
         let mut roots = BTreeMap::new();
@@ -166,7 +209,7 @@ impl<'a> Joined<'a> {
                 .map_err(|source| BuildError::Internal { source })?;
             roots.insert(*vertex, root.clone());
         }
-        Ok(roots)
+        Ok((roots, harvests))
     }
 
     /// Returns the steps that a variant's result is made by, those that others read first.

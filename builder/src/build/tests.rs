@@ -53,7 +53,7 @@ impl Place {
             cancel: &CancelToken::new(),
             environment: &|_| None,
         };
-        build(session, &request)
+        build(&session, &request)
     }
 
     fn config(&self, built: &Built) -> ImageConfig {

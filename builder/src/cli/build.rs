@@ -8,6 +8,7 @@ mod diagnostics;
 mod input;
 mod outputs;
 mod run;
+mod share;
 mod steps;
 
 use std::collections::BTreeMap;
@@ -92,6 +93,16 @@ pub struct BuildArgs {
     /// Execute the steps of these stages, whatever is cached
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub no_cache_filter: Vec<String>,
+
+    /// Take results from a cache that another machine wrote: an image, or type=registry,ref=NAME,
+    /// or type=local,src=DIR; may be repeated
+    #[arg(long, value_name = "CACHE")]
+    pub cache_from: Vec<String>,
+
+    /// Write a cache for other machines: type=registry,ref=NAME, type=local,dest=DIR or
+    /// type=inline, with mode=min|max; may be repeated
+    #[arg(long, value_name = "CACHE")]
+    pub cache_to: Vec<String>,
 
     /// Ask the registry even for images that are here
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true,
@@ -234,6 +245,8 @@ impl BuildArgs {
             unset_env: self.input.unsetenv.clone(),
             ignore_file: self.input.ignorefile.clone(),
             cache_ttl: input.cache_ttl,
+            cache_from: each("--cache-from", &self.cache_from, share::from)?.concat(),
+            cache_to: each("--cache-to", &self.cache_to, share::to)?.concat(),
             omit_history: self.omit_history,
             log_file: self.logfile.clone(),
             platforms: self.platforms()?,
@@ -276,6 +289,7 @@ impl BuildArgs {
             },
         };
         outputs::trust_where_asked(&mut options);
+        share::settle(&mut options)?;
         outputs::check_names(&options)?;
         outputs::check_annotations(&options)?;
         check_ignore_file(&options)?;

@@ -76,13 +76,13 @@ pub fn parse(text: &str) -> Result<Output, ValueError> {
     Fields::new(&fields)?.output()
 }
 
-/// The pairs of one `-o`, taken out one by one; what is left over is unknown.
-struct Fields {
+/// The pairs of one option, taken out one by one; what is left over is unknown.
+pub(super) struct Fields {
     values: BTreeMap<String, String>,
 }
 
 impl Fields {
-    fn new(fields: &[String]) -> Result<Self, ValueError> {
+    pub(super) fn new(fields: &[String]) -> Result<Self, ValueError> {
         let mut values = BTreeMap::new();
         for field in fields {
             let (key, value) = match field.split_once('=') {
@@ -152,11 +152,28 @@ impl Fields {
         }
     }
 
-    fn take(&mut self, key: &str) -> Option<String> {
+    /// Refuses keys that are not among `known`.
+    pub(super) fn only(&self, kind: &str, known: &[&str]) -> Result<(), ValueError> {
+        match self
+            .values
+            .keys()
+            .find(|key| !known.contains(&key.as_str()))
+        {
+            None => Ok(()),
+            Some(key) => {
+                let what = format!("key for type={kind}:");
+                Err(ValueError::unknown(&what, key, known))
+            }
+        }
+    }
+
+    /// Takes a value out.
+    pub(super) fn take(&mut self, key: &str) -> Option<String> {
         self.values.remove(key)
     }
 
-    fn flag(&mut self, key: &str) -> Result<Option<bool>, ValueError> {
+    /// Takes a truth value out.
+    pub(super) fn flag(&mut self, key: &str) -> Result<Option<bool>, ValueError> {
         self.take(key).map(|value| boolean(key, &value)).transpose()
     }
 
@@ -242,6 +259,14 @@ impl Fields {
     }
 
     fn format(&mut self) -> Result<ImageFormat, ValueError> {
+        let mut format = self.packing()?;
+        format.rewrite_timestamp = self.flag("rewrite-timestamp")?.unwrap_or(false);
+        format.annotations = self.annotations()?;
+        Ok(format)
+    }
+
+    /// Takes out how layers are packed.
+    pub(super) fn packing(&mut self) -> Result<ImageFormat, ValueError> {
         let compression = self
             .take("compression")
             .map(|name| compression(&name))
@@ -256,8 +281,7 @@ impl Fields {
             level: level.transpose()?,
             force: self.flag("force-compression")?.unwrap_or(false),
             oci_media_types: self.flag("oci-mediatypes")?,
-            rewrite_timestamp: self.flag("rewrite-timestamp")?.unwrap_or(false),
-            annotations: self.annotations()?,
+            ..ImageFormat::default()
         })
     }
 

@@ -1,5 +1,6 @@
 //! `cooper load`, `save` and `push`: images in and out of the store.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
@@ -229,6 +230,9 @@ impl PushArgs {
         let display = Display::start(DisplayOptions { mode, color });
         let interrupt = Interrupt::listen().map_err(|error| Report::from_error(&error))?;
         let request = PushRequest {
+            // Everything of an image in the store is there.
+            fetch: &|_| Ok(()),
+            elsewhere: BTreeMap::new(),
             set: &set,
             names: std::slice::from_ref(&name),
             format: &format,

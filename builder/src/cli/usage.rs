@@ -16,11 +16,6 @@ use crate::report::{Exit, Report, did_you_mean};
 const OPTIONS: &[(&str, &[&str], &str)] = &[
     (
         "build",
-        &["--cache-from", "--cache-to"],
-        "leave it out: every build below the same --root shares one cache",
-    ),
-    (
-        "build",
         &["--security-opt"],
         "let the step say it: RUN --security=insecure, with --allow security.insecure",
     ),
@@ -208,7 +203,7 @@ mod tests {
         let lines = [
             "cooper build --build-agr a=b .",
             "cooper build --nothing-alike .",
-            "cooper build --cache-from a .",
+            "cooper build --stage-labels .",
             "cooper build . run",
             "cooper build",
             "cooper build --jobs 0 .",
@@ -233,9 +228,9 @@ mod tests {
         ERROR: cooper build has no option --nothing-alike
           hint: see `cooper build --help`
         [125]
-        $ cooper build --cache-from a .
-        ERROR: cooper build has no option --cache-from
-          hint: leave it out: every build below the same --root shares one cache
+        $ cooper build --stage-labels .
+        ERROR: cooper build has no option --stage-labels
+          hint: leave it out: every step's result is kept, and --target builds a stage by itself
           hint: see `cooper build --help`
         [125]
         $ cooper build . run

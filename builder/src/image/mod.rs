@@ -19,7 +19,7 @@ use cooper_cache::{
 };
 use cooper_frontend::lower::HistoryItem;
 use cooper_oci::{
-    Compression, Descriptor, DiffId, Digest, History, ImageConfig, Manifest, media_type,
+    Compression, Descriptor, DiffId, Digest, Extra, History, ImageConfig, Manifest, media_type,
 };
 use rayon::prelude::*;
 
@@ -195,6 +195,13 @@ impl Image {
         Ok(image)
     }
 
+    /// Adds fields to the configuration.
+    pub fn add(&mut self, fields: Extra) {
+        self.config.extra.extend(fields);
+        self.config_bytes = self.config.to_json();
+        self.id = Digest::sha256(&self.config_bytes);
+    }
+
     /// Reads an image of the store.
     pub fn load(store: &Store, record: &ImageRecord) -> Result<Self, StoreError> {
         let config_bytes = store.blobs().read(&record.id)?;
@@ -258,10 +265,13 @@ impl Image {
             .layers
             .par_iter()
             .map(|layer| {
-                let packed = match layers
-                    .pending_blob(&layer.diff_id)
-                    .filter(|_| !format.force)
-                {
+                let brought = layers.pending_blob(&layer.diff_id);
+                // A layer that is not here can be sent on as it is elsewhere.
+                let brought = brought.or_else(|| {
+                    let away = || !layers.has(&layer.layer);
+                    layer.blobs.first().cloned().filter(|_| away())
+                });
+                let packed = match brought.filter(|_| !format.force) {
                     Some(blob) => blob,
                     None => layers.pack(&layer.layer, compression, format.level)?,
                 };

@@ -83,6 +83,18 @@ impl Client {
         self.inner.resolve(reference, platform, &watch)
     }
 
+    /// Returns the manifest or index that `reference` names, byte for byte, of whatever kind.
+    pub fn manifest(
+        &self,
+        reference: &Reference,
+        watch: Watch<'_>,
+    ) -> Result<(Descriptor, Vec<u8>), RegistryError> {
+        let fetched = self
+            .inner
+            .fetch_top(&reference.with_default_tag(), &watch)?;
+        Ok((fetched.descriptor, fetched.bytes))
+    }
+
     /// Asks what `reference` stands for now, without fetching it.
     pub fn digest_of(
         &self,

@@ -25,6 +25,7 @@ mod platforms;
 mod pull;
 mod real;
 mod rootless;
+mod sharing;
 mod sources;
 mod support;
 mod upkeep;

@@ -327,7 +327,13 @@ impl Layers {
         if let Some(diff_id) = self.noted_diff_id(id)
             && let Some(blob) = self.pending_blob(&diff_id)
         {
-            return self.unpack(id.clone(), &diff_id, &blob);
+            let unpacked = self.unpack(id.clone(), &diff_id, &blob);
+            if matches!(id, LayerId::Built(_)) && unpacked.as_ref().is_err_and(is_lie) {
+                // It stands for nothing: what was built on it is built anew.
+                let path = self.shared.layout.pending(&diff_id);
+                let _ = fs::remove_file(path);
+            }
+            return unpacked;
         }
         Err(StoreError::MissingLayer { id: id.clone() })
     }
@@ -434,6 +440,16 @@ impl Layers {
         found.sort();
         Ok(found)
     }
+}
+
+/// Whether a blob turned out not to be the layer that it was said to be.
+fn is_lie(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::TreeMismatch { .. }
+            | StoreError::DiffIdMismatch { .. }
+            | StoreError::Archive(_)
+    )
 }
 
 /// Checks that every entry's directory is an entry before it.

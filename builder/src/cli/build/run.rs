@@ -65,7 +65,7 @@ pub fn build_targets(
         cancel: &cancel,
         environment: &|name| settings.environment.bytes(name),
     };
-    let outcome = build::build(session, &request);
+    let outcome = build::build(&session, &request);
     let summary = display.finish();
     drop(interrupt);
     if !options.quiet {
@@ -210,6 +210,11 @@ pub(super) fn failed(error: &BuildError, summary: Summary) -> Report {
             Some(hint) => Report::from_error(error).hint(hint),
             None => Report::from_error(error),
         },
+        BuildError::CacheExport { source, .. } => {
+            let report = Report::from_error(error);
+            let report = source.hint().into_iter().fold(report, Report::hint);
+            report.hint("the outputs are written; with ignore-error=true this is a warning")
+        }
         BuildError::Interrupted => Report::silent(Exit::Interrupted),
         BuildError::Solver { .. } => Report::from_error(error).exit(Exit::Internal),
         _ => Report::from_error(error),

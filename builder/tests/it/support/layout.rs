@@ -59,6 +59,13 @@ impl Image {
         }
     }
 
+    /// Returns the manifest that a layout's index names first, of whatever kind.
+    pub(crate) fn manifest_of(layout: &Path) -> Value {
+        let index = index(layout);
+        let digest = index["manifests"][0]["digest"].as_str().expect("a digest");
+        parse(&read_blob(layout, digest))
+    }
+
     /// Returns the digests of the layers' blobs.
     pub(crate) fn layers(&self) -> Vec<String> {
         let layers = self.manifest["layers"].as_array().expect("layers");

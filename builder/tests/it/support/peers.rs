@@ -116,6 +116,7 @@ impl<'a> Podman<'a> {
 pub(crate) struct DockerRegistry {
     child: Child,
     port: u16,
+    log: PathBuf,
 }
 
 /// Returns a TCP port that is free now.
@@ -137,15 +138,16 @@ impl DockerRegistry {
             cooper.scratch("registry").display()
         );
         std::fs::write(&config, text).expect("write");
+        let log = cooper.scratch("registry.log");
         let child = Command::new("docker-registry")
             .arg("serve")
             .arg(config)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(std::fs::File::create(&log).expect("a log"))
             .stderr(Stdio::null())
             .spawn()
             .expect("docker-registry");
-        let registry = Self { child, port };
+        let registry = Self { child, port, log };
         let deadline = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(Instant::now() < deadline, "docker-registry does not listen");
@@ -157,6 +159,15 @@ impl DockerRegistry {
     /// Returns `127.0.0.1:PORT`.
     pub(crate) fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Returns `METHOD /path` of every request that it has answered so far.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        let log = std::fs::read_to_string(&self.log).expect("a log");
+        let quoted = log.lines().filter_map(|line| line.split('"').nth(1));
+        quoted
+            .filter_map(|request| Some(request.rsplit_once(' ')?.0.to_owned()))
+            .collect()
     }
 }
 

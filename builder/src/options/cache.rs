@@ -1,0 +1,107 @@
+//! Caches that machines share: where they are read from and written to.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use cooper_oci::Reference;
+
+use super::ImageFormat;
+
+/// Where a shared cache is read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CacheFrom {
+    /// A registry: a cache of its own, or an image that has one within.
+    Registry {
+        /// What it is called.
+        reference: Reference,
+        /// Whether the registry may do without a certificate.
+        insecure: bool,
+    },
+    /// A directory.
+    Local {
+        /// The directory.
+        dir: PathBuf,
+        /// The digest of its manifest, or its tag.
+        wanted: String,
+    },
+}
+
+/// Where a shared cache is written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CachePlace {
+    /// The image itself tells of its layers' keys.
+    Inline,
+    /// A registry.
+    Registry {
+        /// What it is to be called.
+        reference: Reference,
+        /// Whether the registry may do without a certificate.
+        insecure: bool,
+    },
+    /// A directory.
+    Local {
+        /// The directory.
+        dir: PathBuf,
+        /// What it is called in there.
+        tag: String,
+        /// Whether what else is in there goes.
+        reset: bool,
+    },
+}
+
+/// A shared cache to be written after a build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheTo {
+    /// Where it goes.
+    pub place: CachePlace,
+    /// Which results it gets.
+    pub mode: CacheMode,
+    /// How layers that were not packed before are packed, and the types of its manifest.
+    pub format: ImageFormat,
+    /// Whether its manifest is one of an image, else an index of blobs.
+    pub image_manifest: bool,
+    /// Whether the build succeeds although it could not be written.
+    pub ignore_error: bool,
+}
+
+impl CacheTo {
+    /// Returns the cache that goes along in the image.
+    pub fn inline() -> Self {
+        Self {
+            place: CachePlace::Inline,
+            mode: CacheMode::Min,
+            format: ImageFormat::default(),
+            image_manifest: true,
+            ignore_error: false,
+        }
+    }
+}
+
+/// Which results a shared cache gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheMode {
+    /// Those whose layers are part of the result.
+    #[default]
+    Min,
+    /// Those of all steps.
+    Max,
+}
+
+impl fmt::Display for CacheFrom {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registry { reference, .. } => write!(to, "{}", reference.familiar()),
+            Self::Local { dir, wanted } => write!(to, "{}:{wanted}", dir.display()),
+        }
+    }
+}
+
+impl fmt::Display for CachePlace {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inline => to.write_str("the image"),
+            Self::Registry { reference, .. } => write!(to, "{}", reference.familiar()),
+            Self::Local { dir, tag, .. } => write!(to, "{}:{tag}", dir.display()),
+        }
+    }
+}

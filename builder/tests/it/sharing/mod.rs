@@ -1,0 +1,32 @@
+//! Caches that machines share. A machine is a `Cooper` with a store of its own.
+
+mod directory;
+mod registry;
+mod wrong;
+
+use crate::support::{Context, Cooper};
+
+/// Two stages that are read by a third one: the last step's result hides the first's.
+const THREE_READERS: &str = "FROM busybox AS one\nCOPY a /a\nRUN cat /a >/one\n\
+     FROM busybox AS two\nCOPY b /b\nRUN cat /b >/two\n\
+     FROM busybox\nCOPY --from=one /one /\nCOPY --from=two /two /\nRUN cat /one /two >/all\n";
+
+fn three_readers() -> Context {
+    Context::new(THREE_READERS).with("a", "a1").with("b", "b1")
+}
+
+/// What is executed for a changed `b` if everything else is known.
+const BELOW_B: [&str; 4] = [
+    "COPY --from=two /two /",
+    "COPY b /b",
+    "RUN cat /b >/two",
+    "RUN cat /one /two >/all",
+];
+
+/// Two machines.
+fn machines() -> Option<(Cooper, Cooper)> {
+    Some((Cooper::new()?, Cooper::new()?))
+}
+
+/// Nothing.
+const NOTHING: [&str; 0] = [];

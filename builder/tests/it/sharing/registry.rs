@@ -1,0 +1,140 @@
+//! `type=registry` and `type=inline`: what travels and what does not.
+
+use super::{BELOW_B, NOTHING, machines, three_readers};
+use crate::support::Cooper;
+use crate::support::peers::DockerRegistry;
+
+/// Returns the requests that move layers, since the first `known`.
+fn moved(registry: &DockerRegistry, known: usize) -> Vec<String> {
+    let all = registry.requests().into_iter().skip(known);
+    let moves = |line: &String| {
+        (line.starts_with("GET ") && line.contains("/blobs/"))
+            || line.starts_with("PATCH ")
+            || line.starts_with("PUT ")
+            || line.starts_with("POST ")
+    };
+    all.filter(moves).collect()
+}
+
+#[test]
+fn only_what_is_missing_travels_and_only_when_it_is_needed() {
+    let Some((here, there)) = machines() else {
+        return;
+    };
+    let Some(registry) = DockerRegistry::start(&here) else {
+        return;
+    };
+    let context = three_readers();
+    let host = registry.host();
+    let to = format!("--cache-to=type=registry,ref={host}/team/cache:1,mode=max");
+    let from = format!("--cache-from=type=registry,ref={host}/team/cache:1");
+    let first = here.build(&context, &["-otype=cacheonly", &to]).ok();
+    first.says("sent 8 blobs, 0 were there");
+    let known = registry.requests().len();
+    here.build(&context, &["-otype=cacheonly", &to])
+        .ok()
+        .says("sent 0 blobs, 8 were there");
+    let again = moved(&registry, known);
+    assert_eq!(again, ["PUT /v2/team/cache/manifests/1"]);
+
+    // A build that needs no bytes fetches the list alone.
+    let known = registry.requests().len();
+    let second = there.steps(&context, &["-otype=cacheonly", &from]).ok();
+    assert_eq!(second.executed(), NOTHING);
+    let lists = moved(&registry, known);
+    assert_eq!(lists.len(), 1, "{lists:?}");
+
+    // A push to the same registry fetches nothing and sends the configuration and the base.
+    let known = registry.requests().len();
+    let name = format!("-otype=registry,store=false,name={host}/team/image:1");
+    let pushed = there.steps(&context, &[name.as_str(), &from]).ok();
+    assert_eq!(pushed.executed(), NOTHING);
+    let sent = moved(&registry, known);
+    let gets = sent.iter().filter(|line| line.starts_with("GET")).count();
+    let mounts = sent.iter().filter(|line| line.contains("mount=")).count();
+    let puts = sent.iter().filter(|line| line.contains("digest=")).count();
+    assert_eq!((gets, mounts, puts), (1, 3, 2), "{sent:#?}");
+
+    // What is below a change needs its base, and nothing of the other stages.
+    context.write("b", "b2");
+    let known = registry.requests().len();
+    let third = there.steps(&context, &["-t=a", &from]).ok();
+    assert_eq!(third.executed(), BELOW_B);
+    let fetched = moved(&registry, known).len() - 1;
+    assert!(fetched <= 2, "{fetched} layers");
+    there
+        .run(&["run", "--rm", "a", "cat", "/all"])
+        .ok()
+        .prints("a1b2");
+}
+
+#[test]
+fn the_cache_is_in_the_image_itself_by_option_or_argument() {
+    let Some(here) = Cooper::new() else { return };
+    let Some(registry) = DockerRegistry::start(&here) else {
+        return;
+    };
+    let context = three_readers();
+    for (number, how) in [
+        "--cache-to=type=inline",
+        "--build-arg=BUILDKIT_INLINE_CACHE=1",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("{}/team/image:{number}", registry.host());
+        let push = format!("-otype=registry,name={name}");
+        here.build(&context, &[push.as_str(), how]).ok();
+        let Some(there) = Cooper::new() else { return };
+        let second = there
+            .steps(&context, &["-t=a", &format!("--cache-from={name}")])
+            .ok();
+        assert_eq!(second.executed(), NOTHING, "{how}: {}", second.outcome);
+        context.write("b", "b2");
+        let changed = there
+            .steps(&context, &["-t=b", &format!("--cache-from={name}")])
+            .ok();
+        assert!(
+            changed
+                .cached()
+                .contains(&"COPY --from=one /one /".to_owned())
+        );
+        there
+            .run(&["run", "--rm", "b", "cat", "/all"])
+            .ok()
+            .prints("a1b2");
+        context.write("b", "b1");
+    }
+}
+
+#[test]
+fn a_base_image_that_another_machine_built_is_known_by_its_content() {
+    let Some((here, there)) = machines() else {
+        return;
+    };
+    let Some(registry) = DockerRegistry::start(&here) else {
+        return;
+    };
+    let base = format!("{}/team/base:1", registry.host());
+    let of_base = crate::support::Context::new("FROM busybox\nRUN echo base >/base\n");
+    here.build(
+        &of_base,
+        &[format!("-otype=registry,name={base}"), format!("-t={base}")],
+    )
+    .ok();
+    let child = crate::support::Context::new(&format!("FROM {base}\nRUN cat /base >/child\n"));
+    let cache = format!("{}/team/cache:1", registry.host());
+    here.build(&child, &["-t=c".to_owned(), format!("--cache-to={cache}")])
+        .ok();
+    let second = there
+        .steps(
+            &child,
+            &["-t=c".to_owned(), format!("--cache-from={cache}")],
+        )
+        .ok();
+    assert_eq!(second.executed(), NOTHING);
+    there
+        .run(&["run", "--rm", "c", "cat", "/child"])
+        .ok()
+        .prints("base\n");
+}
