@@ -61,7 +61,7 @@ pub use images::{ImageLayer, ImageRecord, Images, Lookup, PlatformImage};
 pub use layer::{
     Confirm, CopyItem, DecodeError, Difference, Entry, EntryKind, FileTimes, Found, Layer, LayerId,
     LayerIndex, Layers, Limits, MadeLayers, NeedleGroup, Needles, Reason, Source, Staging,
-    Timestamp, Unpack, Unpacked, Xattr, detect_archive, unpack_archive,
+    TarMember, TarReader, Timestamp, Unpack, Unpacked, Xattr, detect_archive, unpack_archive,
 };
 pub use lease::Lease;
 pub use lock::ClaimGuard;

@@ -16,6 +16,7 @@ mod container;
 mod crash;
 mod explain;
 mod export;
+mod hostile;
 mod interchange;
 mod interrupt;
 mod negative;

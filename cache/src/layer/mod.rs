@@ -58,6 +58,7 @@ pub use index::{DecodeError, LayerIndex};
 pub use pack::FileTimes;
 pub use scan::{Confirm, Found, NeedleGroup, Needles};
 pub use staging::Staging;
+pub use tar_read::{TarMember, TarReader};
 pub(crate) use tar_write::{Marks, write_end as write_tar_end, write_nodes as write_tar_nodes};
 pub(crate) use verify::{damage, discard};
 pub(crate) use walk::{hash_open_while, kind_of};

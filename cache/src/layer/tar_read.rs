@@ -17,10 +17,13 @@ const BLOCK: usize = 512;
 
 /// What one tar header says, extensions included.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Member {
-    pub(super) path: Vec<u8>,
-    pub(super) link: Vec<u8>,
-    pub(super) kind: u8,
+pub struct TarMember {
+    /// The name as it stands there: it may climb, or be absolute.
+    pub path: Vec<u8>,
+    /// What a link leads to.
+    pub link: Vec<u8>,
+    /// The type flag (POSIX pax, "ustar Header Block"); directories are always `5`, files `0`.
+    pub kind: u8,
     pub(super) mode: u32,
     pub(super) uid: u32,
     pub(super) gid: u32,
@@ -30,8 +33,8 @@ pub(super) struct Member {
     pub(super) xattrs: Vec<Xattr>,
 }
 
-/// A tar being read.
-pub(super) struct TarReader<R> {
+/// A tar being read; between two members it gives the data of the first.
+pub struct TarReader<R> {
     inner: R,
     /// Bytes of the current member's data that were not read yet.
     left: u64,
@@ -56,7 +59,8 @@ fn invalid(reason: &'static str) -> io::Error {
 }
 
 impl<R: Read> TarReader<R> {
-    pub(super) fn new(inner: R) -> Self {
+    /// Reads the tar `inner` from its beginning.
+    pub fn new(inner: R) -> Self {
         Self {
             inner,
             left: 0,
@@ -65,8 +69,13 @@ impl<R: Read> TarReader<R> {
     }
 
     /// Returns the next member, passing over what was not read of the last; nothing at the end.
-    pub(super) fn next(&mut self) -> io::Result<Option<Member>> {
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "a member's data is read from here, too"
+    )]
+    pub fn next(&mut self) -> io::Result<Option<TarMember>> {
         let mut extensions = Extensions::default();
+        let mut announced = 0;
         loop {
             let rest = self.left + self.padding;
             if io::copy(&mut (&mut self.inner).take(rest), &mut io::sink())? < rest {
@@ -78,6 +87,14 @@ impl<R: Read> TarReader<R> {
             };
             let size = header.entry_size()?;
             let kind = header.as_bytes()[156];
+            if matches!(kind, b'x' | b'g' | b'L' | b'K') {
+                // All of a member's count together, and each for a block at least: what they
+                // say is kept until it comes.
+                announced = size.max(BLOCK as u64).saturating_add(announced);
+                if announced > MAX_EXTENSION {
+                    return Err(invalid("names and attributes of more than a mebibyte"));
+                }
+            }
             match kind {
                 b'x' => extensions.read_pax(&self.extension(size)?)?,
                 b'g' => drop(self.extension(size)?),
@@ -121,9 +138,6 @@ impl<R: Read> TarReader<R> {
     }
 
     fn extension(&mut self, size: u64) -> io::Result<Vec<u8>> {
-        if size > MAX_EXTENSION {
-            return Err(invalid("names and attributes of more than a mebibyte"));
-        }
         let mut data = vec![0; size as usize];
         self.inner.read_exact(&mut data)?;
         let padding = size.wrapping_neg() % BLOCK as u64;
@@ -167,7 +181,7 @@ const fn holds_data(kind: u8) -> bool {
     !matches!(kind, b'1'..=b'6')
 }
 
-fn member(header: &Header, kind: u8, extensions: Extensions) -> io::Result<Member> {
+fn member(header: &Header, kind: u8, extensions: Extensions) -> io::Result<TarMember> {
     if extensions.sparse {
         return Err(invalid("sparse files are not supported"));
     }
@@ -200,7 +214,7 @@ fn member(header: &Header, kind: u8, extensions: Extensions) -> io::Result<Membe
     let mut xattrs = extensions.xattrs;
     xattrs.sort();
     xattrs.dedup_by(|later, first| later.0 == first.0);
-    Ok(Member {
+    Ok(TarMember {
         path,
         link: link.unwrap_or_default(),
         kind,
@@ -343,6 +357,39 @@ mod tests {
             b"13 size=-1234\n",
         ] {
             assert!(Extensions::default().read_pax(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn many_extensions_count_together() {
+        let mut header = Header::new_ustar();
+        header.set_entry_type(tar::EntryType::XHeader);
+        header.set_size(BLOCK as u64);
+        header.set_cksum();
+        let mut record = header.as_bytes().to_vec();
+        record.extend(b"30 SCHILY.xattr.user.k=\0\xff\n=v\n");
+        record.resize(2 * BLOCK, 0);
+        let endless = Endless { record, at: 0 };
+        let error = TarReader::new(endless).next().expect_err("endless");
+        assert_eq!(
+            error.to_string(),
+            "names and attributes of more than a mebibyte"
+        );
+    }
+
+    /// The same record again and again.
+    struct Endless {
+        record: Vec<u8>,
+        at: usize,
+    }
+
+    impl Read for Endless {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            for byte in buffer.iter_mut() {
+                *byte = self.record[self.at];
+                self.at = (self.at + 1) % self.record.len();
+            }
+            Ok(buffer.len())
         }
     }
 

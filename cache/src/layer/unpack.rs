@@ -13,12 +13,15 @@ use crate::checksum::ContentHash;
 use crate::error::{ArchiveError, ResolveError, StoreError};
 use crate::layer::disk::{Canvas, Parent};
 use crate::layer::pool::{Closing, Job, Pool};
-use crate::layer::tar_read::{Member, TarReader};
+use crate::layer::tar_read::{TarMember, TarReader};
 use crate::layer::{Entry, EntryKind, LayerIndex, Unpack, copy};
 use crate::path::RelPath;
 
 /// Files up to this size go through memory to the pool.
 const SMALL: u64 = 1 << 20;
+
+/// The longest name that a program could use, in bytes (Linux' PATH_MAX).
+const MAX_PATH: usize = 4096;
 
 /// Links that are followed before a path counts as a loop.
 const MAX_LINKS: usize = 255;
@@ -131,7 +134,7 @@ impl Unpacker<'_> {
 
     fn member<R: Read>(
         &mut self,
-        member: &Member,
+        member: &TarMember,
         tar: &mut TarReader<R>,
     ) -> Result<(), StoreError> {
         let path = self.place(&member.path)?;
@@ -185,7 +188,7 @@ impl Unpacker<'_> {
         self.object(self.entry(path, kind, member), tar)
     }
 
-    fn entry(&self, path: RelPath, kind: EntryKind, member: &Member) -> Entry {
+    fn entry(&self, path: RelPath, kind: EntryKind, member: &TarMember) -> Entry {
         let mode = if matches!(kind, EntryKind::Symlink { .. }) {
             0o777
         } else {
@@ -203,8 +206,12 @@ impl Unpacker<'_> {
 
     /// Resolves a name of the archive to a path whose directories exist in the plan.
     fn place(&mut self, name: &[u8]) -> Result<RelPath, StoreError> {
-        let shown = || String::from_utf8_lossy(name).into_owned();
+        let shown = || {
+            let text = String::from_utf8_lossy(&name[..name.len().min(MAX_PATH)]);
+            text.into_owned()
+        };
         if name.contains(&0)
+            || name.len() > MAX_PATH
             || name
                 .split(|byte| *byte == b'/')
                 .any(|part| part.len() > 255)

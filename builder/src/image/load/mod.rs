@@ -5,8 +5,9 @@
 //! straight into the store under the digest of their bytes; one that is named by another
 //! digest is refused. Layers are unpacked when something needs their files.
 
-use std::collections::HashMap;
-use std::io::{self, BufReader, Read};
+mod contents;
+
+use std::io::{self, Read};
 
 use cooper_cache::{ImageLayer, ImageRecord, LayerId, PlatformImage, Store, StoreError};
 use cooper_oci::{
@@ -16,12 +17,12 @@ use cooper_oci::{
 use serde::Deserialize;
 use thiserror::Error;
 
+use contents::Contents;
+
 /// The largest document (index, manifest, configuration) that is read, in bytes.
 const MAX_DOCUMENT: u64 = 32 << 20;
 /// How deep indexes may nest.
 const MAX_DEPTH: usize = 4;
-/// Links that are followed from one name in the archive to another.
-const MAX_LINKS: usize = 8;
 
 /// Why an archive could not be loaded.
 #[derive(Debug, Error)]
@@ -59,6 +60,26 @@ pub enum LoadError {
     TooLarge {
         /// Which.
         name: String,
+    },
+    /// A blob is there, but not the one that is meant.
+    #[error("the archive's {name} has another size than its {by} says")]
+    Size {
+        /// The blob.
+        name: String,
+        /// The document that names it.
+        by: &'static str,
+    },
+    /// Indexes name indexes without end.
+    #[error("{name} in the archive nests image indexes more than {MAX_DEPTH} deep")]
+    Nesting {
+        /// The index at the top.
+        name: String,
+    },
+    /// It is no image archive that anybody needs.
+    #[error("the archive holds {what}, more than any image archive")]
+    Bomb {
+        /// What there is too much of.
+        what: &'static str,
     },
     /// A configuration and the list of layers do not agree.
     #[error(
@@ -141,15 +162,6 @@ pub fn load(
     }
 }
 
-/// What one pass over the archive found.
-#[derive(Default)]
-struct Contents {
-    documents: HashMap<String, Vec<u8>>,
-    /// Files by name, each a blob in the store.
-    files: HashMap<String, (Digest, u64)>,
-    links: HashMap<String, String>,
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct DockerImage {
@@ -157,130 +169,6 @@ struct DockerImage {
     #[serde(default)]
     repo_tags: Option<Vec<String>>,
     layers: Vec<String>,
-}
-
-impl Contents {
-    fn read(store: &Store, archive: impl Read) -> Result<Self, LoadError> {
-        let broken = |last: &Option<String>| {
-            let last = last.clone();
-            move |source| LoadError::Archive { last, source }
-        };
-        let mut last = None;
-        let mut archive = tar::Archive::new(plain(archive).map_err(broken(&last))?);
-        let mut contents = Self::default();
-        for entry in archive.entries().map_err(broken(&last))? {
-            let mut entry = entry.map_err(broken(&last))?;
-            let path = entry.path_bytes().into_owned();
-            let name = clean(&String::from_utf8_lossy(&path));
-            match entry.header().entry_type() {
-                tar::EntryType::Symlink | tar::EntryType::Link => {
-                    let target = entry.link_name_bytes().unwrap_or_default().into_owned();
-                    let target = String::from_utf8_lossy(&target).into_owned();
-                    let from_root = entry.header().entry_type() == tar::EntryType::Link;
-                    let base = if from_root {
-                        ""
-                    } else {
-                        name.rsplit_once('/').map_or("", |(dir, _)| dir)
-                    };
-                    contents
-                        .links
-                        .insert(name.clone(), clean(&format!("{base}/{target}")));
-                }
-                kind if kind.is_file() => {
-                    contents.take(store, &name, &mut entry, last.as_deref())?;
-                }
-                _ => {}
-            }
-            last = Some(name);
-        }
-        Ok(contents)
-    }
-
-    fn take(
-        &mut self,
-        store: &Store,
-        name: &str,
-        entry: &mut impl Read,
-        last: Option<&str>,
-    ) -> Result<(), LoadError> {
-        let broken = |source| LoadError::Archive {
-            last: last.map(str::to_owned),
-            source,
-        };
-        let refused = |source| LoadError::Store {
-            name: name.to_owned(),
-            source,
-        };
-        if matches!(
-            name,
-            "manifest.json" | "index.json" | "oci-layout" | "repositories"
-        ) {
-            let mut bytes = Vec::new();
-            entry
-                .take(MAX_DOCUMENT + 1)
-                .read_to_end(&mut bytes)
-                .map_err(broken)?;
-            if bytes.len() as u64 > MAX_DOCUMENT {
-                return Err(LoadError::TooLarge {
-                    name: name.to_owned(),
-                });
-            }
-            self.documents.insert(name.to_owned(), bytes);
-            return Ok(());
-        }
-        let expected = named_digest(name);
-        let algorithm = expected
-            .as_ref()
-            .map_or(cooper_oci::Algorithm::Sha256, Digest::algorithm);
-        let mut writer = store.blobs().writer_with(algorithm).map_err(refused)?;
-        writer.fill(entry).map_err(broken)?.map_err(refused)?;
-        let (digest, size) = writer.commit(expected.as_ref(), None).map_err(refused)?;
-        self.files.insert(name.to_owned(), (digest, size));
-        Ok(())
-    }
-
-    fn file(&self, name: &str) -> Option<&(Digest, u64)> {
-        let mut name = clean(name);
-        for _ in 0..MAX_LINKS {
-            match self.links.get(&name) {
-                Some(target) => name.clone_from(target),
-                None => break,
-            }
-        }
-        self.files.get(&name)
-    }
-}
-
-/// Returns the digest that the path of a blob in an OCI layout states.
-fn named_digest(name: &str) -> Option<Digest> {
-    let (algorithm, hex) = name.strip_prefix("blobs/")?.split_once('/')?;
-    format!("{algorithm}:{hex}").parse().ok()
-}
-
-/// Drops `.` and empty components and resolves `..` within the archive.
-fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
-}
-
-/// Undoes gzip or zstd around the whole archive.
-fn plain<'a>(archive: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
-    let mut archive = BufReader::with_capacity(1 << 20, archive);
-    let head = io::BufRead::fill_buf(&mut archive)?;
-    Ok(match Compression::detect(head) {
-        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(archive)),
-        Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(archive)?),
-        Compression::None => Box::new(archive),
-    })
 }
 
 struct Loader<'a> {
@@ -386,10 +274,11 @@ impl Loader<'_> {
 
     /// Follows indexes down to the manifest for this platform.
     fn pick(&self, entry: &Descriptor) -> Result<Descriptor, LoadError> {
+        let top = entry.digest.to_string();
         let mut entry = entry.clone();
-        for _ in 0..MAX_DEPTH {
+        for _ in 0..=MAX_DEPTH {
             if !media_type::is_index(&entry.media_type) {
-                break;
+                return Ok(entry);
             }
             let name = entry.digest.to_string();
             let index = Index::from_json(&self.blob(&entry.digest, "index")?)
@@ -407,7 +296,7 @@ impl Loader<'_> {
                         .join(", "),
                 })?;
         }
-        Ok(entry)
+        Err(LoadError::Nesting { name: top })
     }
 
     fn oci_image(
@@ -420,11 +309,12 @@ impl Loader<'_> {
             Manifest::from_json(&bytes).map_err(|e| malformed(descriptor.digest.as_str(), &e))?;
         let mut blobs = Vec::with_capacity(manifest.layers.len());
         for layer in &manifest.layers {
-            if self.store.blobs().size(&layer.digest) != Some(layer.size) {
-                return Err(LoadError::Missing {
-                    name: layer.digest.to_string(),
-                    by: "manifest",
-                });
+            let name = layer.digest.to_string();
+            let by = "manifest";
+            match self.store.blobs().size(&layer.digest) {
+                Some(size) if size == layer.size => {}
+                Some(_) => return Err(LoadError::Size { name, by }),
+                None => return Err(LoadError::Missing { name, by }),
             }
             blobs.push((layer.digest.to_string(), layer.clone()));
         }
@@ -585,27 +475,4 @@ fn entry_name(entry: &Descriptor) -> Option<Reference> {
     name.parse::<Reference>()
         .ok()
         .map(|name| name.with_default_tag())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_in_an_archive_stay_in_it() {
-        assert_eq!(clean("./a//b/../c"), "a/c");
-        assert_eq!(clean("../../etc/passwd"), "etc/passwd");
-        assert_eq!(clean("/x"), "x");
-    }
-
-    #[test]
-    fn blobs_are_named_by_their_digest() {
-        let hex = "a".repeat(64);
-        assert_eq!(
-            named_digest(&format!("blobs/sha256/{hex}")).map(|digest| digest.to_string()),
-            Some(format!("sha256:{hex}"))
-        );
-        assert_eq!(named_digest("abc/layer.tar"), None);
-        assert_eq!(named_digest("blobs/sha256/short"), None);
-    }
 }

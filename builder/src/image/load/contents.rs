@@ -1,0 +1,200 @@
+//! One pass over an image archive: its documents in memory, everything else a blob of the store.
+//!
+//! Nothing of what the archive claims about itself decides how much memory this takes.
+
+use std::collections::HashMap;
+use std::io::{self, BufReader, Read};
+
+use cooper_cache::{Store, TarReader};
+use cooper_oci::{Compression, Digest};
+
+use super::{LoadError, MAX_DOCUMENT};
+
+/// Links that are followed from one name in the archive to another.
+const MAX_LINKS: usize = 8;
+/// How many files and links an archive may have.
+const MAX_FILES: usize = 1 << 20;
+/// How many bytes their names may take together.
+const MAX_NAMES: usize = 64 << 20;
+/// What a compressed archive may grow to, in bytes.
+const MAX_UNPACKED: u64 = 1 << 40;
+
+/// What one pass over the archive found.
+#[derive(Default)]
+pub(super) struct Contents {
+    /// The documents at the top.
+    pub(super) documents: HashMap<String, Vec<u8>>,
+    /// Files by name, each a blob in the store.
+    files: HashMap<String, (Digest, u64)>,
+    links: HashMap<String, String>,
+}
+
+impl Contents {
+    pub(super) fn read(store: &Store, archive: impl Read) -> Result<Self, LoadError> {
+        let broken = |last: &Option<String>| {
+            let last = last.clone();
+            move |source| LoadError::Archive { last, source }
+        };
+        let mut last = None;
+        let mut archive = TarReader::new(plain(archive).map_err(broken(&last))?);
+        let mut contents = Self::default();
+        let (mut count, mut names) = (0, 0);
+        while let Some(member) = archive.next().map_err(broken(&last))? {
+            let name = clean(&String::from_utf8_lossy(&member.path));
+            count += 1;
+            names += name.len() + member.link.len();
+            if count > MAX_FILES || names > MAX_NAMES {
+                return Err(LoadError::Bomb {
+                    what: "too many names",
+                });
+            }
+            match member.kind {
+                b'1' | b'2' => {
+                    let target = String::from_utf8_lossy(&member.link);
+                    // A hard link's target is a name in the archive.
+                    let base = match member.kind {
+                        b'1' => "",
+                        _ => name.rsplit_once('/').map_or("", |(dir, _)| dir),
+                    };
+                    let target = clean(&format!("{base}/{target}"));
+                    contents.links.insert(name.clone(), target);
+                }
+                b'0' => contents.take(store, &name, &mut archive, last.as_deref())?,
+                _ => {}
+            }
+            last = Some(name);
+        }
+        Ok(contents)
+    }
+
+    fn take(
+        &mut self,
+        store: &Store,
+        name: &str,
+        entry: &mut impl Read,
+        last: Option<&str>,
+    ) -> Result<(), LoadError> {
+        let broken = |source| LoadError::Archive {
+            last: last.map(str::to_owned),
+            source,
+        };
+        let refused = |source| LoadError::Store {
+            name: name.to_owned(),
+            source,
+        };
+        if matches!(
+            name,
+            "manifest.json" | "index.json" | "oci-layout" | "repositories"
+        ) {
+            let mut bytes = Vec::new();
+            entry
+                .take(MAX_DOCUMENT + 1)
+                .read_to_end(&mut bytes)
+                .map_err(broken)?;
+            if bytes.len() as u64 > MAX_DOCUMENT {
+                return Err(LoadError::TooLarge {
+                    name: name.to_owned(),
+                });
+            }
+            self.documents.insert(name.to_owned(), bytes);
+            return Ok(());
+        }
+        let expected = named_digest(name);
+        let algorithm = expected
+            .as_ref()
+            .map_or(cooper_oci::Algorithm::Sha256, Digest::algorithm);
+        let mut writer = store.blobs().writer_with(algorithm).map_err(refused)?;
+        writer.fill(entry).map_err(broken)?.map_err(refused)?;
+        let (digest, size) = writer.commit(expected.as_ref(), None).map_err(refused)?;
+        self.files.insert(name.to_owned(), (digest, size));
+        Ok(())
+    }
+
+    /// Returns the blob that a name in the archive stands for.
+    pub(super) fn file(&self, name: &str) -> Option<&(Digest, u64)> {
+        let mut name = clean(name);
+        for _ in 0..MAX_LINKS {
+            match self.links.get(&name) {
+                Some(target) => name.clone_from(target),
+                None => break,
+            }
+        }
+        self.files.get(&name)
+    }
+}
+
+/// Returns the digest that the path of a blob in an OCI layout states.
+fn named_digest(name: &str) -> Option<Digest> {
+    let (algorithm, hex) = name.strip_prefix("blobs/")?.split_once('/')?;
+    format!("{algorithm}:{hex}").parse().ok()
+}
+
+/// Drops `.` and empty components and resolves `..` within the archive.
+fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+/// Undoes gzip or zstd around the whole archive.
+fn plain<'a>(archive: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    let mut archive = BufReader::with_capacity(1 << 20, archive);
+    let head = io::BufRead::fill_buf(&mut archive)?;
+    let plain: Box<dyn Read> = match Compression::detect(head) {
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(archive)),
+        Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(archive)?),
+        Compression::None => return Ok(Box::new(archive)),
+    };
+    Ok(Box::new(Bounded {
+        inner: plain,
+        left: MAX_UNPACKED,
+    }))
+}
+
+/// A stream that must end in time.
+struct Bounded<'a> {
+    inner: Box<dyn Read + 'a>,
+    left: u64,
+}
+
+impl Read for Bounded<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.left = self.left.checked_sub(count as u64).ok_or_else(|| {
+            let text = format!("it grows to more than {MAX_UNPACKED} bytes when it is unpacked");
+            io::Error::new(io::ErrorKind::FileTooLarge, text)
+        })?;
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_an_archive_stay_in_it() {
+        assert_eq!(clean("./a//b/../c"), "a/c");
+        assert_eq!(clean("../../etc/passwd"), "etc/passwd");
+        assert_eq!(clean("/x"), "x");
+    }
+
+    #[test]
+    fn blobs_are_named_by_their_digest() {
+        let hex = "a".repeat(64);
+        assert_eq!(
+            named_digest(&format!("blobs/sha256/{hex}")).map(|digest| digest.to_string()),
+            Some(format!("sha256:{hex}"))
+        );
+        assert_eq!(named_digest("abc/layer.tar"), None);
+        assert_eq!(named_digest("blobs/sha256/short"), None);
+    }
+}
