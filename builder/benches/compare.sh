@@ -4,7 +4,9 @@
 # usage: compare.sh [-n RUNS] [-w W1,W3,W4] [-p cooper,docker,buildah] [-d DIR]
 #
 #   -n  runs of every workload (default 3); the table shows medians
-#   -w  workloads: W1 W3 W4 W5s W6 W7 W10 (see workload.py; W7 is `run --rm busybox true`)
+#   -w  workloads: W1 W3 W4 W5s W5 W6 W7 W10 (see workload.py; W7 is `run --rm busybox true`).
+#       W5s and W5 also save the image: gzip, zstd and uncompressed, where a contender can, with
+#       the archives' sizes; -1cpu is the same on one processor
 #   -p  contenders; the ones that are not installed are left out with a note
 #   -d  working directory (default out/bench); holds one image file, which is kept
 #
@@ -80,8 +82,8 @@ PY
 
 # --- contenders ---------------------------------------------------------------------
 # NAME_start: make ready, base image in the store; NAME_prune: empty everything but the
-# base; NAME_build CONTEXT ARGS…: build and tag `bench`; NAME_export CONTEXT FILE: build
-# and write an image archive; NAME_pull_build CONTEXT REFERENCE; NAME_run, where it has one; NAME_stop.
+# base; NAME_build CONTEXT ARGS…: build and tag `bench`; NAME_save FORMAT FILE: write `bench`
+# as an archive with its layers so compressed, where it can; NAME_pull_build CONTEXT REFERENCE; NAME_run, where it has one; NAME_stop.
 
 cooper_bin=${COOPER:-}
 cooper() { "$cooper_bin" --root "$disk/cooper" "$@"; }
@@ -98,7 +100,7 @@ cooper_prune() {
     cooper load -i "$dir/busybox.tar"
 }
 cooper_build() { cooper build --progress=plain -t bench "$@"; }
-cooper_export() { cooper build --progress=plain -o "type=oci,dest=$2" "$1"; }
+cooper_save() { cooper save --format oci --compression "$1" -o "$2" bench; }
 cooper_pull_build() { cooper build --progress=plain -t bench --build-arg "BASE=$2" "$1"; }
 cooper_run() { cooper run --rm busybox true; }
 cooper_stop() { :; }
@@ -138,7 +140,7 @@ docker_prune() {
     [ "$left" = 0 ] || die "docker's build cache holds $left records after a prune"
 }
 docker_build() { docker build --progress=plain --network host -t bench "$@"; }
-docker_export() { docker_build "$1" && docker save -o "$2" bench; }
+docker_save() { [ "$1" = uncompressed ] && docker save -o "$2" bench; }
 docker_pull_build() { docker_build --build-arg "BASE=$2" "$1"; }
 docker_run() { docker run --rm --network host busybox true; }
 docker_stop() {
@@ -193,9 +195,10 @@ buildah_build() {
     buildah bud --layers --jobs 8 --isolation oci --runtime "$runtime" --network host \
         --signature-policy "$dir/policy.json" --tls-verify=false -t bench "$@"
 }
-buildah_export() {
-    buildah_build "$1" && rm -f "$2" &&
-        buildah push --signature-policy "$dir/policy.json" bench "oci-archive:$2"
+buildah_save() {
+    [ "$1" != uncompressed ] &&
+        buildah push --signature-policy "$dir/policy.json" --compression-format "$1" \
+            bench "oci-archive:$2"
 }
 buildah_pull_build() { buildah_build --build-arg "BASE=$2" "$1"; }
 buildah_stop() { :; }
@@ -226,7 +229,7 @@ podman_build() {
     podman build --layers --jobs 8 --isolation oci --network host \
         --signature-policy "$dir/policy.json" --tls-verify=false -t bench "$@"
 }
-podman_export() { podman_build "$1" && rm -f "$2" && podman save --format oci-archive -o "$2" bench; }
+podman_save() { [ "$1" = gzip ] && podman save --format oci-archive -o "$2" bench; }
 podman_pull_build() { podman_build --build-arg "BASE=$2" "$1"; }
 podman_run() { podman run --rm --network host --cgroups=disabled --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 busybox true; }
 podman_stop() { :; }
@@ -251,15 +254,40 @@ sample() {
 
 prune() { "${1}_prune" >"$logs/$1-prune.log" 2>&1 </dev/null || die "$1: prune failed: see $logs/$1-prune.log"; }
 
+# save PEER WORKLOAD FORMAT [SUFFIX]: times an archive and records its size.
+save() {
+    local label=$2-$3${4:-} file=$disk/export.tar
+    case $1-$3 in docker-gzip | docker-zstd | buildah-uncompressed | podman-zstd | podman-uncompressed) return ;; esac
+    rm -f "$file"
+    sample "$1" "$label" "${1}_save" "$3" "$file"
+    [ -e "$file" ] || return 0
+    printf '%s\t%s\t%s\n' "$label (MB)" "$1" "$(stat -c %s "$file")" >>"$samples"
+    rm -f "$file"
+}
+
+# on_one_cpu COMMAND…: runs a function of this script on the first processor alone.
+on_one_cpu() {
+    local all
+    all=$(taskset -pc $BASHPID | sed 's/.*: //')
+    taskset -pc 0 $BASHPID >/dev/null
+    "$@"
+    taskset -pc "$all" $BASHPID >/dev/null
+}
+
 # measure PEER WORKLOAD RUN
 measure() {
     local peer=$1 workload=$2 run=$3 context=$disk/work/$2
     case $workload in
-    W5s)
+    W5s | W5)
         prune "$peer"
-        sample "$peer" W5s "${peer}_build" "$context"
-        sample "$peer" W5s-export "${peer}_export" "$context" "$disk/export.tar"
-        rm -f "$disk/export.tar"
+        sample "$peer" "$workload" "${peer}_build" "$context"
+        local format
+        for format in gzip zstd uncompressed; do save "$peer" "$workload" "$format"; done
+        if [ "$peer" = cooper ]; then
+            prune "$peer"
+            cooper_build "$context" >"$logs/cooper-again.log" 2>&1 </dev/null
+            for format in gzip zstd; do on_one_cpu save "$peer" "$workload" "$format" -1cpu; done
+        fi
         ;;
     W6)
         start_registry
