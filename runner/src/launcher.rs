@@ -70,6 +70,12 @@ pub fn inherited() -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Gives back the memory that holds this program's code, until it is used again. A process that
+/// waits for hours needs little of what its start has read.
+pub fn forget_code() {
+    sys::forget_code();
+}
+
 /// Starts processes as children of this process, which must not have threads.
 #[derive(Debug)]
 pub struct Launcher {
@@ -156,8 +162,11 @@ impl Launcher {
             let context = &self.context;
             let child = sys::fork_child(false, move || {
                 // What this process still holds must not be reached from the container.
+                let [input, output, error] = &request.streams;
+                let kept = [&request.child, input, output, error].map(AsFd::as_fd);
                 let entered = sys::hide_from_tracers()
                     .and_then(|()| cgroup.map_or(Ok(()), Cgroup::enter))
+                    .and_then(|()| sys::keep_only(&[&kept[..], &[container]].concat()))
                     .and_then(|()| enter(container));
                 match entered {
                     Ok(()) => init::run(context, &base, Inbox::Given(request)),

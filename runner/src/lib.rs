@@ -44,8 +44,9 @@ pub use caps::{CapSet, Capability, UnknownCapability};
 pub use cgroup::{Cgroup, CgroupError, IoKind, IoRate, Limits, Purpose, Usage};
 pub use error::{RunError, StartError};
 pub use executor::{Exit, Killer, Process, Runner, RunnerOptions, Stdio};
-pub use launcher::{Below, Detached, Launcher, below_root, detach, inherited};
+pub use launcher::{Below, Detached, Launcher, below_root, detach, forget_code, inherited};
 pub use rootfs::open_root;
+pub use seccomp::{Profile, ProfileError};
 pub use spec::{
     DEFAULT_PATH, DEFAULT_SHM_SIZE, ExecSpec, MASKED_PATHS, Mount, MountKind, Namespace, Network,
     ProcessSpec, READONLY_PATHS, Resource, Rlimit, Rootfs, Seccomp, UnknownResource, UserSpec,

@@ -12,6 +12,7 @@
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use rustix::thread::UnshareFlags;
+use serde::{Deserialize, Serialize};
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -145,6 +146,9 @@ pub(crate) fn spawn_worker(image: &WorkerImage<'_>) -> Result<Child> {
     // SAFETY: system calls on integers and on pointers that are valid for the whole block;
     // execveat and _exit do not return.
     unsafe {
+        // A process that does little would otherwise get its heap in pieces of 2 MiB, each of
+        // which is cleared first.
+        libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0);
         let executable = libc::fcntl(
             image.executable.as_raw_fd(),
             libc::F_DUPFD_CLOEXEC,
@@ -196,9 +200,55 @@ pub(crate) fn inherited_fd(number: RawFd) -> io::Result<OwnedFd> {
 pub(crate) fn execve(path: &CStr, arguments: &[CString], environment: &[CString]) -> Errno {
     let argv = pointers(arguments);
     let envp = pointers(environment);
-    // SAFETY: both arrays are null-terminated and point to strings that outlive the call.
-    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+    // SAFETY: integers alone, then both arrays are null-terminated and point to strings that
+    // outlive the call.
+    unsafe {
+        // `spawn_worker` took them, for itself alone.
+        libc::prctl(libc::PR_SET_THP_DISABLE, 0, 0, 0, 0);
+        libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr());
+    }
     last_errno()
+}
+
+/// Unmaps what was read of the program and its libraries. The kernel maps it again, from memory,
+/// as it is used.
+pub(crate) fn forget_code() {
+    // SAFETY: `forget_object` keeps to the contract of the callback and does not unwind.
+    unsafe { libc::dl_iterate_phdr(Some(forget_object), ptr::null_mut()) };
+}
+
+/// Unmaps the segments of one loaded object that were never writable: they hold what the file
+/// holds. Those with relocations are left, though they are read-only by now.
+unsafe extern "C" fn forget_object(
+    object: *mut libc::dl_phdr_info,
+    _: usize,
+    _: *mut libc::c_void,
+) -> libc::c_int {
+    // SAFETY: the loader passes a valid object, whose program headers are mapped.
+    let (object, headers) = unsafe {
+        let object = &*object;
+        let count = usize::from(object.dlpi_phnum);
+        (object, std::slice::from_raw_parts(object.dlpi_phdr, count))
+    };
+    // SAFETY: sysconf takes an integer.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64;
+    let unwritten = |header: &&libc::Elf64_Phdr| {
+        header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0
+    };
+    for header in headers.iter().filter(unwritten) {
+        let begin = (object.dlpi_addr + header.p_vaddr) & !(page - 1);
+        let end = (object.dlpi_addr + header.p_vaddr + header.p_memsz) & !(page - 1);
+        // SAFETY: a private mapping of a file that was never written to reads the same again.
+        // The page at the end may hold the beginning of a writable segment and is left.
+        unsafe {
+            libc::madvise(
+                begin as *mut libc::c_void,
+                end.saturating_sub(begin) as usize,
+                libc::MADV_DONTNEED,
+            )
+        };
+    }
+    0
 }
 
 /// Ends the process without running anything that was registered for its exit.
@@ -254,6 +304,22 @@ pub(crate) fn close_in_child(fds: &[BorrowedFd<'_>]) {
         // SAFETY: nothing of this process uses them any more, as the caller promises.
         unsafe { libc::close(fd.as_raw_fd()) };
     }
+}
+
+/// Closes every descriptor but these. Their owners never drop them: this process executes another
+/// program, or ends without unwinding.
+pub(crate) fn keep_only(kept: &[BorrowedFd<'_>]) -> Result<()> {
+    let mut numbers: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd() as u32).collect();
+    numbers.sort_unstable();
+    let mut first = 0;
+    for number in numbers.into_iter().chain([u32::MAX]) {
+        if number > first {
+            // SAFETY: nothing of this process uses them any more, as the caller promises.
+            check(unsafe { libc::syscall(libc::SYS_close_range, first, number - 1, 0) })?;
+        }
+        first = number.saturating_add(1);
+    }
+    Ok(())
 }
 
 /// Keeps processes without privileges over this one from looking into it.
@@ -359,7 +425,7 @@ pub(crate) fn mount_setattr(
 
 /// One instruction of a classic BPF program, laid out as the kernel's `struct sock_filter`.
 #[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Instruction {
     pub(crate) code: u16,
     pub(crate) jt: u8,

@@ -67,6 +67,12 @@ const STOP_TIMEOUT: i64 = 10;
 const BACKOFF: Duration = Duration::from_millis(100);
 const BACKOFF_LIMIT: Duration = Duration::from_secs(60);
 
+/// After so long without anything to do, memory that is not needed for waiting is given back.
+const QUIET: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
+};
+
 /// A container that ran so long begins with the first wait again.
 const SETTLED: Duration = Duration::from_secs(10);
 
@@ -95,6 +101,8 @@ struct Monitor {
     restart_at: Option<Instant>,
     backoff: Duration,
     finished: bool,
+    /// Whether memory may hold what was needed for the last piece of work alone.
+    littered: bool,
     /// What keeps the container connected, its network namespace first; none without networks.
     network: Vec<OwnedFd>,
     /// Its control group; none without limits.
@@ -132,6 +140,13 @@ enum Token {
     CheckOutput,
 }
 
+impl Token {
+    /// Tells whether it is only the container's output or input that moves on.
+    fn is_stream(self) -> bool {
+        matches!(self, Self::Output(_) | Self::Input)
+    }
+}
+
 impl Monitor {
     /// Waits for the command's word and prepares everything but the process.
     fn receive() -> io::Result<Option<Self>> {
@@ -165,7 +180,7 @@ impl Monitor {
         };
         Ok(Some(Self {
             launcher: Launcher::prepare(&launch.scratch).map_err(io::Error::other)?,
-            log: Log::open(&launch.dir, &launch.container.config.log)?,
+            log: Log::open(&launch.dir, &launch.container)?,
             listener: Some(listen(&launch.dir)?),
             clients: vec![Client::new(0, first)?],
             next_client: 1,
@@ -175,6 +190,7 @@ impl Monitor {
             restart_at: None,
             backoff: BACKOFF,
             finished: false,
+            littered: true,
             network,
             cgroup: (!launch.cgroup.is_empty()).then(|| Cgroup::adopt(launch.cgroup.clone())),
             frozen: false,
@@ -260,11 +276,18 @@ impl Monitor {
 
     /// Waits for something to happen, and deals with it.
     fn turn(&mut self) {
-        let timeout = self.timeout();
+        let deadline = self.timeout();
+        let quiet = self.littered && deadline.is_none_or(|left| left > QUIET);
+        let timeout = if quiet { Some(QUIET) } else { deadline };
         let mut watched = self.watched();
         let mut fds: Vec<_> = watched.iter().map(|(_, fd)| fd.clone()).collect();
         // Interrupted, it is called again.
         let polled = rustix::event::poll(&mut fds, timeout.as_ref());
+        if quiet && polled == Ok(0) {
+            self.littered = false;
+            cooper_runner::forget_code();
+            return;
+        }
         let mut ready = Vec::new();
         if polled.is_ok() {
             let events = watched.drain(..).zip(&fds);
@@ -274,6 +297,7 @@ impl Monitor {
                     .filter(|(_, events)| !events.is_empty()),
             );
         }
+        self.littered |= ready.iter().any(|(token, _)| !token.is_stream());
         // Positions stay valid while the later ones are dealt with first.
         for (token, events) in ready.into_iter().rev() {
             self.dispatch(token, events);
@@ -435,7 +459,8 @@ impl Monitor {
         let container = &self.held.container;
         let args = checks.args().iter().map(Into::into).collect();
         let spec = container.config.further(&container.id, args);
-        let spec = spec.map_err(|error| error.to_string())?;
+        let mut spec = spec.map_err(|error| error.to_string())?;
+        spec.apparmor.clone_from(&self.launch.spec.apparmor);
         let (stdio, reader) = Checks::streams().map_err(|error| error.to_string())?;
         let mut probe = self
             .launcher
@@ -554,7 +579,7 @@ impl Monitor {
                     main.streams.resize(rows, cols);
                 }
             }
-            Request::Exec(spec) => self.exec(index, &spec),
+            Request::Exec(spec) => self.exec(index, *spec),
             Request::SignalExec(number) => {
                 let id = self.clients[index].id;
                 for exec in self.execs.iter().filter(|exec| exec.client == id) {
@@ -684,7 +709,11 @@ impl Monitor {
             .map(|seconds| Instant::now() + Duration::from_secs(seconds));
     }
 
-    fn exec(&mut self, index: usize, spec: &ExecSpec) {
+    fn exec(&mut self, index: usize, mut spec: ExecSpec) {
+        if !spec.privileged {
+            // What the container may not do, what joins it may not do either.
+            spec.apparmor.clone_from(&self.launch.spec.apparmor);
+        }
         let client = &mut self.clients[index];
         let streams = [client.take_fd(), client.take_fd(), client.take_fd()];
         let (Some(main), [Some(stdin), Some(stdout), Some(stderr)]) = (&self.main, streams) else {
@@ -697,7 +726,7 @@ impl Monitor {
         };
         let group = self.cgroup.as_ref();
         let pidfd = main.process.pidfd();
-        let started = self.launcher.exec(pidfd, spec, stdio, group);
+        let started = self.launcher.exec(pidfd, &spec, stdio, group);
         let started = started.and_then(|mut process| process.started().map(|()| process));
         match started {
             Ok(mut process) => {
