@@ -127,6 +127,14 @@ impl RunError {
                 "give your user a range of ids in /etc/subuid and /etc/subgid, and install newuidmap \
                  and newgidmap (package uidmap)",
             ),
+            Self::Mount { target, source }
+                if target.starts_with("/proc")
+                    && source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Some(
+                    "nothing can be mounted over /proc, which the container's confinement is part of",
+                )
+            }
             Self::Cgroup(error) => error.hint(),
             _ => None,
         }

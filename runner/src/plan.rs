@@ -13,6 +13,7 @@
 use crate::cgroup::Cgroup;
 use crate::error::RunError;
 use crate::spec::{ExecSpec, Mount, MountKind, Namespace, Network, ProcessSpec, Rootfs, Seccomp};
+use crate::sys::Instruction;
 use rustix::mount::MountAttrFlags;
 use serde::{Deserialize, Serialize};
 use std::ffi::{CString, OsStr};
@@ -132,7 +133,7 @@ pub(crate) enum Step {
     Umask(u32),
     Confine {
         capabilities: u64,
-        filter: bool,
+        filter: Filter,
         no_new_privileges: bool,
     },
     Init,
@@ -140,6 +141,26 @@ pub(crate) enum Step {
         args: Vec<CString>,
         env: Vec<CString>,
     },
+}
+
+/// The system-call filter of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Filter {
+    None,
+    /// Docker's for the process' capabilities.
+    Default,
+    Program(Vec<Instruction>),
+}
+
+impl Filter {
+    fn of(spec: &ExecSpec) -> Self {
+        match &spec.seccomp {
+            _ if spec.privileged => Self::None,
+            Seccomp::Unconfined => Self::None,
+            Seccomp::Default => Self::Default,
+            Seccomp::Profile(profile) => Self::Program(profile.filter(spec.capabilities.bits())),
+        }
+    }
 }
 
 /// Against which root a path is resolved.
@@ -532,7 +553,7 @@ fn process(spec: &ExecSpec) -> Result<Vec<Step>, RunError> {
         } else {
             spec.capabilities.bits()
         },
-        filter: spec.seccomp == Seccomp::Default && !spec.privileged,
+        filter: Filter::of(spec),
         no_new_privileges: spec.no_new_privileges,
     });
     Ok(steps)
@@ -719,7 +740,7 @@ mod tests {
         );
         let confine = Step::Confine {
             capabilities: u64::MAX,
-            filter: false,
+            filter: Filter::None,
             no_new_privileges: false,
         };
         assert!(steps.contains(&confine));

@@ -5,6 +5,7 @@
 //! within its root, so that no symbolic link of an image leads out of it.
 
 use crate::caps::CapSet;
+use crate::seccomp::Profile;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -138,7 +139,7 @@ impl ProcessSpec {
             additional_groups: self.additional_groups.clone(),
             terminal: self.terminal,
             capabilities: self.capabilities,
-            seccomp: self.seccomp,
+            seccomp: self.seccomp.clone(),
             no_new_privileges: self.no_new_privileges,
             rlimits: self.rlimits.clone(),
             umask: self.umask,
@@ -257,13 +258,15 @@ pub enum Network {
 }
 
 /// The system-call filter.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Seccomp {
     /// Docker's default profile for the given capabilities.
     #[default]
     Default,
     /// No filter.
     Unconfined,
+    /// That of a profile.
+    Profile(Box<Profile>),
 }
 
 /// One mount beyond the standard ones.

@@ -403,7 +403,7 @@ mod tests {
     fn bad_input_is_refused_with_a_reason() {
         let lines: &[&[&str]] = &[
             &["--network=container:", "i"],
-            &["--security-opt", "seccomp=unconfind", "i"],
+            &["--security-opt", "secomp=unconfined", "i"],
             &["--env-file", "no-such-file", "i"],
             &["--ulimit", "nofile=2:1", "i"],
             &["-e", "=x", "i"],
@@ -415,7 +415,7 @@ mod tests {
         insta::assert_snapshot!(reports, @r#"
         ERROR: invalid value "container:" for --network: no container
           hint: write container:NAME
-        ERROR: invalid value "seccomp=unconfind" for --security-opt: unknown option "seccomp=unconfind"
+        ERROR: invalid value "secomp=unconfined" for --security-opt: unknown option "secomp=unconfined"
           hint: did you mean "seccomp=unconfined"?
         ERROR: cannot read --env-file no-such-file
           caused by: No such file or directory (os error 2)

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use cooper_cache::LayerId;
 use cooper_oci::{Digest, RuntimeConfig};
-use cooper_runner::{CapSet, IoKind, IoRate, Limits};
+use cooper_runner::{CapSet, IoKind, IoRate, Limits, Profile};
 use serde::{Deserialize, Serialize};
 
 use super::record::ContainerError;
@@ -96,8 +96,12 @@ pub struct Isolation {
     pub capabilities: CapSet,
     /// The system-call filter.
     pub seccomp: SeccompMode,
+    /// The AppArmor profile, where the host has AppArmor; its default one when absent.
+    pub apparmor: Option<String>,
     /// Whether set-user-ID programs are inert.
     pub no_new_privileges: bool,
+    /// Whether nothing of /proc and /sys is masked or read-only.
+    pub open_paths: bool,
     /// `--security-opt` as written.
     pub security_opt: Vec<String>,
     /// Whether the root file system refuses writes.
@@ -122,6 +126,8 @@ pub enum SeccompMode {
     Default,
     /// None.
     Unconfined,
+    /// That of a profile.
+    Profile(Box<Profile>),
 }
 
 /// Whose namespace a container is in.
@@ -310,6 +316,34 @@ pub enum LogDriver {
     /// Files of JSON lines.
     #[default]
     JsonFile,
+    /// The same within limits.
+    Local,
+    /// systemd's journal.
+    Journald,
+    /// A syslog server.
+    Syslog,
     /// Nothing.
     None,
+}
+
+impl LogDriver {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::JsonFile,
+        Self::Local,
+        Self::Journald,
+        Self::Syslog,
+        Self::None,
+    ];
+
+    /// Returns its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::JsonFile => "json-file",
+            Self::Local => "local",
+            Self::Journald => "journald",
+            Self::Syslog => "syslog",
+            Self::None => "none",
+        }
+    }
 }

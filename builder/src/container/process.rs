@@ -90,6 +90,10 @@ impl Config {
         spec.hostname = hostname;
         spec.shm_size = self.resources.shm_size.unwrap_or(spec.shm_size);
         spec.privileged = isolation.privileged;
+        if isolation.open_paths {
+            spec.masked_paths.clear();
+            spec.readonly_paths.clear();
+        }
         // What is removed at its end need not survive a power cut.
         spec.volatile = self.lifecycle.remove;
         Ok(spec)
@@ -116,9 +120,10 @@ impl Config {
     }
 
     fn seccomp(&self) -> Seccomp {
-        match self.isolation.seccomp {
+        match &self.isolation.seccomp {
             SeccompMode::Default => Seccomp::Default,
             SeccompMode::Unconfined => Seccomp::Unconfined,
+            SeccompMode::Profile(profile) => Seccomp::Profile(profile.clone()),
         }
     }
 

@@ -18,12 +18,16 @@ use rustix::fs::MemfdFlags;
 use super::config::{Config, NamespaceMode, VolumeMount, VolumeSource};
 use super::connect;
 use super::containers::Containers;
+use super::log;
 use super::monitor;
 use super::process::{Namespaces, Scene};
 use super::protocol::{self, Answer, Connection, Failure, Launch, Outbox, Request, kind};
 use super::record::Held;
 use super::volume::Volumes;
 use crate::report::{Exit, Report, print_error};
+
+/// The AppArmor profile that docker loads for its containers.
+const DEFAULT_PROFILE: &str = "docker-default";
 
 /// How a container is started.
 #[derive(Clone, Copy, Debug, Default)]
@@ -136,8 +140,8 @@ fn launch(
     };
     let memory = rustix::fs::memfd_create("cooper-launch", MemfdFlags::CLOEXEC)?;
     let mut file = fs::File::from(memory);
-    serde_json::to_writer(&mut file, &launch)?;
-    file.flush()?;
+    // Written piece by piece it would take a system call for each word.
+    file.write_all(&serde_json::to_vec(&launch)?)?;
     file.rewind()?;
     let mut outbox = Outbox::default();
     outbox.push(
@@ -179,6 +183,10 @@ struct Start<'a> {
 
 impl Start<'_> {
     fn spec(&self, held: &mut Held) -> Result<ProcessSpec, Report> {
+        log::check(&held.container).map_err(|error| {
+            let driver = self.config.log.driver.name();
+            failed(&error).context(format!("cannot start the log driver {driver}"))
+        })?;
         let scene = Scene {
             rootfs: self.rootfs(held)?,
             mounts: self.mounts(held)?,
@@ -233,20 +241,22 @@ impl Start<'_> {
         )))
     }
 
-    /// Returns the profile to ask for. Without AppArmor there is none to ask for.
+    /// Returns the AppArmor profile to ask for: the one that was named, or docker's if the kernel
+    /// has that loaded. Without AppArmor there is none to ask for.
     fn apparmor(&self) -> Option<String> {
         let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled");
-        let enabled = enabled.is_ok_and(|enabled| enabled.trim() == "Y");
-        let asked = self.config.isolation.security_opt.iter();
-        let name = asked
-            .filter_map(|option| {
-                option
-                    .replacen(':', "=", 1)
-                    .strip_prefix("apparmor=")
-                    .map(str::to_owned)
-            })
-            .next_back()?;
-        (enabled && !self.config.isolation.privileged).then_some(name)
+        if self.config.isolation.privileged || enabled.ok().as_deref().map(str::trim) != Some("Y") {
+            return None;
+        }
+        let loaded = fs::read_to_string("/sys/kernel/security/apparmor/profiles");
+        let loaded = loaded.unwrap_or_default();
+        let known = |name: &&str| {
+            loaded
+                .lines()
+                .any(|line| line.starts_with(&format!("{name} (")))
+        };
+        let default = || Some(DEFAULT_PROFILE).filter(known).map(str::to_owned);
+        self.config.isolation.apparmor.clone().or_else(default)
     }
 
     /// Returns the image's layers with the container's own on top.

@@ -192,7 +192,7 @@ impl<'a> Child<'a> {
                 capabilities,
                 filter,
                 no_new_privileges,
-            } => self.confine(*capabilities, *filter, *no_new_privileges),
+            } => self.confine(*capabilities, filter, *no_new_privileges),
             Step::Execute { args, env } => self.execute(args, env),
         }
     }

@@ -15,6 +15,19 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+/// Files of proc that only tell of the machine, and that may tell of something else.
+const MAY_BE_COVERED: [&CStr; 9] = [
+    c"proc/cpuinfo",
+    c"proc/diskstats",
+    c"proc/loadavg",
+    c"proc/meminfo",
+    c"proc/slabinfo",
+    c"proc/stat",
+    c"proc/swaps",
+    c"proc/uptime",
+    c"proc/net/dev",
+];
+
 /// A mount that waits to be attached.
 pub(super) struct Prepared {
     mount: OwnedFd,
@@ -175,7 +188,13 @@ impl Child<'_> {
             .as_fd();
         match open_inside(root, path) {
             Err(Errno::NOENT) if create => {}
-            result => return Ok(result?),
+            result => {
+                let target = result?;
+                if is_proc(&target)? && !MAY_BE_COVERED.contains(&path) {
+                    return Err(Errno::PERM.into());
+                }
+                return Ok(target);
+            }
         }
         let upper = self.upper.as_ref().map(AsFd::as_fd);
         Maker {
@@ -201,6 +220,12 @@ impl Child<'_> {
         }
         Ok(namespaces::enter_root(root)?)
     }
+}
+
+/// Tells whether a mount point is proc's. What is set up by writing to proc would go to whatever
+/// covers it there (CVE-2025-52881), and masks would cover that.
+fn is_proc(target: &OwnedFd) -> StepResult<bool> {
+    Ok(rustix::fs::fstatfs(target)?.f_type == rustix::fs::PROC_SUPER_MAGIC)
 }
 
 fn tree(

@@ -4,7 +4,7 @@ use super::identity::{self, Identity};
 use super::{Child, StepResult};
 use crate::caps;
 use crate::channel::{self, Fault, FromChild};
-use crate::plan::Standard;
+use crate::plan::{Filter, Standard};
 use crate::rootfs::{attach_on, clone_tree};
 use crate::seccomp;
 use crate::spec::DEFAULT_PATH;
@@ -114,18 +114,19 @@ impl Child<'_> {
     pub(super) fn confine(
         &self,
         capabilities: u64,
-        filter: bool,
+        filter: &Filter,
         no_new_privileges: bool,
     ) -> StepResult {
         if no_new_privileges {
             rustix::thread::set_no_new_privs(true)?;
         }
-        if filter {
-            if capabilities == caps::CapSet::docker().bits() {
+        match filter {
+            Filter::None => {}
+            Filter::Default if capabilities == caps::CapSet::docker().bits() => {
                 sys::install_filter(&self.context.default_filter)?;
-            } else {
-                sys::install_filter(&seccomp::default_filter(capabilities))?;
             }
+            Filter::Default => sys::install_filter(&seccomp::default_filter(capabilities))?,
+            Filter::Program(program) => sys::install_filter(program)?,
         }
         caps::become_user(&self.identity, capabilities)
     }

@@ -1,4 +1,4 @@
-//! Docker's default system-call filter as a compact BPF program.
+//! System-call filters as compact BPF programs: docker's default one, and those of profiles.
 //!
 //! The kernel runs the program once for every number when it is installed (to cache which
 //! are always allowed), so its depth decides what a container start costs: a linear list takes
@@ -7,9 +7,16 @@
 //! Differences from docker's: the x32 ABI is denied, and so are i386's `socketcall` (through it
 //! the address family cannot be checked) and 32-bit ARM programs on aarch64.
 
+mod bpf;
+mod profile;
 mod table;
 
+pub use profile::{Profile, ProfileError};
+
 use crate::sys::Instruction;
+use bpf::{
+    BPF_JEQ, BPF_JSET, Part, RETURN_ALLOW, RETURN_ERRNO, argument, assemble, jump, load, ret,
+};
 use table::SYSCALLS;
 
 /// The system call does not exist on the architecture.
@@ -19,6 +26,7 @@ const NONE: u32 = u32::MAX;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rule {
     Allow,
+    Deny,
     /// Allowed to those with any of these capabilities in their bounding set.
     Caps(u64),
     /// No AF_ALG, no AF_VSOCK.
@@ -57,18 +65,15 @@ const SYS_ADMIN: u64 = 1 << crate::caps::Capability::SYS_ADMIN.number();
 
 /// Returns the filter for a process with these capabilities in its bounding set.
 pub(crate) fn default_filter(capabilities: u64) -> Vec<Instruction> {
-    let mut program = vec![load(ARCH_OFFSET)];
-    for (arch, number) in ARCHITECTURES {
-        let mut body = vec![load(NUMBER_OFFSET)];
-        search(&segments(*number, capabilities), &mut body);
-        // Falls through to the body of a matching architecture, or jumps over it: bodies
-        // are longer than the 8-bit offsets of a conditional jump.
-        program.push(jump(BPF_JEQ, *arch, 1, 0));
-        program.push(jump_over(&body));
-        program.extend(body);
-    }
-    program.push(result(Action::Errno(libc::EPERM)));
-    program
+    let denied = body(Action::Errno(libc::EPERM));
+    let parts = ARCHITECTURES.iter().map(|(arch, number)| {
+        let calls = SYSCALLS.iter().map(|row| {
+            let action = action(row.4, capabilities);
+            (number(row), body(action))
+        });
+        Part::new(*arch, calls.filter(|(number, _)| *number != NONE), &denied)
+    });
+    assemble(&parts.collect::<Vec<_>>(), &denied)
 }
 
 type NumberOf = fn(&table::Row) -> u32;
@@ -81,6 +86,7 @@ const ARCHITECTURES: &[(u32, NumberOf)] = &[(0xc000_00b7, |row| row.3)];
 fn action(rule: Rule, capabilities: u64) -> Action {
     match rule {
         Rule::Allow => Action::Allow,
+        Rule::Deny => Action::Errno(libc::EPERM),
         Rule::Caps(any) if capabilities & any != 0 => Action::Allow,
         Rule::Clone | Rule::Clone3 if capabilities & SYS_ADMIN != 0 => Action::Allow,
         Rule::Caps(_) => Action::Errno(libc::EPERM),
@@ -91,149 +97,35 @@ fn action(rule: Rule, capabilities: u64) -> Action {
     }
 }
 
-/// Returns ranges of numbers with the same action, each from its start to the next one's.
-fn segments(number: NumberOf, capabilities: u64) -> Vec<(u32, Action)> {
+/// Returns the instructions for one action, the system call's number being in the accumulator.
+fn body(action: Action) -> Vec<Instruction> {
     let denied = Action::Errno(libc::EPERM);
-    let mut known: Vec<(u32, Action)> = SYSCALLS
-        .iter()
-        .map(|row| (number(row), action(row.4, capabilities)))
-        .filter(|(number, _)| *number != NONE)
-        .collect();
-    known.sort_by_key(|(number, _)| *number);
-    let mut segments = Vec::new();
-    let mut next = 0;
-    for (number, action) in known {
-        if number > next {
-            push(&mut segments, next, denied);
-        }
-        push(&mut segments, number, action);
-        next = number + 1;
-    }
-    push(&mut segments, next, denied);
-    segments
-}
-
-fn push(segments: &mut Vec<(u32, Action)>, start: u32, action: Action) {
-    if segments.last().is_none_or(|(_, last)| *last != action) {
-        segments.push((start, action));
-    }
-}
-
-/// Appends a binary search over `segments` for the number in the accumulator.
-fn search(segments: &[(u32, Action)], program: &mut Vec<Instruction>) {
-    let [_, _, ..] = segments else {
-        return segments
-            .iter()
-            .for_each(|(_, action)| act(*action, program));
-    };
-    let (below, above) = segments.split_at(segments.len() / 2);
-    let mut left = Vec::new();
-    search(below, &mut left);
-    let start = above[0].0;
-    if let Ok(length) = u8::try_from(left.len()) {
-        program.push(jump(BPF_JGE, start, length, 0));
-    } else {
-        program.push(jump(BPF_JGE, start, 0, 1));
-        program.push(jump_over(&left));
-    }
-    program.extend(left);
-    search(above, program);
-}
-
-fn act(action: Action, program: &mut Vec<Instruction>) {
     match action {
-        Action::Allow | Action::Errno(_) => program.push(result(action)),
+        Action::Allow => vec![ret(RETURN_ALLOW)],
+        Action::Errno(errno) => vec![ret(RETURN_ERRNO | errno as u32)],
         Action::Socket => {
             let families = [libc::AF_ALG as u32, libc::AF_VSOCK as u32];
-            first_argument_among(
-                &families,
-                Action::Errno(libc::EPERM),
-                Action::Allow,
-                program,
-            );
+            first_argument_among(&families, denied, Action::Allow)
         }
-        Action::Personality => {
-            let denied = Action::Errno(libc::EPERM);
-            first_argument_among(&PERSONALITIES, Action::Allow, denied, program);
-        }
-        Action::Clone => program.extend([
-            load(ARGUMENT_OFFSET),
-            jump(BPF_JSET, NAMESPACE_FLAGS, 1, 0),
-            result(Action::Allow),
-            result(Action::Errno(libc::EPERM)),
-        ]),
+        Action::Personality => first_argument_among(&PERSONALITIES, Action::Allow, denied),
+        Action::Clone => [
+            vec![load(argument(0)), jump(BPF_JSET, NAMESPACE_FLAGS, 1, 0)],
+            body(Action::Allow),
+            body(denied),
+        ]
+        .concat(),
     }
 }
 
 /// The arguments checked here are all of type int or of flags in the lower half; the kernel
 /// ignores the upper one.
-fn first_argument_among(
-    values: &[u32],
-    if_so: Action,
-    otherwise: Action,
-    program: &mut Vec<Instruction>,
-) {
-    program.push(load(ARGUMENT_OFFSET));
+fn first_argument_among(values: &[u32], if_so: Action, otherwise: Action) -> Vec<Instruction> {
+    let mut program = vec![load(argument(0))];
     for (index, value) in values.iter().enumerate() {
         program.push(jump(BPF_JEQ, *value, (values.len() - index) as u8, 0));
     }
-    program.extend([result(otherwise), result(if_so)]);
-}
-
-const BPF_LD_W_ABS: u16 = 0x20;
-const BPF_JMP: u16 = 0x05;
-const BPF_JA: u16 = 0x00;
-const BPF_JEQ: u16 = 0x10;
-const BPF_JGE: u16 = 0x30;
-const BPF_JSET: u16 = 0x40;
-const BPF_RET: u16 = 0x06;
-
-/// Offsets in `struct seccomp_data`; the argument's is that of its lower half.
-const NUMBER_OFFSET: u32 = 0;
-const ARCH_OFFSET: u32 = 4;
-const ARGUMENT_OFFSET: u32 = 16;
-
-const RETURN_ALLOW: u32 = 0x7fff_0000;
-const RETURN_ERRNO: u32 = 0x0005_0000;
-
-fn load(offset: u32) -> Instruction {
-    Instruction {
-        code: BPF_LD_W_ABS,
-        jt: 0,
-        jf: 0,
-        k: offset,
-    }
-}
-
-fn jump(kind: u16, value: u32, jt: u8, jf: u8) -> Instruction {
-    Instruction {
-        code: BPF_JMP | kind,
-        jt,
-        jf,
-        k: value,
-    }
-}
-
-fn jump_over(instructions: &[Instruction]) -> Instruction {
-    Instruction {
-        code: BPF_JMP | BPF_JA,
-        jt: 0,
-        jf: 0,
-        k: instructions.len() as u32,
-    }
-}
-
-fn result(action: Action) -> Instruction {
-    let k = match action {
-        Action::Errno(errno) => RETURN_ERRNO | errno as u32,
-        _ => RETURN_ALLOW,
-    };
-    Instruction {
-        code: BPF_RET,
-        jt: 0,
-        jf: 0,
-        k,
-    }
+    program.extend([body(otherwise), body(if_so)].concat());
+    program
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]
@@ -244,30 +136,8 @@ mod tests {
     const NATIVE: u32 = 0xc000_003e;
     const COMPAT: u32 = 0x4000_0003;
 
-    /// Runs a filter as the kernel would; returns the result and the instructions it took.
     fn run(program: &[Instruction], arch: u32, number: u32, argument: u32) -> (u32, usize) {
-        let (mut pc, mut accumulator) = (0, 0);
-        for steps in 1.. {
-            let i = program[pc];
-            pc += 1;
-            let taken = match i.code {
-                BPF_LD_W_ABS => {
-                    accumulator = [number, arch, 0, 0, argument][i.k as usize / 4];
-                    continue;
-                }
-                BPF_RET => return (i.k, steps),
-                code if code == BPF_JMP | BPF_JA => {
-                    pc += i.k as usize;
-                    continue;
-                }
-                code if code == BPF_JMP | BPF_JEQ => accumulator == i.k,
-                code if code == BPF_JMP | BPF_JGE => accumulator >= i.k,
-                code if code == BPF_JMP | BPF_JSET => accumulator & i.k != 0,
-                code => panic!("unknown code {code}"),
-            };
-            pc += usize::from(if taken { i.jt } else { i.jf });
-        }
-        unreachable!()
+        bpf::testing::run(program, arch, number, &[u64::from(argument)])
     }
 
     fn expected(action: Action, argument: u32) -> u32 {

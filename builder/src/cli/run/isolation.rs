@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use cooper_runner::{CapSet, Capability};
+use cooper_runner::{CapSet, Capability, Profile};
 
 use crate::cli::value::{ValueError, each, pair};
 use crate::container::{Device, Isolation, NamespaceMode, SeccompMode};
@@ -29,7 +29,8 @@ pub struct IsolationArgs {
     #[arg(long, value_name = "CAPABILITY")]
     pub cap_drop: Vec<String>,
 
-    /// seccomp=unconfined or no-new-privileges
+    /// seccomp=FILE or unconfined, apparmor=PROFILE or unconfined, no-new-privileges,
+    /// systempaths=unconfined
     #[arg(long, value_name = "OPTION")]
     pub security_opt: Vec<String>,
 
@@ -61,7 +62,7 @@ pub struct IsolationArgs {
 impl IsolationArgs {
     /// Returns what confines the container.
     pub fn resolve(&self) -> Result<Isolation, Report> {
-        let (seccomp, no_new_privileges) = self.security()?;
+        let security = self.security()?;
         if let Some(mode) = self
             .userns
             .as_deref()
@@ -75,8 +76,10 @@ impl IsolationArgs {
             cap_add: self.cap_add.clone(),
             cap_drop: self.cap_drop.clone(),
             capabilities: self.capabilities()?,
-            seccomp,
-            no_new_privileges,
+            seccomp: security.seccomp,
+            apparmor: security.apparmor,
+            no_new_privileges: security.no_new_privileges,
+            open_paths: security.open_paths,
             security_opt: self.security_opt.clone(),
             read_only: self.read_only,
             pid: namespace("--pid", self.pid.as_deref())?,
@@ -109,27 +112,59 @@ impl IsolationArgs {
         Ok(added.into_iter().flatten().fold(set, CapSet::with))
     }
 
-    fn security(&self) -> Result<(SeccompMode, bool), Report> {
-        let (mut seccomp, mut no_new_privileges) = (SeccompMode::Default, false);
+    fn security(&self) -> Result<Security, Report> {
+        let mut security = Security::default();
         for option in &self.security_opt {
-            match option.replacen(':', "=", 1).as_str() {
-                "seccomp=unconfined" => seccomp = SeccompMode::Unconfined,
-                "seccomp=default" | "seccomp=builtin" => seccomp = SeccompMode::Default,
-                "no-new-privileges" | "no-new-privileges=true" => no_new_privileges = true,
-                "no-new-privileges=false" => no_new_privileges = false,
-                // Labels are SELinux', of which nothing is done here; profiles are looked at when
-                // the container is started.
-                "label=disable" => {}
-                option if option.starts_with("apparmor=") || option.starts_with("label=") => {}
+            let written = option.replacen(':', "=", 1);
+            let (name, value) = written.split_once('=').unwrap_or((&written, ""));
+            match (name, value) {
+                ("seccomp", "unconfined") => security.seccomp = SeccompMode::Unconfined,
+                ("seccomp", "default" | "builtin") => security.seccomp = SeccompMode::Default,
+                ("seccomp", path) if !path.is_empty() => {
+                    security.seccomp = SeccompMode::Profile(Box::new(profile(path)?));
+                }
+                ("no-new-privileges", "" | "true") => security.no_new_privileges = true,
+                ("no-new-privileges", "false") => security.no_new_privileges = false,
+                ("systempaths", "unconfined") => security.open_paths = true,
+                ("apparmor", name) if !name.is_empty() => security.apparmor = Some(name.to_owned()),
+                // Labels are SELinux', of which nothing is done here.
+                ("label", _) => {}
                 _ => {
-                    let known = ["seccomp=unconfined", "no-new-privileges"];
+                    let known = [
+                        "seccomp=FILE",
+                        "seccomp=unconfined",
+                        "apparmor=PROFILE",
+                        "apparmor=unconfined",
+                        "no-new-privileges",
+                        "systempaths=unconfined",
+                    ];
                     let error = ValueError::unknown("option", option, &known);
                     return Err(error.report("--security-opt", option));
                 }
             }
         }
-        Ok((seccomp, no_new_privileges))
+        Ok(security)
     }
+}
+
+/// What `--security-opt` says.
+#[derive(Default)]
+struct Security {
+    seccomp: SeccompMode,
+    apparmor: Option<String>,
+    no_new_privileges: bool,
+    open_paths: bool,
+}
+
+/// Reads a profile of system calls.
+fn profile(path: &str) -> Result<Profile, Report> {
+    let wrong = |error: &dyn std::error::Error| {
+        Report::from_error(error).context(format!("cannot use the seccomp profile {path}"))
+    };
+    let text = std::fs::read(path).map_err(|error| wrong(&error))?;
+    let profile: Profile = serde_json::from_slice(&text).map_err(|error| wrong(&error))?;
+    profile.check().map_err(|error| wrong(&error))?;
+    Ok(profile)
 }
 
 fn namespace(option: &str, mode: Option<&str>) -> Result<NamespaceMode, Report> {

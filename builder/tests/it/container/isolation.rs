@@ -70,3 +70,81 @@ fn an_init_passes_signals_on_and_ends_as_its_program_does() {
     scene.run(&["stop", "web"]).ok();
     assert_eq!(scene.fact("web", "{{.State.ExitCode}}"), "6");
 }
+
+/// Docker's form of a profile: the first rule with a capability, the second on an argument.
+#[test]
+fn a_profile_decides_over_system_calls_of_all_processes() {
+    let Some(scene) = loaded() else { return };
+    let path = scene.scratch("profile.json");
+    let profile = r#"{
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86"]}],
+        "syscalls": [
+            {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28},
+            {"names": ["chmod", "fchmodat"], "action": "SCMP_ACT_ERRNO", "args": [],
+             "excludes": {"caps": ["CAP_SYS_ADMIN"]}},
+            {"name": "kill", "action": "SCMP_ACT_ERRNO",
+             "args": [{"index": 1, "value": 10, "op": "SCMP_CMP_EQ"}]}
+        ]
+    }"#;
+    std::fs::write(&path, profile).expect("writes");
+    let option = format!("seccomp={}", path.display());
+    let script = "mkdir /x; chmod 1 /etc; kill -USR1 $$; kill -0 $$ && echo alive";
+    let args = ["--security-opt", &option, "busybox", "sh", "-c", script];
+    let found = scene.run(&[&["run", "--rm"], &args[..]].concat()).ok();
+    let found = found.prints("alive\n");
+    let said = found.stderr.replace('\'', "");
+    assert!(
+        said.contains("mkdir: cant create directory /x: No space left"),
+        "{said}"
+    );
+    assert!(
+        said.contains("chmod: /etc: Operation not permitted"),
+        "{said}"
+    );
+    let more = [
+        "run",
+        "--rm",
+        "--cap-add=SYS_ADMIN",
+        "--security-opt",
+        &option,
+        "busybox",
+    ];
+    scene
+        .run(&[&more[..], &["chmod", "755", "/etc"]].concat())
+        .ok();
+    scene.detached(
+        &["--name=web", "--security-opt", &option],
+        &["sleep", "1000"],
+    );
+    let joined = scene.run(&["exec", "web", "mkdir", "/x"]);
+    joined.exits(1).says("No space left");
+    for (text, says) in [
+        ("{", "EOF while parsing"),
+        (
+            "{\"defaultAction\": \"SCMP_ACT_NOTIFY\"}",
+            "SCMP_ACT_NOTIFY",
+        ),
+        (
+            "{\"defaultAction\": \"SCMP_ACT_ALLOW\", \"syscalls\": [{\"action\": \"SCMP_ACT_LOG\"}]}",
+            "rule 1",
+        ),
+    ] {
+        std::fs::write(&path, text).expect("writes");
+        let bad = ["run", "--security-opt", &option, "busybox", "true"];
+        scene.run(&bad).exits(125).says(says).says("profile.json");
+    }
+}
+
+#[test]
+fn system_paths_are_open_when_asked_for() {
+    let Some(scene) = loaded() else { return };
+    let script = "grep -c ' /proc/[a-z]' /proc/self/mounts; true";
+    let count = |options: &[&str]| {
+        let args = [&["run", "--rm"], options, &["busybox", "sh", "-c", script]].concat();
+        let found = scene.run(&args).ok().out();
+        found.trim().parse::<usize>().expect("a number")
+    };
+    assert_eq!(count(&["--security-opt", "systempaths=unconfined"]), 0);
+    assert!(count(&[]) > 3);
+}
