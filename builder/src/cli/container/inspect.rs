@@ -4,7 +4,7 @@ use cooper_runner::IoKind;
 use serde_json::{Map, Value, json};
 
 use crate::container::{
-    Config, Found, LogDriver, NamespaceMode, Resources, RestartPolicy, State, Status, VolumeSource,
+    Config, Found, NamespaceMode, Resources, RestartPolicy, State, Status, VolumeSource, log,
 };
 use crate::network::NetworkMode;
 
@@ -18,7 +18,7 @@ pub(in crate::cli) fn describe(found: &Found) -> Value {
     let args = config.args();
     let path = args.first().cloned().unwrap_or_default();
     let file = |name: &str| found.dir.join(name).to_string_lossy().into_owned();
-    let logged = config.log.driver == LogDriver::JsonFile;
+    let logged = log::is_kept(&config.log);
     json!({
         "Id": container.id,
         "Created": container.created,
@@ -109,10 +109,6 @@ fn host_config(config: &Config) -> Value {
         NetworkMode::None => "none".to_owned(),
         NetworkMode::Container(name) => format!("container:{name}"),
     };
-    let driver = match config.log.driver {
-        LogDriver::JsonFile => "json-file",
-        LogDriver::None => "none",
-    };
     let list = |items: &[String]| (!items.is_empty()).then(|| items.to_vec());
     let binds = config.mounts.volumes.iter().filter_map(|volume| {
         let source = match &volume.source {
@@ -132,7 +128,7 @@ fn host_config(config: &Config) -> Value {
     });
     let mut host = json!({
         "Binds": binds.collect::<Vec<_>>(),
-        "LogConfig": { "Type": driver, "Config": config.log.options },
+        "LogConfig": { "Type": config.log.driver.name(), "Config": config.log.options },
         "NetworkMode": network,
         "RestartPolicy": { "Name": restart, "MaximumRetryCount": times },
         "AutoRemove": config.lifecycle.remove,

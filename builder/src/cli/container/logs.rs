@@ -12,8 +12,8 @@ use jiff::tz::TimeZone;
 use super::failed;
 use crate::cli::Settings;
 use crate::cli::session::Session;
-use crate::container::log::{Entry, Reader};
-use crate::container::{Containers, Found, LogDriver};
+use crate::container::log::{Entry, Reader, is_kept};
+use crate::container::{Containers, Found};
 use crate::report::Report;
 
 /// Between two looks for more.
@@ -63,6 +63,7 @@ impl LogsArgs {
             since: bound("--since", &self.since)?,
             until: bound("--until", &self.until)?,
             timestamps: self.timestamps,
+            details: self.details,
         };
         // Docker takes anything else, `all` and negative numbers among it, for all of them.
         let tail = self.tail.parse::<usize>().ok();
@@ -71,9 +72,14 @@ impl LogsArgs {
         let found = containers
             .one(&self.container)
             .map_err(|error| failed(&error))?;
-        if found.container.config.log.driver == LogDriver::None {
+        let log = &found.container.config.log;
+        if !is_kept(log) {
+            let why = match log.options.get("cache-disabled") {
+                Some(_) => "cache-disabled=true",
+                None => "--log-driver=none",
+            };
             return Err(Report::new(format!(
-                "container {} keeps no log: it was made with --log-driver=none",
+                "container {} keeps no log: it was made with {why}",
                 found.container.name
             )));
         }
@@ -134,6 +140,7 @@ struct View {
     since: Option<Timestamp>,
     until: Option<Timestamp>,
     timestamps: bool,
+    details: bool,
 }
 
 impl View {
@@ -158,11 +165,31 @@ impl View {
             if self.timestamps {
                 write!(stream, "{:.9} ", entry.time)?;
             }
+            if self.details {
+                let details: Vec<_> = entry.attrs.iter().map(detail).collect();
+                write!(stream, "{} ", details.join(","))?;
+            }
             stream.write_all(entry.log.as_bytes())?;
         }
         stdout.flush()?;
         stderr.flush()
     }
+}
+
+/// Returns a label or variable as docker shows it: what would be mistaken for another is escaped.
+fn detail((name, value): (&String, &String)) -> String {
+    let escape = |text: &str| -> String {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+        text.bytes().fold(String::new(), |mut escaped, byte| {
+            match byte {
+                b' ' => escaped.push('+'),
+                byte if plain(byte) => escaped.push(byte.into()),
+                byte => escaped.push_str(&format!("%{byte:02X}")),
+            }
+            escaped
+        })
+    };
+    format!("{}={}", escape(name), escape(value))
 }
 
 /// Parses a time: RFC 3339 with or without its zone and its end, seconds since 1970, or a
@@ -232,6 +259,7 @@ mod tests {
             log: log.into(),
             stream: "stdout".into(),
             time: Timestamp::UNIX_EPOCH,
+            attrs: std::collections::BTreeMap::new(),
         };
         let entries = ["a\n", "long", " line\n", "c"].map(entry);
         for (tail, start) in [(0, 4), (1, 3), (2, 1), (3, 0), (9, 0)] {

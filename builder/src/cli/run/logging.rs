@@ -11,11 +11,11 @@ use crate::report::Report;
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Log")]
 pub struct LogArgs {
-    /// What keeps the output: json-file or none
+    /// What takes the output: json-file, local, journald, syslog or none
     #[arg(long, value_name = "DRIVER")]
     pub log_driver: Option<String>,
 
-    /// How it is kept
+    /// How it takes it: max-size=10m, max-file=3, tag=…, labels=…, syslog-address=udp://HOST …
     #[arg(long, value_name = "NAME=VALUE")]
     pub log_opt: Vec<String>,
 }
@@ -23,22 +23,20 @@ pub struct LogArgs {
 impl LogArgs {
     /// Returns where the output is kept.
     pub fn resolve(&self) -> Result<LogConfig, Report> {
-        let driver = match self.log_driver.as_deref() {
-            None | Some("json-file") => LogDriver::JsonFile,
-            Some("none") => LogDriver::None,
-            Some(other) => {
-                let error = ValueError::unknown("driver", other, &["json-file", "none"]);
-                return Err(error.report("--log-driver", other));
-            }
-        };
+        let name = self.log_driver.as_deref().unwrap_or("json-file");
+        let mut drivers = LogDriver::ALL.into_iter();
+        let driver = drivers
+            .find(|driver| driver.name() == name)
+            .ok_or_else(|| {
+                let known = LogDriver::ALL.map(LogDriver::name);
+                ValueError::unknown("driver", name, &known).report("--log-driver", name)
+            })?;
         let options = each("--log-opt", &self.log_opt, pair)?.into_iter();
         let options = options
             .map(|(name, value)| (name, value.unwrap_or_default()))
             .collect();
-        if driver == LogDriver::JsonFile {
-            LogOptions::parse(&options)
-                .map_err(|problem| Report::new(format!("invalid --log-opt: {problem}")))?;
-        }
+        LogOptions::parse(driver, &options)
+            .map_err(|problem| Report::new(format!("invalid --log-opt: {problem}")))?;
         Ok(LogConfig { driver, options })
     }
 }

@@ -1,6 +1,5 @@
 //! Writing docker's json-file format, with rotation.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -11,80 +10,15 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Stream;
-
-/// The options of the json-file driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LogOptions {
-    /// Bytes after which a new file begins; none is without end.
-    pub(crate) max_size: Option<u64>,
-    /// How many files are kept, the newest among them.
-    pub(crate) max_file: u32,
-    /// Whether older files are compressed.
-    pub(crate) compress: bool,
-}
-
-impl Default for LogOptions {
-    fn default() -> Self {
-        Self {
-            max_size: None,
-            max_file: 1,
-            compress: false,
-        }
-    }
-}
-
-impl LogOptions {
-    /// Reads `--log-opt` values; an error names the option that is wrong and says why.
-    pub(crate) fn parse(options: &BTreeMap<String, String>) -> Result<Self, String> {
-        let mut parsed = Self::default();
-        for (name, value) in options {
-            let wrong = |what: &str| Err(format!("{name}={value}: not {what}"));
-            match name.as_str() {
-                "max-size" => match size(value) {
-                    Some(size @ 1..) => parsed.max_size = Some(size),
-                    _ if value == "-1" => parsed.max_size = None,
-                    _ => return wrong("a size such as 10m"),
-                },
-                "max-file" => match value.parse() {
-                    Ok(count @ 1..) => parsed.max_file = count,
-                    _ => return wrong("a number of files, 1 at least"),
-                },
-                "compress" => match value.as_str() {
-                    "true" => parsed.compress = true,
-                    "false" => parsed.compress = false,
-                    _ => return wrong("true or false"),
-                },
-                // What docker adds to each line from the container; readers here have them.
-                "mode" | "max-buffer-size" | "labels" | "labels-regex" | "env" | "env-regex"
-                | "tag" => {}
-                _ => return Err(format!("unknown option {name}")),
-            }
-        }
-        if parsed.compress && (parsed.max_file < 2 || parsed.max_size.is_none()) {
-            return Err("compress=true needs max-size, and max-file of 2 at least".to_owned());
-        }
-        Ok(parsed)
-    }
-}
-
-/// Reads a number of bytes with a unit of 1024s: `1k`, `10m`.
-fn size(text: &str) -> Option<u64> {
-    let text = text.to_ascii_lowercase();
-    let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
-    let shift = match &text[digits.len()..] {
-        "" | "b" => 0,
-        "k" | "kb" => 10,
-        "m" | "mb" => 20,
-        "g" | "gb" => 30,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
-}
+use super::attributes::Attributes;
+use super::options::Rotation;
 
 #[derive(Serialize)]
 struct Line<'a> {
     log: &'a str,
     stream: &'a str,
+    #[serde(skip_serializing_if = "Attributes::is_empty")]
+    attrs: &'a Attributes,
     time: String,
 }
 
@@ -94,12 +28,13 @@ pub(crate) struct JsonFile {
     path: PathBuf,
     file: File,
     size: u64,
-    options: LogOptions,
+    rotation: Rotation,
+    attributes: Attributes,
 }
 
 impl JsonFile {
-    /// Opens the log of the container at `dir`.
-    pub(crate) fn open(dir: &Path, options: LogOptions) -> io::Result<Self> {
+    /// Opens the log of the container at `dir`; `attributes` go with each line.
+    pub(crate) fn open(dir: &Path, rotation: Rotation, attributes: Attributes) -> io::Result<Self> {
         let path = dir.join("json.log");
         let file = append(&path)?;
         let size = file.metadata()?.len();
@@ -107,7 +42,8 @@ impl JsonFile {
             path,
             file,
             size,
-            options,
+            rotation,
+            attributes,
         })
     }
 
@@ -116,11 +52,12 @@ impl JsonFile {
         let entry = Line {
             log: &String::from_utf8_lossy(line),
             stream: stream.name(),
+            attrs: &self.attributes,
             time: time.to_string(),
         };
         let mut bytes = serde_json::to_vec(&entry)?;
         bytes.push(b'\n');
-        let full = self.options.max_size.is_some_and(|max| self.size >= max);
+        let full = self.rotation.max_size.is_some_and(|max| self.size >= max);
         if full {
             self.rotate()?;
         }
@@ -131,13 +68,13 @@ impl JsonFile {
 
     /// Makes each file one older, and begins a new one.
     fn rotate(&mut self) -> io::Result<()> {
-        let Self { path, options, .. } = self;
-        if options.max_file < 2 {
+        let Self { path, rotation, .. } = self;
+        if rotation.max_file < 2 {
             self.file.set_len(0)?;
             self.size = 0;
             return Ok(());
         }
-        let gone = options.max_file - 1;
+        let gone = rotation.max_file - 1;
         for end in ["", ".gz"] {
             absent(fs::remove_file(older(path, gone, end)))?;
         }
@@ -148,7 +85,7 @@ impl JsonFile {
         }
         let newest = older(path, 1, "");
         fs::rename(&*path, &newest)?;
-        if options.compress {
+        if rotation.compress {
             compress(&newest, &older(path, 1, ".gz"))?;
         }
         self.file = append(&self.path)?;
@@ -191,36 +128,16 @@ fn compress(from: &Path, to: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn options(pairs: &[(&str, &str)]) -> Result<LogOptions, String> {
-        let pairs = pairs.iter();
-        LogOptions::parse(
-            &pairs
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
-        )
-    }
-
-    #[test]
-    fn options_are_checked() {
-        let found = options(&[("max-size", "1k"), ("max-file", "2")]).expect("valid");
-        assert_eq!((found.max_size, found.max_file), (Some(1024), 2));
-        for wrong in [
-            &[("max-size", "big")][..],
-            &[("max-size", "0")],
-            &[("max-file", "0")],
-            &[("compress", "yes")],
-            &[("compress", "true")],
-            &[("colour", "red")],
-        ] {
-            assert!(options(wrong).is_err(), "{wrong:?}");
-        }
-    }
-
     #[test]
     fn files_are_rotated_and_the_oldest_goes() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let options = options(&[("max-size", "100"), ("max-file", "3"), ("compress", "true")]);
-        let mut log = JsonFile::open(dir.path(), options.expect("valid")).expect("opens");
+        let rotation = Rotation {
+            max_size: Some(100),
+            max_file: 3,
+            compress: true,
+        };
+        let attributes = Attributes::from([("k".to_owned(), "v".to_owned())]);
+        let mut log = JsonFile::open(dir.path(), rotation, attributes).expect("opens");
         let time: Timestamp = "2024-05-01T10:00:00Z".parse().expect("valid");
         for line in 0..10 {
             log.write(Stream::Stdout, format!("line {line}\n").as_bytes(), time)
@@ -235,7 +152,8 @@ mod tests {
         assert_eq!(names, expected);
         let newest = fs::read_to_string(dir.path().join("json.log")).expect("reads");
         assert!(newest.ends_with(
-            "{\"log\":\"line 9\\n\",\"stream\":\"stdout\",\"time\":\"2024-05-01T10:00:00Z\"}\n"
+            "{\"log\":\"line 9\\n\",\"stream\":\"stdout\",\"attrs\":{\"k\":\"v\"},\
+             \"time\":\"2024-05-01T10:00:00Z\"}\n"
         ));
     }
 }

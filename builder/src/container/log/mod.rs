@@ -7,16 +7,27 @@
 //! ```
 //!
 //! The format is docker's json-file, so that whatever reads that reads this. A line longer than
-//! 16 KiB comes in several entries; all but the last have no newline.
+//! 16 KiB comes in several entries; all but the last have no newline. `local` is the same with
+//! other limits. Lines for the journal or a syslog server are kept here as well, unless that is
+//! switched off; a server that does not take a line loses it.
 
+mod attributes;
+mod journald;
 mod json_file;
+mod options;
 mod read;
+mod syslog;
 
+use std::io;
 use std::path::Path;
 
+use self::journald::Journald;
+use self::json_file::JsonFile;
+use self::syslog::Syslog;
 use super::config::{LogConfig, LogDriver};
+use super::record::Container;
 
-pub(crate) use json_file::{JsonFile, LogOptions};
+pub(crate) use options::LogOptions;
 pub(crate) use read::{Entry, Reader};
 
 /// The longest part of a line that is one entry.
@@ -43,32 +54,75 @@ impl Stream {
 
 /// Writes a container's log.
 #[derive(Debug)]
-pub(crate) enum Log {
-    /// Nowhere.
-    None,
-    /// To files.
-    JsonFile(JsonFile),
+pub(crate) struct Log {
+    files: Option<JsonFile>,
+    elsewhere: Elsewhere,
+}
+
+#[derive(Debug)]
+enum Elsewhere {
+    Nowhere,
+    Journal(Journald),
+    Server(Box<Syslog>),
 }
 
 impl Log {
-    /// Opens the log that `config` asks for, of the container at `dir`.
-    pub(crate) fn open(dir: &Path, config: &LogConfig) -> std::io::Result<Self> {
-        Ok(match config.driver {
-            LogDriver::None => Self::None,
-            LogDriver::JsonFile => {
-                let options = LogOptions::parse(&config.options).unwrap_or_default();
-                Self::JsonFile(JsonFile::open(dir, options)?)
-            }
+    /// Opens the log of `container`, whose directory is `dir`.
+    pub(crate) fn open(dir: &Path, container: &Container) -> io::Result<Self> {
+        let config = &container.config.log;
+        let options = options(config)?;
+        let attributes = options.selection.of(container);
+        let open = |rotation| JsonFile::open(dir, rotation, attributes);
+        Ok(Self {
+            files: options.rotation.map(open).transpose()?,
+            elsewhere: Elsewhere::open(config.driver, options, container)?,
         })
     }
 
     /// Writes a line, or a part of one. A log that cannot be written loses lines; the container
     /// goes on.
     pub(crate) fn write(&mut self, stream: Stream, line: &[u8]) {
-        if let Self::JsonFile(file) = self {
-            let _ = file.write(stream, line, jiff::Timestamp::now());
+        let now = jiff::Timestamp::now();
+        if let Some(files) = &mut self.files {
+            let _ = files.write(stream, line, now);
         }
+        let _ = match &mut self.elsewhere {
+            Elsewhere::Nowhere => Ok(()),
+            Elsewhere::Journal(journal) => journal.write(stream, line),
+            Elsewhere::Server(server) => server.write(stream, line, now),
+        };
     }
+}
+
+impl Elsewhere {
+    fn open(driver: LogDriver, options: LogOptions, container: &Container) -> io::Result<Self> {
+        Ok(match driver {
+            LogDriver::None | LogDriver::JsonFile | LogDriver::Local => Self::Nowhere,
+            LogDriver::Journald => Self::Journal(Journald::open(container, &options.selection)?),
+            LogDriver::Syslog => {
+                let tag = options.selection.tag(container);
+                let syslog = Syslog::open(options.address, options.facility, options.format, tag)?;
+                Self::Server(Box::new(syslog))
+            }
+        })
+    }
+}
+
+/// Checks that the log of a container can be sent where it is to go. What cannot is an error of
+/// the command that starts it; afterwards nobody would hear of it.
+pub(crate) fn check(container: &Container) -> io::Result<()> {
+    let config = &container.config.log;
+    Elsewhere::open(config.driver, options(config)?, container).map(drop)
+}
+
+/// Returns whether lines are kept here, so that they can be read.
+pub(crate) fn is_kept(config: &LogConfig) -> bool {
+    options(config).is_ok_and(|options| options.rotation.is_some())
+}
+
+fn options(config: &LogConfig) -> io::Result<LogOptions> {
+    let parsed = LogOptions::parse(config.driver, &config.options);
+    parsed.map_err(|problem| io::Error::new(io::ErrorKind::InvalidInput, problem))
 }
 
 /// Cuts a stream into lines.

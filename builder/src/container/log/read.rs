@@ -9,6 +9,7 @@ use flate2::read::MultiGzDecoder;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::attributes::Attributes;
 use super::json_file::older;
 
 /// One entry of a log.
@@ -20,6 +21,9 @@ pub(crate) struct Entry {
     pub(crate) stream: String,
     /// When.
     pub(crate) time: Timestamp,
+    /// What `--log-opt` added to it.
+    #[serde(default)]
+    pub(crate) attrs: Attributes,
 }
 
 /// Reads the log of a container.
@@ -135,20 +139,19 @@ fn gunzip(path: &Path) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::container::log::{JsonFile, LogOptions, Stream};
+    use crate::container::log::options::Rotation;
+    use crate::container::log::{JsonFile, Stream};
 
     #[test]
     fn rotated_files_are_read_and_the_newest_is_followed() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let pairs = [("max-size", "150"), ("max-file", "3"), ("compress", "true")];
-        let options: BTreeMap<_, _> = pairs
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into();
-        let options = LogOptions::parse(&options).expect("valid");
-        let mut log = JsonFile::open(dir.path(), options).expect("opens");
+        let rotation = Rotation {
+            max_size: Some(150),
+            max_file: 3,
+            compress: true,
+        };
+        let mut log = JsonFile::open(dir.path(), rotation, Attributes::new()).expect("opens");
         let mut write = |line: u32| {
             let text = format!("{line}\n");
             log.write(Stream::Stderr, text.as_bytes(), Timestamp::UNIX_EPOCH)
