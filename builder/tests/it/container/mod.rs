@@ -1,6 +1,7 @@
 //! Containers, a file a family of commands. Each test has a store of its own, and
 //! [`Scene`] sees to it that nothing of it is left when the test ends.
 
+mod escapes;
 mod exec;
 mod files;
 mod health;
@@ -9,6 +10,7 @@ mod lifecycle;
 mod limits;
 mod logs;
 mod run;
+mod terminal;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -10,6 +10,7 @@ pub(crate) mod peers;
 pub(crate) mod process;
 pub(crate) mod registry;
 pub(crate) mod repository;
+pub(crate) mod terminal;
 pub(crate) mod tree;
 
 pub(crate) use context::Context;
