@@ -1,0 +1,127 @@
+#!/bin/bash
+# Runs integration tests in a virtual machine whose control groups are version 2 alone.
+#
+# usage: vm.sh [-c COOPER] [-d DIR] [FILTER...]
+#
+#   -c  the program under test, in place of the debug build that the tests were linked with:
+#       without hardware support for virtual machines an optimised one saves minutes
+#   -d  working directory (default out/vm); holds the kernel, which is kept
+#
+# The filters are those of `cargo test` (default: limits, pausing, and steps with limits). The
+# machine is made of a kernel of Debian or Ubuntu (`apt-get download`, not installed), a static
+# busybox, and the tests with the libraries that they need; it has no disk and no network. Needs
+# qemu-system-x86, kmod and cpio; uses KVM where it may. Ends with the tests' own exit code.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+top=$(cd "$here/../.." && pwd)
+cooper= dir=$top/out/vm
+while getopts c:d:h option; do
+    case $option in
+    c) cooper=$(realpath "$OPTARG") ;;
+    d) dir=$OPTARG ;;
+    *) sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+    esac
+done
+shift $((OPTIND - 1))
+[ $# -gt 0 ] || set -- container::limits container::lifecycle::a_paused options::limits
+
+die() { echo "vm: $*" >&2; exit 1; }
+for program in qemu-system-x86_64 depmod cpio busybox dpkg-deb; do
+    type -P "$program" >/dev/null || die "$program is not installed"
+done
+mkdir -p "$dir"
+dir=$(cd "$dir" && pwd)
+
+# The kernel's package: that of virtual machines is the smallest.
+kernel_package() {
+    local name
+    for name in linux-image-cloud-amd64 linux-image-virtual linux-image-amd64; do
+        apt-cache depends "$name" 2>/dev/null | awk '/Depends: linux-image-/ { print $2; exit }'
+    done | head -1
+}
+if ! [ -e "$dir/kernel/.done" ]; then
+    package=$(kernel_package)
+    [ -n "$package" ] || die "apt knows no kernel: apt-get update"
+    rm -rf "$dir/kernel"
+    mkdir "$dir/kernel"
+    (cd "$dir" && apt-get -q download "$package" >&2)
+    dpkg-deb -x "$dir/$package"_*.deb "$dir/kernel"
+    rm "$dir/$package"_*.deb
+    touch "$dir/kernel/.done"
+fi
+vmlinuz=$(echo "$dir"/kernel/boot/vmlinuz-*)
+version=${vmlinuz##*/vmlinuz-}
+
+"$top/testdata/images/make.sh" busybox
+cd "$top"
+tests=$(cargo test -q -p cooper-builder --test it --no-run --message-format=json |
+    grep -o '"executable":"[^"]*/it-[^"]*"' | tail -1 | cut -d'"' -f4)
+[ -x "$tests" ] || die "no test program was built"
+linked=$(dirname "$(dirname "$tests")")/cooper
+
+root=$dir/root
+rm -rf "$root"
+mkdir -p "$root"/{bin,sbin,proc,sys,dev,tmp,run,etc,root,lib/modules}
+cp "$(type -P busybox)" "$root/bin/busybox"
+for applet in $(busybox --list); do
+    [ "$applet" = busybox ] || ln -sf /bin/busybox "$root/bin/$applet"
+done
+ln -sf /bin/busybox "$root/sbin/modprobe"
+echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
+echo 'root:x:0:' >"$root/etc/group"
+
+# What the tests look for is where it was when they were built.
+place() { mkdir -p "$root$(dirname "$2")" && cp "$1" "$root$2"; }
+place "${cooper:-$linked}" "$linked"
+place "$tests" "$tests"
+strip "$root$linked" "$root$tests"
+for library in $(ldd "$tests" "${cooper:-$linked}" | grep -o '/[^ :)]*\.so[^ :)]*' | sort -u); do
+    place "$library" "$library"
+done
+mkdir -p "$root$top/out/images" "$root$top/testdata/images" "$root$(dirname "$linked")/../tmp"
+cp -r "$top/out/images/busybox" "$root$top/out/images/"
+printf '#!/bin/sh\nexit 0\n' >"$root$top/testdata/images/make.sh"
+chmod 755 "$root$top/testdata/images/make.sh"
+
+modules=lib/modules/$version/kernel
+from=$dir/kernel
+if [ -d "$from/usr/lib/modules" ]; then from=$from/usr; fi
+mkdir -p "$root/$modules/drivers/net"
+for part in net fs/overlayfs lib crypto drivers/net/veth.ko drivers/net/dummy.ko drivers/net/tun.ko; do
+    for found in "$from/$modules/$part"*; do
+        if [ -e "$found" ]; then
+            mkdir -p "$root/$modules/$(dirname "$part")"
+            cp -r "$found" "$root/$modules/$(dirname "$part")/"
+        fi
+    done
+done
+depmod -b "$root" "$version" 2>/dev/null
+
+cat >"$root/init" <<INIT
+#!/bin/sh
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs run /run
+mount -t cgroup2 cgroup /sys/fs/cgroup
+mount -t tmpfs -o size=60% tmp '$(dirname "$(dirname "$linked")")/tmp'
+modprobe overlay
+ip link set lo up
+echo "machine: \$(uname -r), cgroup: \$(cat /sys/fs/cgroup/cgroup.controllers)"
+export PATH=/bin:/sbin HOME=/root RUST_BACKTRACE=0
+'$tests' --test-threads=1 $*
+echo "tests ended with \$?"
+poweroff -f
+INIT
+chmod 755 "$root/init"
+(cd "$root" && find . -print0 | cpio -0 -o -H newc --quiet) | gzip -1 >"$dir/initrd.gz"
+
+accelerated=()
+if [ -w /dev/kvm ]; then accelerated=(-enable-kvm -cpu host); fi
+qemu-system-x86_64 "${accelerated[@]}" -m 3072 -smp 2 -nographic -no-reboot -nic none \
+    -kernel "$vmlinuz" -initrd "$dir/initrd.gz" \
+    -append "console=ttyS0 quiet cgroup_no_v1=all panic=-1" </dev/null | tee "$dir/console.log"
+grep -q '^tests ended with 0' "$dir/console.log"
