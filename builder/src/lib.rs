@@ -17,6 +17,7 @@
 pub mod attest;
 pub mod bake;
 pub mod build;
+mod busybox;
 pub mod cli;
 pub mod config;
 pub mod container;

@@ -115,6 +115,8 @@ pub struct BuildOptions {
     pub file_times: Option<FileTimes>,
     /// Whether everything is executed twice and the results compared.
     pub verify_reproducible: bool,
+    /// Whether a shell is opened in a RUN that fails.
+    pub shell_on_error: bool,
     /// How many steps may run at once.
     pub jobs: NonZeroUsize,
     /// What is asked for, if not a build.
@@ -175,6 +177,7 @@ impl BuildOptions {
             source_date_epoch: None,
             file_times: None,
             verify_reproducible: false,
+            shell_on_error: false,
             jobs: NonZeroUsize::MIN,
             call: Call::default(),
             progress: ProgressMode::default(),

@@ -146,17 +146,20 @@ impl Launcher {
     }
 
     /// Starts a further process in all namespaces of the container whose first process is
-    /// `container`, and in its control group if it has one.
+    /// `container`, and in its control group if it has one. `program` is executed instead of what
+    /// the arguments name; nothing of it has to be in the container.
     pub fn exec(
         &self,
         container: BorrowedFd<'_>,
         spec: &ExecSpec,
         stdio: Stdio,
         cgroup: Option<&Cgroup>,
+        program: Option<OwnedFd>,
     ) -> Result<Process, RunError> {
         let job = plan::join(spec)?;
         let base = Base { steps: Vec::new() };
-        let (child, request) = request(stdio)?;
+        let (child, mut request) = request(stdio)?;
+        request.program = program;
         channel::send_large(&child, &job).map_err(|source| RunError::Worker { source })?;
         let pidfd = self.below(container, || {
             let context = &self.context;
@@ -164,9 +167,11 @@ impl Launcher {
                 // What this process still holds must not be reached from the container.
                 let [input, output, error] = &request.streams;
                 let kept = [&request.child, input, output, error].map(AsFd::as_fd);
+                let program = request.program.as_ref().map(AsFd::as_fd);
+                let kept: Vec<_> = kept.into_iter().chain([container]).chain(program).collect();
                 let entered = sys::hide_from_tracers()
                     .and_then(|()| cgroup.map_or(Ok(()), Cgroup::enter))
-                    .and_then(|()| sys::keep_only(&[&kept[..], &[container]].concat()))
+                    .and_then(|()| sys::keep_only(&kept))
                     .and_then(|()| enter(container));
                 match entered {
                     Ok(()) => init::run(context, &base, Inbox::Given(request)),
@@ -260,6 +265,7 @@ fn request(stdio: Stdio) -> Result<(OwnedFd, Request), RunError> {
     let request = Request {
         child: childs_end,
         streams: [stdio.stdin, stdio.stdout, stdio.stderr],
+        program: None,
     };
     Ok((child, request))
 }

@@ -210,6 +210,29 @@ pub(crate) fn execve(path: &CStr, arguments: &[CString], environment: &[CString]
     last_errno()
 }
 
+/// As [`execve`], of an open file.
+pub(crate) fn execveat(
+    program: BorrowedFd<'_>,
+    arguments: &[CString],
+    environment: &[CString],
+) -> Errno {
+    let argv = pointers(arguments);
+    let envp = pointers(environment);
+    // SAFETY: as in `execve`; the path is a constant.
+    unsafe {
+        libc::prctl(libc::PR_SET_THP_DISABLE, 0, 0, 0, 0);
+        libc::syscall(
+            libc::SYS_execveat,
+            program.as_raw_fd(),
+            c"".as_ptr(),
+            argv.as_ptr(),
+            envp.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        );
+    }
+    last_errno()
+}
+
 /// Unmaps what was read of the program and its libraries. The kernel maps it again, from memory,
 /// as it is used.
 pub(crate) fn forget_code() {
@@ -306,18 +329,19 @@ pub(crate) fn close_in_child(fds: &[BorrowedFd<'_>]) {
     }
 }
 
-/// Closes every descriptor but these. Their owners never drop them: this process executes another
+/// Closes every descriptor but the standard streams and these. Their owners never drop them: this process executes another
 /// program, or ends without unwinding.
 pub(crate) fn keep_only(kept: &[BorrowedFd<'_>]) -> Result<()> {
     let mut numbers: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd() as u32).collect();
     numbers.sort_unstable();
-    let mut first = 0;
+    // The numbers of the standard streams stay taken, so that nothing else gets them.
+    let mut first = 3;
     for number in numbers.into_iter().chain([u32::MAX]) {
         if number > first {
             // SAFETY: nothing of this process uses them any more, as the caller promises.
             check(unsafe { libc::syscall(libc::SYS_close_range, first, number - 1, 0) })?;
         }
-        first = number.saturating_add(1);
+        first = first.max(number.saturating_add(1));
     }
     Ok(())
 }

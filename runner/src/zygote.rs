@@ -192,6 +192,7 @@ impl Worker {
         let request = Request {
             child,
             streams: [stdin, stdout, stderr],
+            program: None,
         };
         let started = match self.take_warm(&packet.bytes) {
             Some(warm) => {

@@ -17,6 +17,7 @@ use rayon::prelude::*;
 
 use super::context::{ContextFiles, Contexts};
 use super::error::OpError;
+use super::failure::Failure;
 use super::fetch::Fetcher;
 use super::ops;
 use super::output::{Output, Root, ScannedContext};
@@ -55,6 +56,9 @@ pub(crate) struct Workshop {
     /// How programs of other platforms are executed, as far as it was asked.
     emulation: Mutex<HashMap<Platform, Emulation>>,
     starting: Mutex<()>,
+    /// The first RUN that failed, if it is wanted.
+    failure: OnceLock<Failure>,
+    keeps_failure: bool,
     trees: Mutex<HashMap<Vec<LayerId>, MergedTree>>,
     /// What each layer says of the root directory.
     root_dirs: Mutex<HashMap<LayerId, Option<Entry>>>,
@@ -93,6 +97,8 @@ impl Workshop {
             runner: OnceLock::new(),
             emulation: Mutex::default(),
             starting: Mutex::new(()),
+            failure: OnceLock::new(),
+            keeps_failure: false,
             trees: Mutex::new(HashMap::new()),
             root_dirs: Mutex::new(HashMap::new()),
         }
@@ -122,6 +128,21 @@ impl Workshop {
     /// Returns the layers that can be fetched when they are needed.
     pub(crate) fn remote(&self) -> &RemoteLayers {
         &self.remote
+    }
+
+    /// From now on keeps the first RUN that fails.
+    pub(crate) fn keep_failure(&mut self) {
+        self.keeps_failure = true;
+    }
+
+    /// Returns the RUN that was kept.
+    pub(crate) fn failure(&self) -> Option<&Failure> {
+        self.failure.get()
+    }
+
+    /// Returns the process runner if a step needed it.
+    pub(crate) fn started_runner(&self) -> Option<&Runner> {
+        self.runner.get()
     }
 
     /// Returns a fresh path for what lives no longer than this process.
@@ -246,6 +267,16 @@ impl Engine {
         options.warm = WARM;
         let runner = Runner::start(options)?;
         Ok(shared.runner.get_or_init(|| runner))
+    }
+
+    /// Whether a RUN that fails now is to be kept.
+    pub(crate) fn keeps_failure(&self) -> bool {
+        self.shared.keeps_failure && self.shared.failure.get().is_none()
+    }
+
+    /// Keeps a RUN that failed, unless another was faster.
+    pub(crate) fn keep_failure(&self, failure: Failure) {
+        let _ = self.shared.failure.set(failure);
     }
 
     /// Makes sure that the directories of all layers exist, fetching and unpacking in parallel.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use cooper_cache::Store;
 use cooper_frontend::Step;
 use cooper_frontend::ir::{BuildOp, SourceOp};
+use cooper_oci::ImageConfig;
 use cooper_solver::{Graph, Origin, Record, SolveEvent, VertexId};
 
 use super::error::MAIN_CONTEXT;
@@ -23,6 +24,8 @@ use super::output::Output;
 pub struct Explained {
     /// The step as it is shown.
     pub display: String,
+    /// The short ID of its result, to run it by.
+    pub id: String,
     /// In words, each a reason.
     pub why: Vec<String>,
 }
@@ -140,6 +143,7 @@ impl<'a> Journal<'a> {
             .iter()
             .map(|step| Explained {
                 display: step.display.clone(),
+                id: step.short_id().to_owned(),
                 why: step.why.clone(),
             })
             .collect();
@@ -197,6 +201,7 @@ fn remembered(
         index: step.index,
         command: step.command.clone(),
         display: step.display.clone(),
+        image: Some(ImageConfig::clone(&step.image)),
         op: describe(&graph.vertex(vertex).op),
         inputs: inputs.collect(),
         ..StepMemory::default()

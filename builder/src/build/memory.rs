@@ -12,12 +12,16 @@ use std::time::Duration;
 use cooper_cache::{LayerId, Store, StoreError};
 use cooper_frontend::ir::BuildOp;
 use cooper_frontend::lower::Step;
+use cooper_oci::ImageConfig;
 use cooper_solver::StableHasher;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Bump when the form changes: files of another version count as none.
 const VERSION: u32 = 1;
+
+/// Digits of a short ID, as docker has them.
+const SHORT: usize = 12;
 
 /// Which definition a memory is of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +70,9 @@ pub struct StepMemory {
     pub inputs: Vec<InputMemory>,
     /// The layers of its result, base first.
     pub layers: Vec<LayerId>,
+    /// The configuration of an image of its result, to run it by; none in memories of before.
+    #[serde(default)]
+    pub image: Option<ImageConfig>,
     /// How long it took when it was last executed, in milliseconds.
     pub millis: Option<u64>,
     /// Why it was executed, or not, in the last build.
@@ -79,6 +86,19 @@ pub struct InputMemory {
     pub name: String,
     /// Digest of what was read from it.
     pub content: String,
+}
+
+impl StepMemory {
+    /// Returns the digits of its key, by which it can be run; none if the result is not known.
+    pub fn id(&self) -> &str {
+        self.key.rsplit(':').next().unwrap_or_default()
+    }
+
+    /// Returns the start of its ID that is shown.
+    pub fn short_id(&self) -> &str {
+        let id = self.id();
+        id.get(..SHORT).unwrap_or(id)
+    }
 }
 
 impl Memory {

@@ -59,6 +59,7 @@ mod destination;
 mod engine;
 mod error;
 mod explain;
+mod failure;
 mod fetch;
 mod index;
 mod journal;
@@ -75,6 +76,7 @@ mod settings;
 mod sharing;
 mod solve;
 mod squash;
+mod step_image;
 mod target;
 mod verify;
 
@@ -94,11 +96,14 @@ use crate::shared_cache;
 pub use check::{Checked, Inspection, check, describe, list_targets};
 pub use destination::DestinationError;
 pub use error::{BuildError, OpError, exit_words};
+pub(crate) use failure::BUSYBOX;
+pub use failure::FailedStep;
 pub use journal::Explained;
 pub use leaks::Leak;
 pub use memory::{InputMemory, Memory, StepMemory};
 pub use outputs::write_metadata;
 pub use resolve::ResolveImageError;
+pub use step_image::{StepImageError, step_image};
 pub use verify::Unsteady;
 
 pub(crate) use output::{Root, RootLayer};
@@ -180,7 +185,12 @@ pub struct Request<'a> {
     pub cancel: &'a CancelToken,
     /// Looks up environment variables, for secrets.
     pub environment: &'a dyn Fn(&str) -> Option<Vec<u8>>,
+    /// Is shown the first RUN that fails, as it was, once nothing else runs any more.
+    pub on_failure: Option<&'a OnFailure<'a>>,
 }
+
+/// What is done about a failed RUN before all that it had is gone.
+pub type OnFailure<'a> = dyn Fn(&BuildError, &FailedStep<'_>) + 'a;
 
 impl Request<'_> {
     /// Returns what is put before the names of a target's steps.
@@ -279,6 +289,9 @@ fn attempt(
     if request.is_verified() {
         shared.record();
     }
+    if request.on_failure.is_some() {
+        shared.keep_failure();
+    }
     let shared = Arc::new(shared);
     let built = execute(&shared, imports, request, checked, explained);
     *broken = shared.remote().broken();
@@ -297,7 +310,8 @@ fn execute(
     let mut graph = GraphBuilder::default();
     let targets = prepare(request, shared, &mut graph, checked)?;
     let guards = guards(&targets, shared, progress)?;
-    let solved = solve::solve_graph(shared, imports, graph, &targets, request, explained)?;
+    let solved = solve::solve_graph(shared, imports, graph, &targets, request, explained);
+    let solved = solved.inspect_err(|error| show_failure(error, shared, request))?;
     let (mut solved, harvests) = solved;
     shared.remote().keep_images(shared.store())?;
     if request.is_verified() {
@@ -382,6 +396,15 @@ fn prepare<'a>(
         }
     }
     Ok(done.into_iter().flatten().collect())
+}
+
+fn show_failure(error: &BuildError, shared: &Workshop, request: &Request<'_>) {
+    let (Some(show), Some(failure)) = (request.on_failure, shared.failure()) else {
+        return;
+    };
+    if let Some(step) = FailedStep::of(shared, failure) {
+        show(error, &step);
+    }
 }
 
 /// Prepares to keep the secrets of all targets out of the outputs of each.

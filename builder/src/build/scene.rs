@@ -4,14 +4,14 @@
 //! and working directory, and starts a shell. There is one at a time, under one name: the
 //! next failure replaces it. Secrets and other mounts of the step are not in it.
 
-use cooper_cache::{ImageRecord, RelPath, Staging};
+use cooper_cache::{RelPath, Staging};
 use cooper_frontend::ir::ExecOp;
 use cooper_oci::{ImageConfig, Reference, RuntimeConfig};
 
 use super::engine::Engine;
 use super::error::OpError;
 use super::output::Root;
-use crate::image::{DatedLayer, Image, Parts, rfc3339};
+use super::step_image;
 
 /// The name of the image.
 const NAME: &str = "failed-step";
@@ -48,31 +48,22 @@ fn try_keep(
         .layers()
         .commit_over(staging, || Ok::<_, OpError>(below.clone()))?;
     let root = base.clone().with(layer.id().clone(), engine.now());
-    let dated: Vec<DatedLayer> = root
-        .ids()
-        .into_iter()
-        .map(|id| DatedLayer { id, created: None })
-        .collect();
-    let parts = Parts {
-        config: config(op),
-        base_created: Some(rfc3339(engine.now())),
-        history: &[],
-        root: &dated,
-        squashed: None,
-        epoch: None,
-        omit_history: false,
-    };
-    let image = Image::assemble(parts, engine.layers())?;
-    let images = engine.store().images();
-    engine.store().blobs().put(&image.config_bytes)?;
-    let record: ImageRecord = image.record(layer.size().unwrap_or_default());
+    let store = engine.store();
+    let images = store.images();
+    let record = step_image::put(
+        store,
+        engine.layers(),
+        config(op),
+        &root.ids(),
+        engine.now(),
+    )?;
     let replaced = images.untag(name)?;
     if let Some(old) = replaced
+        && old != record.id
         && images.tags()?.iter().all(|(_, id)| *id != old)
     {
         images.remove(&old)?;
     }
-    images.put(&record)?;
     images.tag(name, &record.id)?;
     Ok(Some(()))
 }

@@ -52,6 +52,7 @@ impl Place {
             progress: &display.progress(),
             cancel: &CancelToken::new(),
             environment: &|_| None,
+            on_failure: None,
         };
         build(&session, &request)
     }

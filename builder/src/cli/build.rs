@@ -5,6 +5,7 @@ mod attest;
 mod call;
 #[cfg(test)]
 mod diagnostics;
+mod failed_step;
 mod input;
 mod outputs;
 mod run;
@@ -161,6 +162,10 @@ pub struct BuildArgs {
     #[arg(long)]
     pub verify_reproducible: bool,
 
+    /// What follows when a RUN fails: fail, or a shell in its place (files, mounts, user and all)
+    #[arg(long, value_name = "ACTION")]
+    pub on_error: Option<String>,
+
     /// Leave the history out of the image
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
           default_value_t = false, default_missing_value = "true", hide_default_value = true,
@@ -272,6 +277,7 @@ impl BuildArgs {
             metadata_file: self.metadata_file.clone(),
             source_date_epoch,
             verify_reproducible: self.verify_reproducible,
+            shell_on_error: self.shell_on_error()?,
             file_times: self.file_times(source_date_epoch)?,
             call: self.call()?,
             jobs: self.jobs.or(file.build.jobs).unwrap_or_else(default_jobs),
@@ -420,6 +426,17 @@ impl BuildArgs {
     }
 
     /// Returns what must be executed; results that may have no age at all are none.
+    fn shell_on_error(&self) -> Result<bool, Report> {
+        match self.on_error.as_deref() {
+            None | Some("" | "fail") => Ok(false),
+            Some("shell") => Ok(true),
+            Some(other) => {
+                let error = ValueError::unknown("action", other, &["fail", "shell"]);
+                Err(error.report("--on-error", other))
+            }
+        }
+    }
+
     fn no_cache(&self, ttl: Option<Duration>) -> NoCache {
         let all = self.no_cache || self.verify_reproducible || ttl == Some(Duration::ZERO);
         match (all, self.no_cache_filter.as_slice()) {

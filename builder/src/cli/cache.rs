@@ -75,7 +75,7 @@ impl WhyArgs {
             let _ = writeln!(out, "{}, {ago} ago", memory.title);
         }
         for step in steps {
-            out.push_str(&because(&step.display, &step.why));
+            out.push_str(&because(&step.display, step.short_id(), &step.why));
         }
         print_data(&out)
     }
@@ -117,9 +117,12 @@ fn is_meant(step: &StepMemory, text: &str) -> bool {
     of_number || step.command.contains(text)
 }
 
-/// Says why a step was executed or not.
-pub(super) fn because(display: &str, why: &[String]) -> String {
-    let mut out = format!("{display}\n");
+/// Says why a step was executed or not, and the ID by which its result can be run.
+pub(super) fn because(display: &str, id: &str, why: &[String]) -> String {
+    let mut out = match id {
+        "" => format!("{display}\n"),
+        id => format!("{display} ({id})\n"),
+    };
     for reason in why {
         let _ = writeln!(out, "  {reason}");
     }

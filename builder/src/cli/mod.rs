@@ -17,6 +17,7 @@ mod collect;
 pub mod completion;
 mod confirm;
 pub mod container;
+pub mod debug;
 mod docker;
 pub mod doctor;
 pub mod du;
@@ -132,6 +133,8 @@ enum Command {
     Attach(container::AttachArgs),
     /// Run a further program in a running container
     Exec(Box<container::ExecArgs>),
+    /// Open a shell with a static busybox in an image, a step of a build or a container
+    Debug(debug::DebugArgs),
     /// Show where the ports of a container are published
     Port(container::PortArgs),
     /// Hold every process of containers still
@@ -292,6 +295,7 @@ fn dispatch(command: Command, settings: &Settings) -> Result<ExitCode, Report> {
         Command::Logs(args) => done(args.run(settings)),
         Command::Attach(args) => args.run(settings),
         Command::Exec(args) => args.run(settings),
+        Command::Debug(args) => args.run(settings),
         Command::Port(args) => done(args.run(settings)),
         Command::Pause(args) => done(args.run(settings, true)),
         Command::Unpause(args) => done(args.run(settings, false)),

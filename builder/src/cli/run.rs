@@ -17,6 +17,7 @@ use cooper_cache::ImageRecord;
 use super::session::Session;
 use super::value::ValueError;
 use super::{Settings, remote};
+use crate::build::step_image;
 use crate::config;
 use crate::container::attach;
 use crate::container::record::Held;
@@ -41,7 +42,7 @@ pub use resources::{LimitArgs, ResourceArgs};
 /// Options that say what a container is: those of `cooper run` and `cooper create`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ContainerArgs {
-    /// The image, by name or ID
+    /// The image, by name or ID, or a step of a build by the ID that `cooper cache why` shows
     pub image: String,
 
     /// Program and arguments in place of the image's CMD
@@ -308,6 +309,12 @@ impl ContainerArgs {
         };
         let platform = remote::platform(self.platform.as_deref())?;
         let found = session.find_platform(&self.image, &platform)?;
+        if found.is_none() {
+            let step = step_image(&session.store, &self.image);
+            if let Some(record) = step.map_err(|error| Report::from_error(&error))? {
+                return Ok(record);
+            }
+        }
         // One that is here for another platform only is what docker would pull again.
         let found = match found {
             Some(record) if self.platform.is_some() && wanted != Pull::Never => {

@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::OwnedFd;
 use std::thread::JoinHandle;
 
-use cooper_runner::WindowSize;
+use cooper_runner::{Process, WindowSize};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use signal_hook::consts::{
     SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
@@ -125,6 +125,37 @@ impl Side {
         mut connection: Connection,
         terminal: OwnedFd,
     ) -> Result<u8, Report> {
+        let sender = connection.sender().map_err(stream_error)?;
+        let options = self.options.clone();
+        let detach = move || {
+            let _ = sender.request(&Request::Detach);
+        };
+        self.at_terminal(terminal, detach, || carry(&mut connection, &options))
+    }
+
+    /// Carries the terminal of a process that this program started itself until that ends.
+    pub(crate) fn run_process(mut self, mut process: Process) -> Result<u8, Report> {
+        // There is nothing that could keep it.
+        self.options.detach_keys.clear();
+        let Some(terminal) = process.take_terminal() else {
+            return Err(Report::new("the process has no terminal"));
+        };
+        let end = || {
+            let exit = process.wait();
+            let code = exit
+                .map_err(|error| Report::from_error(&error))?
+                .shell_code();
+            Ok(u8::try_from(code & 0xff).unwrap_or(u8::MAX))
+        };
+        self.at_terminal(terminal, || {}, end)
+    }
+
+    fn at_terminal(
+        self,
+        terminal: OwnedFd,
+        detach: impl Fn() + Send + 'static,
+        end: impl FnOnce() -> Result<u8, Report>,
+    ) -> Result<u8, Report> {
         let clone = || terminal.try_clone().map(File::from);
         let raw = RawMode::enter(self.stdin).map_err(stream_error)?;
         let mut signals = self.signals;
@@ -141,15 +172,14 @@ impl Side {
         if self.stdin {
             let mut input = clone().map_err(stream_error)?;
             let keys = self.options.detach_keys.clone();
-            let sender = connection.sender().map_err(stream_error)?;
             spawn("keys", move || {
-                let mut detach = Keys::new(&keys);
+                let mut pressed = Keys::new(&keys);
                 let mut buffer = [0; 4 << 10];
                 while let Ok(count @ 1..) = io::stdin().lock().read(&mut buffer) {
-                    let (bytes, detached) = detach.pass(&buffer[..count]);
+                    let (bytes, detached) = pressed.pass(&buffer[..count]);
                     let written = input.write_all(&bytes);
                     if detached {
-                        let _ = sender.request(&Request::Detach);
+                        detach();
                     }
                     if detached || written.is_err() {
                         return;
@@ -158,7 +188,7 @@ impl Side {
             })
             .map_err(stream_error)?;
         }
-        let code = carry(&mut connection, &self.options);
+        let code = end();
         handle.close();
         // The last that it wrote is still in its terminal, which reads as an error after it.
         drop(terminal);

@@ -85,6 +85,10 @@ impl Config {
 /// What confines a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own"
+)]
 pub struct Isolation {
     /// Whether nothing is confined.
     pub privileged: bool,

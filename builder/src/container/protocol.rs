@@ -80,7 +80,8 @@ pub(crate) enum Request {
     Processes,
     /// Change the size of its terminal.
     Resize { rows: u16, cols: u16 },
-    /// Start a further process; its three streams come along.
+    /// Start a further process; its three streams come along, and its program if that is none of
+    /// the container's.
     Exec(Box<ExecSpec>),
     /// Send a signal to the further process of this connection.
     SignalExec(i32),

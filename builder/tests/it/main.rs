@@ -14,6 +14,7 @@ mod checks;
 mod concurrency;
 mod container;
 mod crash;
+mod debug;
 mod explain;
 mod export;
 mod hostile;

@@ -327,3 +327,56 @@ fn a_user_has_a_network_and_publishes_ports() {
         .exits(1)
         .says("network net needs root");
 }
+
+/// A further command is in another user namespace: it reaches the container through its monitor.
+#[test]
+fn a_users_containers_live_alone_and_are_entered_copied_from_and_stopped() {
+    let Some(user) = Unprivileged::new(Ids::Range) else {
+        return;
+    };
+    user.build("FROM busybox\n", &["-t=a"]).ok();
+    let script = "trap 'echo stopped; exit 4' TERM; echo begun; while :; do sleep 0.05; done";
+    let options = [
+        "run",
+        "-d",
+        "--name=web",
+        "--network=none",
+        "a",
+        "sh",
+        "-c",
+        script,
+    ];
+    user.cooper(&options).ok();
+    let look = "id -u; [ $(cat /proc/1/comm) = sh ] && echo inside; echo made > /f; chown 8:8 /f";
+    user.cooper(&["exec", "web", "sh", "-c", look])
+        .ok()
+        .prints("0\ninside\n");
+    let who = ["exec", "-u", "mail", "web", "stat", "-c", "%u %U", "/f"];
+    user.cooper(&who).ok().prints("8 mail\n");
+    let (home, got) = (
+        user.dir.path().join("home"),
+        user.dir.path().join("home/got"),
+    );
+    let got = got.display().to_string();
+    user.cooper(&["cp", "web:/f", &got]).ok();
+    assert_eq!(std::fs::read_to_string(&got).expect("reads"), "made\n");
+    user.cooper(&["cp", &got, "web:/back"]).ok();
+    user.cooper(&["exec", "web", "cat", "/back"])
+        .ok()
+        .prints("made\n");
+    let changed = user.cooper(&["diff", "web"]).ok().out();
+    assert!(
+        changed.contains("A /back") && changed.contains("A /f"),
+        "{changed}"
+    );
+    user.cooper(&["pause", "web"]).ok();
+    user.cooper(&["unpause", "web"]).ok();
+    user.cooper(&["stop", "web"]).ok();
+    user.cooper(&["logs", "web"])
+        .ok()
+        .prints("begun\nstopped\n");
+    let code = ["inspect", "--format={{.State.ExitCode}}", "web"];
+    user.cooper(&code).ok().prints("4\n");
+    user.cooper(&["rm", "web"]).ok();
+    assert!(crate::support::mounts::below(&home).is_empty());
+}

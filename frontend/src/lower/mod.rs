@@ -23,6 +23,7 @@ mod stage;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use cooper_oci::ImageConfig;
 use cooper_solver::{Graph, VertexId};
@@ -109,6 +110,8 @@ pub struct Step {
     pub display: String,
     /// Where it is written; for a trigger of a base image, its `FROM` line.
     pub span: Span,
+    /// The configuration of an image of what the step comes to.
+    pub image: Arc<ImageConfig>,
 }
 
 /// Lowers all reachable stages into a graph of their own.

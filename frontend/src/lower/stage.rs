@@ -1,6 +1,7 @@
 //! One stage: what it starts from, and its instructions in order.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use cooper_oci::{ImageConfig, Platform};
 use cooper_solver::VertexId;
@@ -316,6 +317,7 @@ impl StageLowering<'_, '_> {
             command,
             display,
             span,
+            image: Arc::new(self.state.image.clone()),
         }
     }
 

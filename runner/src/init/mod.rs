@@ -33,6 +33,8 @@ pub(crate) struct Request {
     pub(crate) child: OwnedFd,
     /// Standard input, output and error.
     pub(crate) streams: [OwnedFd; 3],
+    /// The program, where it is not one of the root.
+    pub(crate) program: Option<OwnedFd>,
 }
 
 /// Where a child's request comes from.
@@ -80,6 +82,7 @@ fn receive_request(socket: &OwnedFd) -> Option<Request> {
     Some(Request {
         child,
         streams: [stdin, stdout, stderr],
+        program: None,
     })
 }
 

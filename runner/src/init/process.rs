@@ -135,6 +135,14 @@ impl Child<'_> {
     pub(super) fn execute(&self, args: &[CString], env: &[CString]) -> StepResult {
         let env = self.environment(env);
         sys::close_on_exec_from(3)?;
+        let given = self
+            .request
+            .as_ref()
+            .and_then(|request| request.program.as_ref());
+        if let Some(given) = given {
+            let errno = sys::execveat(given.as_fd(), args, &env);
+            return Err(Fault::NotExecutable(errno.raw_os_error()));
+        }
         let program = args.first().ok_or(Fault::NotFound)?;
         if program.as_bytes().contains(&b'/') {
             return Err(refusal(program, sys::execve(program, args, &env)));

@@ -315,8 +315,9 @@ fn body(rules: &[&Calls], default: u32) -> Vec<Instruction> {
             |one: &Argument| all.iter().filter(|other| other.index == one.index).count() > 1;
         if all.iter().any(twice) {
             // Two conditions on one argument are alternatives.
-            all.iter()
-                .for_each(|one| program.extend(rule(&[*one], result)));
+            for one in all {
+                program.extend(rule(&[one], result));
+            }
         } else {
             program.extend(rule(&all, result));
         }

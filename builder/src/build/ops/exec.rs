@@ -18,6 +18,7 @@ use cooper_solver::ExecContext;
 
 use crate::build::engine::{Emulation, Engine};
 use crate::build::error::OpError;
+use crate::build::failure::Failure;
 use crate::build::output::{Output, Root};
 use crate::build::scene;
 use crate::emulation::Execution;
@@ -48,20 +49,31 @@ pub(super) fn exec(
     let failed = |source| not_started(op, &emulation, source);
     let cgroup = limits::cgroup(&op.unkeyed.resources).map_err(|error| failed(error.into()))?;
     let exit = output::run(engine.runner()?, &spec, cgroup.as_ref(), cx).map_err(failed)?;
-    drop(mounts);
     if !exit.success() {
         let memory = op.unkeyed.resources.memory;
-        let ran_out = cgroup.is_some_and(|cgroup| cgroup.memory_kills() > 0);
+        let ran_out = cgroup
+            .as_ref()
+            .is_some_and(|cgroup| cgroup.memory_kills() > 0);
         let wanted = !cx.cancel.is_cancelled();
+        let scene = if wanted && engine.keeps_failure() {
+            let below = engine.root_tree(&base)?;
+            let held = Box::new((staging, mounts));
+            engine.keep_failure(Failure::new(spec, &below, cgroup, held));
+            None
+        } else {
+            drop(mounts);
+            wanted
+                .then(|| scene::keep(engine, op, &base, staging))
+                .flatten()
+        };
         return Err(OpError::Process {
             command: command(op),
             exit,
             memory: memory.filter(|_| ran_out),
-            scene: wanted
-                .then(|| scene::keep(engine, op, &base, staging))
-                .flatten(),
+            scene,
         });
     }
+    drop(mounts);
     let layer = engine
         .layers()
         .commit_over(staging, || engine.root_tree(&base))?;

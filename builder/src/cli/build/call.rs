@@ -82,6 +82,7 @@ pub fn ask(targets: &[build::Target<'_>], settings: &Settings) -> Result<Vec<Ans
         progress: &display.progress(),
         cancel: &cancel,
         environment: &|name| settings.environment.bytes(name),
+        on_failure: None,
     };
     let found = find(&session, &request);
     let summary = display.finish();

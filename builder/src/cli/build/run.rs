@@ -12,7 +12,10 @@ use super::super::cache::because;
 use super::super::interrupt::Interrupt;
 use super::super::session::Session;
 use super::super::{Settings, collect};
-use crate::build::{self, BuildError, Built, Checked, Leak, OpError, ResolveImageError, Unsteady};
+use super::failed_step;
+use crate::build::{
+    self, BuildError, Built, Checked, FailedStep, Leak, OpError, ResolveImageError, Unsteady,
+};
 use crate::export::ExportError;
 use crate::options::{BuildOptions, Method, ProgressMode};
 use crate::progress::{Display, DisplayOptions, Summary};
@@ -46,6 +49,10 @@ pub fn build_targets(
         options.progress
     };
     let color = settings.color(&std::io::stderr());
+    let wants_shell = targets.iter().any(|target| target.options.shell_on_error);
+    if wants_shell {
+        failed_step::check_terminal()?;
+    }
     let display = match log_file(options)? {
         Some(file) => Display::start_in(file, mode),
         None => Display::start(DisplayOptions { mode, color }),
@@ -59,14 +66,19 @@ pub fn build_targets(
         client,
         resolv_conf: std::fs::read("/etc/resolv.conf").unwrap_or_default(),
     };
+    let progress = display.progress();
+    let shown = failed_step::Shown::new(display, color);
+    let on_failure = |error: &BuildError, step: &FailedStep<'_>| shown.open_shell(error, step);
     let request = build::Request {
         targets,
-        progress: &display.progress(),
+        progress: &progress,
         cancel: &cancel,
         environment: &|name| settings.environment.bytes(name),
+        on_failure: wants_shell.then_some(&on_failure),
     };
     let outcome = build::build(&session, &request);
-    let summary = display.finish();
+    let told = shown.has_told();
+    let summary = shown.finish();
     drop(interrupt);
     if !options.quiet {
         for checked in &outcome.checked {
@@ -75,7 +87,9 @@ pub fn build_targets(
     }
     if options.explain {
         let said = outcome.explained.iter();
-        let said: String = said.map(|one| because(&one.display, &one.why)).collect();
+        let said: String = said
+            .map(|one| because(&one.display, &one.id, &one.why))
+            .collect();
         report::print_error(&format!("\n{said}"));
     }
     match outcome.result {
@@ -84,6 +98,7 @@ pub fn build_targets(
             Ok(built)
         }
         Err(_) if cancel.is_cancelled() => Err(Report::silent(Exit::Interrupted)),
+        Err(_) if told => Err(Report::silent(Exit::Failure)),
         Err(error) => Err(failed(&error, summary)),
     }
 }

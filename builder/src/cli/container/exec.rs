@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 
 use clap::Args;
 use cooper_runner::{CapSet, ExecSpec, UserSpec};
+use rustix::fs::{MemfdFlags, SealFlags};
 
 use super::{failed, reach};
 use crate::cli::Settings;
@@ -22,7 +23,7 @@ use crate::container::{Containers, Found, Status};
 use crate::report::{Exit, Report};
 
 /// Options of `cooper exec`.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a switch of the command line"
@@ -43,6 +44,10 @@ pub struct ExecArgs {
     /// Do not wait for its end
     #[arg(short, long)]
     pub detach: bool,
+
+    /// A program of this machine to execute, under the first word of the command.
+    #[arg(skip)]
+    pub program: Option<PathBuf>,
 
     /// Let stdin reach the program
     #[arg(short, long)]
@@ -134,8 +139,12 @@ impl ExecArgs {
         let streams = Streams::new(self.interactive && !self.tty, self.detach || self.tty)
             .map_err(stream_error)?;
         let side = Side::prepare(options, self.tty, self.interactive)?;
+        let mut fds = streams.fds;
+        if let Some(program) = &self.program {
+            fds.push(sealed_copy(program).map_err(stream_error)?);
+        }
         connection
-            .request(&Request::Exec(Box::new(spec)), streams.fds)
+            .request(&Request::Exec(Box::new(spec)), fds)
             .map_err(stream_error)?;
         match connection.answer().map_err(stream_error)? {
             Answer::Failed(failure) => return Err(report(&failure)),
@@ -152,6 +161,16 @@ impl ExecArgs {
         }
         code
     }
+}
+
+/// Copies a program to memory that nobody can write to: the container sees what executes in it.
+fn sealed_copy(path: &Path) -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut copy = File::from(rustix::fs::memfd_create("program", flags)?);
+    io::copy(&mut File::open(path)?, &mut copy)?;
+    let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(&copy, seals)?;
+    Ok(copy.into())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]

@@ -1,5 +1,6 @@
 //! `cooper logs`: what a container wrote.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -184,7 +185,8 @@ fn detail((name, value): (&String, &String)) -> String {
             match byte {
                 b' ' => escaped.push('+'),
                 byte if plain(byte) => escaped.push(byte.into()),
-                byte => escaped.push_str(&format!("%{byte:02X}")),
+                // Writing to a string cannot fail.
+                byte => drop(write!(escaped, "%{byte:02X}")),
             }
             escaped
         })

@@ -464,7 +464,7 @@ impl Monitor {
         let (stdio, reader) = Checks::streams().map_err(|error| error.to_string())?;
         let mut probe = self
             .launcher
-            .exec(process.pidfd(), &spec, stdio, self.cgroup.as_ref())
+            .exec(process.pidfd(), &spec, stdio, self.cgroup.as_ref(), None)
             .map_err(|error| error.to_string())?;
         probe.started().map_err(|error| error.to_string())?;
         checks.begun(probe, reader, start);
@@ -716,6 +716,7 @@ impl Monitor {
         }
         let client = &mut self.clients[index];
         let streams = [client.take_fd(), client.take_fd(), client.take_fd()];
+        let program = client.take_fd();
         let (Some(main), [Some(stdin), Some(stdout), Some(stderr)]) = (&self.main, streams) else {
             return self.refuse(index);
         };
@@ -726,7 +727,7 @@ impl Monitor {
         };
         let group = self.cgroup.as_ref();
         let pidfd = main.process.pidfd();
-        let started = self.launcher.exec(pidfd, &spec, stdio, group);
+        let started = self.launcher.exec(pidfd, &spec, stdio, group, program);
         let started = started.and_then(|mut process| process.started().map(|()| process));
         match started {
             Ok(mut process) => {

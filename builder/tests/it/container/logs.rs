@@ -113,8 +113,8 @@ fn compressed_logs_of_the_local_driver_are_read_back() {
     ]
     .concat();
     scene.run(&args).ok();
-    let expected: String = (1..=50).map(|line| format!("line {line}\n")).collect();
-    scene.run(&["logs", "web"]).ok().prints(&expected);
+    let lines: Vec<_> = (1..=50).map(|line| format!("line {line}\n")).collect();
+    scene.run(&["logs", "web"]).ok().prints(&lines.concat());
     let path = scene.fact("web", "{{.LogPath}}");
     assert!(std::path::Path::new(&format!("{path}.1.gz")).exists());
     assert_eq!(scene.fact("web", "{{.HostConfig.LogConfig.Type}}"), "local");

@@ -23,7 +23,9 @@ pub(crate) struct Cooper {
 }
 
 /// Commands that make bridges, addresses and packet rules.
-const OF_CONTAINERS: [&str; 6] = ["create", "network", "restart", "run", "start", "system"];
+const OF_CONTAINERS: [&str; 7] = [
+    "create", "debug", "network", "restart", "run", "start", "system",
+];
 
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
