@@ -49,8 +49,8 @@ pub use rootfs::open_root;
 pub use seccomp::{Profile, ProfileError};
 pub use spec::{
     DEFAULT_PATH, DEFAULT_SHM_SIZE, ExecSpec, MASKED_PATHS, Mount, MountKind, Namespace, Network,
-    ProcessSpec, READONLY_PATHS, Resource, Rlimit, Rootfs, Seccomp, UnknownResource, UserSpec,
-    WindowSize,
+    ProcessSpec, Propagation, READONLY_PATHS, Resource, Rlimit, Rootfs, Seccomp, UnknownResource,
+    UserSpec, WindowSize,
 };
 
 /// Becomes the worker process if this execution of the program was meant for it, and then does

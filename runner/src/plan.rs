@@ -12,7 +12,9 @@
 
 use crate::cgroup::Cgroup;
 use crate::error::RunError;
-use crate::spec::{ExecSpec, Mount, MountKind, Namespace, Network, ProcessSpec, Rootfs, Seccomp};
+use crate::spec::{
+    ExecSpec, Mount, MountKind, Namespace, Network, ProcessSpec, Propagation, Rootfs, Seccomp,
+};
 use crate::sys::Instruction;
 use rustix::mount::MountAttrFlags;
 use serde::{Deserialize, Serialize};
@@ -190,6 +192,7 @@ pub(crate) enum Source {
         subpath: Option<CString>,
         readonly: bool,
         recursive: bool,
+        propagation: Propagation,
     },
     Overlay {
         stack: Stack,
@@ -413,11 +416,13 @@ fn source(mount: &Mount) -> Result<Option<Source>, RunError> {
             subpath,
             readonly,
             recursive,
+            propagation,
         } => Source::Tree {
             path: c_path("a mount's source", source)?,
             subpath: subpath.as_deref().map(inside).transpose()?,
             readonly: *readonly,
             recursive: *recursive,
+            propagation: *propagation,
         },
         MountKind::Overlay {
             lowers,

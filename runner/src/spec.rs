@@ -6,6 +6,7 @@
 
 use crate::caps::CapSet;
 use crate::seccomp::Profile;
+use rustix::mount::MountPropagationFlags;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -293,6 +294,8 @@ pub enum MountKind {
         readonly: bool,
         /// Whether mounts below the source come along.
         recursive: bool,
+        /// Whether mounts that are made later are seen on the other side.
+        propagation: Propagation,
     },
     /// A stack of layers.
     Overlay {
@@ -323,6 +326,29 @@ pub enum MountKind {
         /// Group.
         gid: u32,
     },
+}
+
+/// Whether mounts that are made below a bind, or below its source, are seen on the other side. It
+/// holds for the mounts below it, too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Propagation {
+    /// On neither.
+    #[default]
+    Private,
+    /// Those of the host in the container.
+    Slave,
+    /// On both, if the source is shared on the host.
+    Shared,
+}
+
+impl Propagation {
+    pub(crate) fn flags(self) -> MountPropagationFlags {
+        match self {
+            Self::Private => MountPropagationFlags::PRIVATE,
+            Self::Slave => MountPropagationFlags::DOWNSTREAM,
+            Self::Shared => MountPropagationFlags::SHARED,
+        }
+    }
 }
 
 /// A terminal's size in characters.

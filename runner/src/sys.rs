@@ -10,7 +10,7 @@
 )]
 
 use rustix::io::Errno;
-use rustix::mount::MountAttrFlags;
+use rustix::mount::{MountAttrFlags, MountPropagationFlags};
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 use std::ffi::{CStr, CString};
@@ -413,6 +413,7 @@ pub(crate) fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
 }
 
 #[repr(C)]
+#[derive(Default)]
 struct MountAttr {
     attr_set: u64,
     attr_clr: u64,
@@ -428,10 +429,25 @@ pub(crate) fn mount_setattr(
 ) -> Result<()> {
     let attributes = MountAttr {
         attr_set: u64::from(set.bits()),
-        attr_clr: 0,
-        propagation: 0,
-        userns_fd: 0,
+        ..MountAttr::default()
     };
+    change_mount(fd, &attributes, recursive)
+}
+
+/// Sets the propagation of the mount `fd` refers to and, if `recursive`, of those below it.
+pub(crate) fn set_propagation(
+    fd: BorrowedFd<'_>,
+    propagation: MountPropagationFlags,
+    recursive: bool,
+) -> Result<()> {
+    let attributes = MountAttr {
+        propagation: u64::from(propagation.bits()),
+        ..MountAttr::default()
+    };
+    change_mount(fd, &attributes, recursive)
+}
+
+fn change_mount(fd: BorrowedFd<'_>, attributes: &MountAttr, recursive: bool) -> Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the structure outlives the call and its size is passed along.
     check(unsafe {
@@ -440,7 +456,7 @@ pub(crate) fn mount_setattr(
             fd.as_raw_fd(),
             c"".as_ptr(),
             flags,
-            ptr::from_ref(&attributes),
+            ptr::from_ref(attributes),
             size_of::<MountAttr>(),
         )
     })

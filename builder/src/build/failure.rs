@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use cooper_cache::{MergedTree, RelPath};
 use cooper_runner::{
-    Cgroup, Mount, MountKind, Process, ProcessSpec, RunError, Runner, Stdio, WindowSize,
+    Cgroup, Mount, MountKind, Process, ProcessSpec, Propagation, RunError, Runner, Stdio,
+    WindowSize,
 };
 
 use super::engine::Workshop;
@@ -102,6 +103,7 @@ fn bound(busybox: PathBuf) -> Mount {
             subpath: None,
             readonly: true,
             recursive: false,
+            propagation: Propagation::Private,
         },
         create_target: true,
     }

@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use cooper_runner::{
-    ExecSpec, Mount, MountKind, Namespace, ProcessSpec, Rlimit, Rootfs, Seccomp, UserSpec,
+    ExecSpec, Mount, MountKind, Namespace, ProcessSpec, Propagation, Rlimit, Rootfs, Seccomp,
+    UserSpec,
 };
 
 use super::config::{Config, SeccompMode};
@@ -174,6 +175,7 @@ fn bind(source: &Path, target: &Path) -> Mount {
             subpath: None,
             readonly: false,
             recursive: false,
+            propagation: Propagation::Private,
         },
         create_target: true,
     }

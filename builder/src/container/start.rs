@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use cooper_cache::{MergedTree, RelPath, Store};
 use cooper_runner::{
-    Cgroup, Detached, Mount, MountKind, Namespace, ProcessSpec, Purpose, Rootfs, WindowSize,
+    Cgroup, Detached, Mount, MountKind, Namespace, ProcessSpec, Propagation, Purpose, Rootfs,
+    WindowSize,
 };
 use rustix::fs::MemfdFlags;
 
@@ -305,6 +306,7 @@ impl Start<'_> {
                 subpath: None,
                 readonly: volume.readonly,
                 recursive: true,
+                propagation: Propagation::Private,
             };
             mounts.push(Mount {
                 target: volume.target,

@@ -72,7 +72,20 @@ impl Child<'_> {
                 subpath,
                 readonly,
                 recursive,
-            } => tree(path, subpath.as_deref(), *readonly, *recursive)?,
+                propagation,
+            } => {
+                let mount = tree(path, subpath.as_deref(), *recursive)?;
+                // A copy shares with its source what happens to it, unless told otherwise.
+                sys::set_propagation(mount.as_fd(), propagation.flags(), *recursive)?;
+                if *readonly {
+                    let flags = MountAttrFlags::MOUNT_ATTR_RDONLY;
+                    sys::mount_setattr(mount.as_fd(), flags, *recursive)?;
+                }
+                Prepared {
+                    mount,
+                    subpath: None,
+                }
+            }
             Source::Overlay {
                 stack,
                 subpath,
@@ -228,27 +241,16 @@ fn is_proc(target: &OwnedFd) -> StepResult<bool> {
     Ok(rustix::fs::fstatfs(target)?.f_type == rustix::fs::PROC_SUPER_MAGIC)
 }
 
-fn tree(
-    path: &CStr,
-    subpath: Option<&CStr>,
-    readonly: bool,
-    recursive: bool,
-) -> StepResult<Prepared> {
-    let mount = match subpath {
-        None => clone_tree(CWD, path, recursive)?,
+fn tree(path: &CStr, subpath: Option<&CStr>, recursive: bool) -> StepResult<OwnedFd> {
+    match subpath {
+        None => Ok(clone_tree(CWD, path, recursive)?),
         Some(subpath) => {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let base = rustix::fs::open(path, flags, Mode::empty())?;
-            clone_tree(open_inside(base.as_fd(), subpath)?, c"", recursive)?
+            let inside = open_inside(base.as_fd(), subpath)?;
+            Ok(clone_tree(inside, c"", recursive)?)
         }
-    };
-    if readonly {
-        sys::mount_setattr(mount.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY, recursive)?;
     }
-    Ok(Prepared {
-        mount,
-        subpath: None,
-    })
 }
 
 /// The kernel makes no overlay of a single layer; that layer itself is shown then.

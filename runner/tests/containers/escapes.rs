@@ -1,7 +1,7 @@
 //! Escapes that worked against other runtimes, each shown to fail.
 
 use crate::support::{Sandbox, run, try_run};
-use cooper_runner::{Mount, MountKind, RunError};
+use cooper_runner::{Mount, MountKind, Propagation, RunError};
 use rustix::net::{AddressFamily, SocketType};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
@@ -75,6 +75,7 @@ fn linked_subpaths_stay_inside() {
                     subpath,
                     readonly: true,
                     recursive: true,
+                    propagation: Propagation::Private,
                 }
             };
             let mut spec = sandbox.spec("cat /x");
@@ -213,6 +214,7 @@ fn the_filter_denies() {
         subpath: None,
         readonly: true,
         recursive: true,
+        propagation: Propagation::Private,
     };
     spec.mounts.push(Mount {
         target: "/host".into(),

@@ -1,7 +1,7 @@
 //! The root, standard and extra mounts, and what remains of them.
 
 use crate::support::{Sandbox, run, try_run};
-use cooper_runner::{Mount, MountKind, Rootfs, RunError, WindowSize};
+use cooper_runner::{Mount, MountKind, Propagation, Rootfs, RunError, WindowSize};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,7 @@ fn bind(source: &Path, readonly: bool) -> MountKind {
         subpath: None,
         readonly,
         recursive: true,
+        propagation: Propagation::Private,
     }
 }
 
@@ -198,6 +199,7 @@ fn binds() {
         subpath: Some("sub".into()),
         readonly: true,
         recursive: false,
+        propagation: Propagation::Private,
     };
     spec.mounts.push(mount("/c", sub));
     spec.mounts

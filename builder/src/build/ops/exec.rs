@@ -12,7 +12,8 @@ use std::net::IpAddr;
 use cooper_cache::Staging;
 use cooper_frontend::ir::{ExecOp, NetworkMode, SecurityMode};
 use cooper_runner::{
-    Mount, MountKind, Network, ProcessSpec, Resource, Rlimit, Rootfs, RunError, UserSpec,
+    Mount, MountKind, Network, ProcessSpec, Propagation, Resource, Rlimit, Rootfs, RunError,
+    UserSpec,
 };
 use cooper_solver::ExecContext;
 
@@ -101,6 +102,7 @@ fn emulator(emulation: &Emulation) -> Option<Mount> {
             subpath: None,
             readonly: true,
             recursive: false,
+            propagation: Propagation::Private,
         },
         create_target: true,
     })

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use cooper_cache::{MountHold, RelPath, Staging, StoreError};
 use cooper_frontend::ir::{CacheSharing, ExecOp, MountKind as Asked, MountOp};
-use cooper_runner::{Mount, MountKind};
+use cooper_runner::{Mount, MountKind, Propagation};
 use cooper_solver::{ExecContext, StableHasher, Stream};
 
 use super::sandbox;
@@ -188,6 +188,7 @@ impl Mounts {
             subpath: None,
             readonly: false,
             recursive: false,
+            propagation: Propagation::Private,
         };
         self.push(&mount.target, kind);
         self.relays.push(relay);
@@ -254,6 +255,7 @@ impl Mounts {
             subpath,
             readonly: *readonly,
             recursive: false,
+            propagation: Propagation::Private,
         };
         self.push(&mount.target, kind);
         Ok(())

@@ -1,7 +1,7 @@
 //! What the command line changes of every step's surroundings: capabilities, volumes, devices.
 
 use cooper_frontend::ir::{DeviceRequest, ExecOp, Sandbox, Volume, VolumeAccess};
-use cooper_runner::{CapSet, Capability, MountKind, ProcessSpec};
+use cooper_runner::{CapSet, Capability, MountKind, ProcessSpec, Propagation};
 
 use super::mounts::Mounts;
 use crate::build::cdi::{self, Edits};
@@ -64,6 +64,7 @@ fn bind(source: &str, readonly: bool) -> MountKind {
         subpath: None,
         readonly,
         recursive: true,
+        propagation: Propagation::Private,
     }
 }
 
