@@ -22,6 +22,7 @@ pub mod cli;
 pub mod config;
 pub mod container;
 pub mod emulation;
+pub mod events;
 pub mod export;
 pub mod git;
 pub mod http;

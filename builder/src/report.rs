@@ -357,15 +357,19 @@ pub fn print_error(text: &str) {
 
 /// Writes data to stdout; a reader that has gone away (`cooper images | head -1`) is no error.
 pub fn print_data(text: &str) -> Result<(), Report> {
+    stream_data(text).map(drop)
+}
+
+/// Writes data to stdout, and returns whether there is still a reader for more.
+pub fn stream_data(text: &str) -> Result<bool, Report> {
     let mut stdout = std::io::stdout().lock();
     match stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
     {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Report::from_error(&error).context("cannot write to stdout"))
-        }
-        _ => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Report::from_error(&error).context("cannot write to stdout")),
+        Ok(()) => Ok(true),
     }
 }
 

@@ -41,6 +41,7 @@ mod sys;
 mod zygote;
 
 pub use caps::{CapSet, Capability, UnknownCapability};
+pub use cgroup::version as cgroup_version;
 pub use cgroup::{Cgroup, CgroupError, IoKind, IoRate, Limits, Purpose, Usage};
 pub use error::{RunError, StartError};
 pub use executor::{Exit, Killer, Process, Runner, RunnerOptions, Stdio};

@@ -22,6 +22,26 @@ pub(super) fn size(bytes: u64) -> String {
     digits + UNITS[unit]
 }
 
+/// Returns `bytes` in binary units with four significant digits, such as `1.504MiB`.
+pub(super) fn binary_size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let (mut value, mut unit) = (bytes as f64, 0);
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let mut digits = match value {
+        value if value < 9.9995 => format!("{value:.3}"),
+        value if value < 99.995 => format!("{value:.2}"),
+        value if value < 999.95 => format!("{value:.1}"),
+        value => format!("{value:.0}"),
+    };
+    if digits.contains('.') {
+        digits.truncate(digits.trim_end_matches('0').trim_end_matches('.').len());
+    }
+    digits + UNITS[unit]
+}
+
 /// Returns how long something took or lasts, such as `2 hours`.
 pub(super) fn duration(seconds: i64) -> String {
     const MINUTE: i64 = 60;
@@ -92,6 +112,20 @@ mod tests {
             (1_100_000_000, "1.1GB"),
         ] {
             assert_eq!(size(bytes), expected, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn memory_is_counted_in_powers_of_two() {
+        for (bytes, expected) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1KiB"),
+            (1_577_058, "1.504MiB"),
+            (64 << 20, "64MiB"),
+            (16_500_000_000, "15.37GiB"),
+        ] {
+            assert_eq!(binary_size(bytes), expected, "{bytes}");
         }
     }
 

@@ -115,6 +115,13 @@ fn headers(line: &Value, id: &str) -> Value {
     let header = |name: &String| match name.as_str() {
         "ID" => id.to_owned(),
         "CreatedSince" => "CREATED".to_owned(),
+        "CPUPerc" => "CPU %".to_owned(),
+        "MemPerc" => "MEM %".to_owned(),
+        "MemUsage" => "MEM USAGE / LIMIT".to_owned(),
+        "NetIO" => "NET I/O".to_owned(),
+        "BlockIO" => "BLOCK I/O".to_owned(),
+        "PIDs" => "PIDS".to_owned(),
+        "TotalCount" => "TOTAL".to_owned(),
         name => {
             let space = |(at, char): (usize, char)| {
                 let space = (at > 0 && char.is_ascii_uppercase()).then_some(' ');

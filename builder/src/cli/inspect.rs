@@ -6,10 +6,11 @@ use cooper_oci::{ImageConfig, Reference};
 use serde_json::{Value, json};
 
 use super::Settings;
-use super::container::{describe, failed};
+use super::container::{describe_connected, failed};
 use super::session::Session;
 use super::template::Template;
-use crate::container::{ContainerError, Containers};
+use crate::container::{ContainerError, Containers, Volumes};
+use crate::network::{NetworkError, Networks};
 use crate::report::{Report, print_data};
 
 /// Options of `cooper inspect`.
@@ -79,15 +80,40 @@ pub enum Kind {
     Container,
     /// An image
     Image,
+    /// A network
+    Network,
+    /// A volume
+    Volume,
 }
 
-/// Containers come before images of the same name, as docker has it.
+/// Containers come before images of the same name, and those before networks and volumes, as docker
+/// has it.
 fn inspect(session: &Session, name: &str, kind: Option<Kind>) -> Result<Value, Report> {
-    if kind != Some(Kind::Image) {
-        match Containers::of(session.store.root()).one(name) {
-            Ok(found) => return Ok(describe(&found)),
+    let root = session.store.root();
+    let networks = Networks::of(root, session.rootless);
+    let wanted = |one: Kind| kind.is_none_or(|kind| kind == one);
+    let network_failed = |error: NetworkError| Report::from_error(&error);
+    if wanted(Kind::Container) {
+        match Containers::of(root).one(name) {
+            Ok(found) => return describe_connected(&found, &networks).map_err(network_failed),
             Err(ContainerError::Missing { .. }) if kind.is_none() => {}
             Err(error) => return Err(failed(&error)),
+        }
+    }
+    let is_image = session.find_image(name)?.is_some();
+    if wanted(Kind::Network) && !is_image {
+        match networks.find(name) {
+            Ok(network) => return networks.inspect(&network).map_err(network_failed),
+            Err(NetworkError::Missing { .. }) if kind.is_none() => {}
+            Err(error) => return Err(network_failed(error)),
+        }
+    }
+    if wanted(Kind::Volume) && !is_image {
+        let volumes = Volumes::of(root);
+        match volumes.find(name).map_err(|error| failed(&error))? {
+            Some(volume) => return Ok(super::volume::document(&volumes, &volume)),
+            None if kind.is_none() => {}
+            None => return Err(super::volume::missing(name)),
         }
     }
     let record = session.image(name)?;

@@ -21,6 +21,7 @@ pub mod debug;
 mod docker;
 pub mod doctor;
 pub mod du;
+pub mod events;
 pub mod fsck;
 pub mod history;
 mod human;
@@ -38,6 +39,7 @@ pub mod remote;
 pub mod run;
 pub mod session;
 pub mod source;
+pub mod system;
 mod table;
 pub mod tag;
 pub mod template;
@@ -45,6 +47,7 @@ pub mod transfer;
 mod usage;
 pub mod usage_filter;
 pub mod value;
+pub mod volume;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -143,6 +146,8 @@ enum Command {
     Unpause(container::PauseArgs),
     /// Show the processes of a container
     Top(container::TopArgs),
+    /// Show what running containers use
+    Stats(container::StatsArgs),
     /// Copy files into a container and out of it
     Cp(container::CpArgs),
     /// Show what a container changed
@@ -160,6 +165,14 @@ enum Command {
     /// Make and look at networks of containers
     #[command(subcommand)]
     Network(network::NetworkCommand),
+    /// Make and look at volumes
+    #[command(subcommand)]
+    Volume(volume::VolumeCommand),
+    /// Show, and make smaller, what everything takes
+    #[command(subcommand)]
+    System(system::SystemCommand),
+    /// Show what happens to containers, images, networks and volumes
+    Events(events::EventsArgs),
     /// Fetch an image from a registry
     Pull(remote::PullArgs),
     /// Send an image to a registry
@@ -300,6 +313,10 @@ fn dispatch(command: Command, settings: &Settings) -> Result<ExitCode, Report> {
         Command::Pause(args) => done(args.run(settings, true)),
         Command::Unpause(args) => done(args.run(settings, false)),
         Command::Top(args) => done(args.run(settings)),
+        Command::Stats(args) => done(args.run(settings)),
+        Command::Volume(command) => done(command.run(settings)),
+        Command::System(command) => done(command.run(settings)),
+        Command::Events(args) => done(args.run(settings)),
         Command::Cp(args) => done(args.run(settings)),
         Command::Diff(args) => done(args.run(settings)),
         Command::Export(args) => done(args.run(settings)),

@@ -1,6 +1,6 @@
 //! `cooper ps`: the list of containers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use cooper_oci::Digest;
@@ -124,7 +124,7 @@ impl PsArgs {
                 connections.ports(found),
                 container.name.clone(),
             ];
-            row.extend(self.size.then(|| written(found)));
+            row.extend(self.size.then(|| connections.size(found)));
             table.row(row);
         }
         table.render()
@@ -169,27 +169,43 @@ impl PsArgs {
             "Networks": networks_of(found, &connections.networks).join(","),
             "Ports": connections.ports(found),
             "RunningFor": human::since(Some(&container.created), now),
-            "Size": if self.size { written(found) } else { "0B".to_owned() },
+            "Size": if self.size { connections.size(found) } else { "0B".to_owned() },
             "State": found.state.status.name(),
             "Status": status(found, now),
         })
     }
 }
 
-/// Who is connected to which networks now.
+/// What is known of containers elsewhere: who is connected to which networks now, and how large
+/// their images are.
 #[derive(Debug, Default)]
 struct Connections {
     networks: Vec<Network>,
     endpoints: Vec<Endpoint>,
+    images: BTreeMap<Digest, u64>,
 }
 
 impl Connections {
     fn read(session: &Session) -> Result<Self, NetworkError> {
         let networks = Networks::of(session.store.root(), session.rootless);
+        // An image that is gone, or cannot be read, has no size to show.
+        let images = session.store.images().list().unwrap_or_default();
         Ok(Self {
             networks: networks.list()?,
             endpoints: networks.endpoints()?,
+            images: images
+                .into_iter()
+                .map(|(image, _)| (image.id, image.size))
+                .collect(),
         })
+    }
+
+    /// Returns how much a container has written, and that with its image below.
+    fn size(&self, found: &Found) -> String {
+        let written = human::bytes_below(&found.dir.join("fs"));
+        let image = self.images.get(&found.container.config.image_id);
+        let all = written + image.copied().unwrap_or_default();
+        format!("{} (virtual {})", human::size(written), human::size(all))
     }
 
     /// Returns where the ports of a container are published, and which are only exposed; of one
@@ -205,11 +221,6 @@ impl Connections {
         let exposed = container.config.runtime.exposed_ports.keys().cloned();
         column(&published, &exposed.collect::<Vec<_>>())
     }
-}
-
-/// Returns how much a container has written.
-fn written(found: &Found) -> String {
-    human::size(human::bytes_below(&found.dir.join("fs")))
 }
 
 /// Returns what is mounted in a container, by name or path.

@@ -103,7 +103,11 @@ pub(super) fn pull(
     }
     display.finish();
     match pulled {
-        Some(pulled) => Ok(pulled),
+        Some(pulled) => {
+            let name = pulled.reference.familiar();
+            session.tell("pull", name.as_str(), &name);
+            Ok(pulled)
+        }
         None => {
             Err(Report::of_all(failures).expect_err("there is a name, which was pulled or was not"))
         }

@@ -7,6 +7,7 @@ use cooper_oci::{ImageConfig, Platform, Reference};
 use cooper_runner::rootless;
 
 use super::{Settings, collect};
+use crate::events::{Event, Journal, Kind};
 use crate::image::{Image, ImageSet};
 use crate::report::{Report, did_you_mean};
 
@@ -63,6 +64,12 @@ impl Session {
         self.store
             .lease()
             .map_err(|error| Report::from_error(&error))
+    }
+
+    /// Writes down what happened to an image, which is called `name` there.
+    pub fn tell(&self, action: &str, id: impl Into<String>, name: &str) {
+        let event = Event::new(Kind::Image, action, id).with("name", name);
+        Journal::of(self.store.root()).write(&event);
     }
 
     /// Returns the image that `name` (a reference, an ID or the start of one) means, if any.

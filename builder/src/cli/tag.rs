@@ -34,7 +34,9 @@ impl TagArgs {
         } else {
             images.tag_platforms(&target, &members)
         };
-        tagged.map_err(|error| Report::from_error(&error))
+        tagged.map_err(|error| Report::from_error(&error))?;
+        session.tell("tag", record.id.to_string(), &target.familiar());
+        Ok(())
     }
 }
 
@@ -83,6 +85,7 @@ impl RmiArgs {
             images
                 .untag(reference)
                 .map_err(|error| Report::from_error(&error))?;
+            session.tell("untag", record.id.to_string(), &reference.familiar());
             print_data(&format!("Untagged: {}\n", reference.familiar()))?;
         }
         let named = images.tags().map_err(failed)?;
@@ -92,6 +95,7 @@ impl RmiArgs {
         });
         for id in removal.delete.iter().chain(&others) {
             images.remove(id).map_err(failed)?;
+            session.tell("delete", id.to_string(), &id.to_string());
             print_data(&format!("Deleted: {id}\n"))?;
         }
         Ok(())

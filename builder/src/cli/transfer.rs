@@ -48,6 +48,10 @@ impl LoadArgs {
         let wanted = self.platform.is_some().then_some(&platform);
         let loaded = image::load(&session.store, archive, wanted)
             .map_err(|error| Report::from_error(&error).context(format!("cannot load {name}")))?;
+        for image in &loaded {
+            let name = image.names.first().map(Reference::familiar);
+            session.tell("load", image.id.to_string(), &name.unwrap_or_default());
+        }
         print_data(
             &loaded
                 .iter()
@@ -245,6 +249,7 @@ impl PushArgs {
         let result = step.end_with(result);
         display.finish();
         let manifest = result.map_err(|error| failure(&error))?;
+        session.tell("push", name.familiar(), &name.familiar());
         print_data(&format!("{}@{}\n", name.familiar(), manifest.digest))?;
         Ok(ExitCode::SUCCESS)
     }

@@ -24,24 +24,13 @@ const OPTIONS: &[(&str, &[&str], &str)] = &[
         &["--save-stages", "--stage-labels"],
         "leave it out: every step's result is kept, and --target builds a stage by itself",
     ),
-    (
-        "run",
-        &["--mount"],
-        "write it as --volume SOURCE:TARGET[:ro] or --tmpfs TARGET",
-    ),
 ];
 
 /// Commands of docker's that are absent, and what to do instead.
-const COMMANDS: &[(&str, &str)] = &[
-    (
-        "system",
-        "the commands are `cooper du`, `cooper prune` and `cooper info`",
-    ),
-    (
-        "import",
-        "a Dockerfile does it: FROM scratch, then ADD the archive to /",
-    ),
-];
+const COMMANDS: &[(&str, &str)] = &[(
+    "import",
+    "a Dockerfile does it: FROM scratch, then ADD the archive to /",
+)];
 
 /// Returns what is wrong with `args`, which the parser refused with `error`.
 ///

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use cooper_cache::LayerId;
 use cooper_oci::{Digest, RuntimeConfig};
-use cooper_runner::{CapSet, IoKind, IoRate, Limits, Profile};
+use cooper_runner::{CapSet, IoKind, IoRate, Limits, Profile, Propagation};
 use serde::{Deserialize, Serialize};
 
 use super::record::ContainerError;
@@ -165,6 +165,8 @@ pub struct MountConfig {
     pub volumes: Vec<VolumeMount>,
     /// File systems in memory.
     pub tmpfs: Vec<TmpfsMount>,
+    /// `--volumes-from` as written; what those containers mount is among the volumes.
+    pub from: Vec<String>,
 }
 
 /// One `-v`.
@@ -176,6 +178,38 @@ pub struct VolumeMount {
     pub target: PathBuf,
     /// Whether writes are refused.
     pub readonly: bool,
+    /// What else was said of it.
+    #[serde(default)]
+    pub options: VolumeOptions,
+}
+
+/// What can be said of a mount besides where it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VolumeOptions {
+    /// Whether it was asked for by `--mount`: the source of a bind must exist then.
+    pub strict: bool,
+    /// `bind-propagation` as written, such as `rslave`.
+    pub propagation: Option<String>,
+    /// Whether mounts below the source of a bind stay away.
+    pub flat: bool,
+    /// Whether an empty volume is not filled from the image.
+    pub nocopy: bool,
+    /// The part of a volume that is mounted.
+    pub subpath: Option<PathBuf>,
+    /// Labels of a volume that is made for it.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl VolumeOptions {
+    /// Returns whether mounts of one side are seen on the other.
+    pub(crate) fn propagation(&self) -> Propagation {
+        match self.propagation.as_deref() {
+            Some("shared" | "rshared") => Propagation::Shared,
+            Some("slave" | "rslave") => Propagation::Slave,
+            _ => Propagation::Private,
+        }
+    }
 }
 
 /// What a `-v` mounts.
@@ -185,7 +219,7 @@ pub enum VolumeSource {
     Host(PathBuf),
     /// A volume with a name.
     Named(String),
-    /// A volume for this container alone; named when the container is made.
+    /// A volume for this container alone; it gets a name when the container is made.
     Anonymous,
 }
 

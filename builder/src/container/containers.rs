@@ -15,6 +15,8 @@ use super::record::{
     remove_dir, try_hold, write,
 };
 use super::state::{State, Status};
+use super::volume::{self, Volumes};
+use crate::events::Journal;
 
 /// The containers of a store.
 #[derive(Clone, Debug)]
@@ -95,21 +97,43 @@ impl Containers {
     }
 
     /// Removes a container, with its anonymous volumes if it was made to go at its end.
+    pub(crate) fn remove(&self, held: Held) -> Result<(), ContainerError> {
+        let volumes = held.container.config.lifecycle.remove;
+        self.remove_with(held, volumes)
+    }
+
+    /// Removes a container and, with `volumes`, its anonymous volumes that no other one mounts.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "what is removed is not held any more"
     )]
-    pub(crate) fn remove(&self, held: Held) -> Result<(), ContainerError> {
-        if held.container.config.lifecycle.remove {
-            let volumes = super::Volumes::of(self.dir.parent().unwrap_or(&self.dir));
-            let names = &held.container.anonymous_volumes;
-            names.iter().try_for_each(|name| volumes.remove(name))?;
+    pub(crate) fn remove_with(&self, held: Held, volumes: bool) -> Result<(), ContainerError> {
+        if volumes && !held.container.anonymous_volumes.is_empty() {
+            self.remove_volumes(&held.container)?;
         }
         if let Some(root) = self.dir.parent() {
             // A hold that stays keeps layers from the collector, and nothing else.
             let _ = Store::release_at(root, &held.container.id);
         }
-        remove_dir(&held.dir)
+        remove_dir(&held.dir)?;
+        held.tell(&held.container.event("destroy"));
+        Ok(())
+    }
+
+    fn remove_volumes(&self, container: &Container) -> Result<(), ContainerError> {
+        let mut others = Vec::new();
+        for dir in self.dirs()? {
+            others.extend(read::<Container>(&dir.join("config.json"))?);
+        }
+        others.retain(|other| other.id != container.id);
+        let volumes = Volumes::of(self.dir.parent().unwrap_or(&self.dir));
+        let mut names = container.anonymous_volumes.iter();
+        names.try_for_each(|name| {
+            let used = others
+                .iter()
+                .any(|other| volume::mounts(&other.config, name));
+            if used { Ok(()) } else { volumes.remove(name) }
+        })
     }
 
     /// Reads the container at `dir`; none if it is gone, or was to be removed and now is.
@@ -169,6 +193,8 @@ impl Containers {
         if found.state.status.is_active() {
             found.state.bury(jiff::Timestamp::now().to_string());
             write(&found.dir.join("state.json"), &found.state)?;
+            let died = found.container.event("die").with("exitCode", "137");
+            Journal::of(self.dir.parent().unwrap_or(&self.dir)).write(&died);
         }
         Ok(Some(found))
     }
@@ -195,7 +221,7 @@ impl Containers {
             name,
             created: new.created,
             config: new.config,
-            anonymous_volumes: Vec::new(),
+            anonymous_volumes: new.anonymous_volumes,
         };
         let held = Held {
             container,
@@ -204,6 +230,7 @@ impl Containers {
             lock,
         };
         held.write()?;
+        held.tell(&held.container.event("create"));
         Ok(held)
     }
 
@@ -270,6 +297,7 @@ mod tests {
             name: name.map(str::to_owned),
             created: "2024-05-01T10:00:00Z".into(),
             config: crate::container::testing::config(remove),
+            anonymous_volumes: Vec::new(),
         }
     }
 

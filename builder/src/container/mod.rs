@@ -11,6 +11,7 @@
 //!                        work/          the overlay's work directory
 //! <root>/mountpoints/                   see the runner's scratch directory
 //! <root>/volumes/<name>/_data           a volume
+//! <root>/events/journal                 what happened to all of them
 //! ```
 //!
 //! There is no daemon. Every container that runs has a `monitor`, a small process of its own
@@ -37,6 +38,7 @@ pub(crate) mod protocol;
 pub(crate) mod record;
 pub(crate) mod root;
 pub(crate) mod run;
+pub(crate) mod sample;
 pub mod signal;
 mod spec;
 pub(crate) mod start;
@@ -48,13 +50,14 @@ mod volume;
 
 pub use config::{
     Config, Device, DeviceRate, Isolation, Lifecycle, LogConfig, LogDriver, MountConfig,
-    NamespaceMode, Resources, RestartPolicy, SeccompMode, TmpfsMount, VolumeMount, VolumeSource,
+    NamespaceMode, Resources, RestartPolicy, SeccompMode, TmpfsMount, VolumeMount, VolumeOptions,
+    VolumeSource,
 };
 pub use containers::Containers;
 pub use record::{Container, ContainerError, Found, NewContainer};
 pub use spec::{HealthOptions, RunOptions, SpecError};
 pub use state::{Health, HealthStatus, Probe, State, Status};
-pub use volume::Volumes;
+pub use volume::{ANONYMOUS, Volume, Volumes, is_volume_name, users};
 
 /// Becomes a container's monitor if this execution of the program was meant for it, and then does
 /// not return. It comes first in `main`, right after [`cooper_runner::init`].

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::config::Config;
 use super::state::State;
+use crate::events::{Event, Journal, Kind};
 
 /// How often a container is tried to be held, and how long between: a command that only looks
 /// holds it for a moment too, and a monitor has to tidy up at its end.
@@ -110,6 +111,16 @@ pub struct Container {
 }
 
 impl Container {
+    /// Returns that `action` happened to it, now.
+    pub(crate) fn event(&self, action: impl Into<String>) -> Event {
+        let mut event = Event::new(Kind::Container, action, self.id.as_str());
+        let labels = self.config.runtime.labels.clone();
+        event.actor.attributes.extend(labels);
+        event
+            .with("image", self.config.image.as_str())
+            .with("name", self.name.as_str())
+    }
+
     /// Returns the start of its ID that is shown.
     pub fn short(&self) -> &str {
         self.id.get(..12).unwrap_or(&self.id)
@@ -125,6 +136,8 @@ pub struct NewContainer {
     pub created: String,
     /// See [`Container::config`].
     pub config: Config,
+    /// See [`Container::anonymous_volumes`].
+    pub anonymous_volumes: Vec<String>,
 }
 
 /// A container that was found.
@@ -182,6 +195,14 @@ pub(crate) struct Held {
 }
 
 impl Held {
+    /// Writes down what happened to the container.
+    pub(super) fn tell(&self, event: &Event) {
+        // <root>/containers/<id>
+        if let Some(root) = self.dir.parent().and_then(Path::parent) {
+            Journal::of(root).write(event);
+        }
+    }
+
     /// Returns the directory that takes the container's writes.
     pub(super) fn upper(&self) -> PathBuf {
         self.dir.join("fs")

@@ -10,6 +10,7 @@ use super::config::VolumeSource;
 use super::protocol::{Answer, Connection, Request};
 use super::record::Found;
 use super::start::{report, rootfs};
+use super::volume::Volumes;
 use crate::report::Report;
 
 /// A directory that stands for a container's root, and a path below it.
@@ -37,7 +38,7 @@ impl Root {
         if let Some(volume) = below {
             let source = match &volume.source {
                 VolumeSource::Host(source) => source.clone(),
-                VolumeSource::Named(name) => store.root().join("volumes").join(name).join("_data"),
+                VolumeSource::Named(name) => Volumes::of(store.root()).data(name),
                 VolumeSource::Anonymous => PathBuf::new(),
             };
             let rest = path.strip_prefix(&volume.target).unwrap_or(Path::new(""));

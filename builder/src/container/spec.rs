@@ -10,7 +10,8 @@ use cooper_runner::DEFAULT_PATH;
 use thiserror::Error;
 
 use super::config::{
-    Config, Isolation, Lifecycle, LogConfig, MountConfig, Resources, VolumeMount, VolumeSource,
+    Config, Isolation, Lifecycle, LogConfig, MountConfig, Resources, VolumeMount, VolumeOptions,
+    VolumeSource,
 };
 use crate::network::NetworkConfig;
 
@@ -231,6 +232,7 @@ impl RunOptions {
                     source: VolumeSource::Anonymous,
                     target,
                     readonly: false,
+                    options: VolumeOptions::default(),
                 });
             }
         }
@@ -313,6 +315,7 @@ mod tests {
             source,
             target: target.into(),
             readonly: false,
+            options: VolumeOptions::default(),
         };
         let named = volume(VolumeSource::Named("v".into()), "/data");
         let tmpfs = TmpfsMount {
@@ -324,6 +327,7 @@ mod tests {
             mounts: MountConfig {
                 volumes: vec![named.clone()],
                 tmpfs: vec![tmpfs],
+                ..MountConfig::default()
             },
             ..options()
         };

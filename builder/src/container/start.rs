@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 
 use cooper_cache::{MergedTree, RelPath, Store};
 use cooper_runner::{
-    Cgroup, Detached, Mount, MountKind, Namespace, ProcessSpec, Propagation, Purpose, Rootfs,
-    WindowSize,
+    Cgroup, Detached, Mount, MountKind, Namespace, ProcessSpec, Purpose, Rootfs, WindowSize,
 };
 use rustix::fs::MemfdFlags;
 
@@ -24,7 +23,7 @@ use super::monitor;
 use super::process::{Namespaces, Scene};
 use super::protocol::{self, Answer, Connection, Failure, Launch, Outbox, Request, kind};
 use super::record::Held;
-use super::volume::Volumes;
+use super::volume::{Filling, Volumes};
 use crate::report::{Exit, Report, print_error};
 
 /// The AppArmor profile that docker loads for its containers.
@@ -44,7 +43,7 @@ pub(crate) struct Attachment {
 /// Starts the container and returns the connection to its monitor, once it runs.
 pub(crate) fn start(
     store: &Store,
-    mut held: Held,
+    held: Held,
     attachment: Attachment,
 ) -> Result<Connection, Report> {
     // Groups that are divided hold no process: the monitor must not be in one of them.
@@ -55,7 +54,7 @@ pub(crate) fn start(
         store,
         config: &held.container.config.clone(),
     };
-    let spec = start.spec(&mut held).and_then(|mut spec| {
+    let spec = start.spec(&held).and_then(|mut spec| {
         let network = start.connect(&held, &mut spec)?;
         Ok((spec, network))
     });
@@ -183,14 +182,14 @@ struct Start<'a> {
 }
 
 impl Start<'_> {
-    fn spec(&self, held: &mut Held) -> Result<ProcessSpec, Report> {
+    fn spec(&self, held: &Held) -> Result<ProcessSpec, Report> {
         log::check(&held.container).map_err(|error| {
             let driver = self.config.log.driver.name();
             failed(&error).context(format!("cannot start the log driver {driver}"))
         })?;
         let scene = Scene {
             rootfs: self.rootfs(held)?,
-            mounts: self.mounts(held)?,
+            mounts: self.mounts()?,
             hostname: self.config.hostname(&held.container.id),
             namespaces: self.namespaces()?,
             apparmor: self.apparmor(),
@@ -292,55 +291,24 @@ impl Start<'_> {
             .map_err(|error| failed(&error))
     }
 
-    fn mounts(&self, held: &mut Held) -> Result<Vec<Mount>, Report> {
-        let volumes = self.config.mounts.volumes.clone();
-        if volumes.is_empty() {
-            return Ok(Vec::new());
-        }
-        let tree = self.tree()?;
+    fn mounts(&self) -> Result<Vec<Mount>, Report> {
         let mut mounts = Vec::new();
-        for volume in volumes {
-            let source = self.volume_source(&volume, &tree, held)?;
+        for volume in &self.config.mounts.volumes {
+            let options = &volume.options;
             let kind = MountKind::Bind {
-                source,
-                subpath: None,
+                source: volume_source(self.store, volume, None)?,
+                subpath: options.subpath.clone(),
                 readonly: volume.readonly,
-                recursive: true,
-                propagation: Propagation::Private,
+                recursive: !options.flat,
+                propagation: options.propagation(),
             };
             mounts.push(Mount {
-                target: volume.target,
+                target: volume.target.clone(),
                 kind,
                 create_target: true,
             });
         }
         Ok(mounts)
-    }
-
-    fn volume_source(
-        &self,
-        volume: &VolumeMount,
-        tree: &MergedTree,
-        held: &mut Held,
-    ) -> Result<PathBuf, Report> {
-        let volumes = Volumes::of(self.store.root());
-        let name = match &volume.source {
-            VolumeSource::Host(path) => return host_path(path),
-            VolumeSource::Named(name) => name.clone(),
-            VolumeSource::Anonymous => {
-                let name = super::random_id().map_err(|error| failed(&error))?;
-                // Written down before it is made, so that a sweep finds it, and the next start too.
-                held.container.anonymous_volumes.push(name.clone());
-                let volumes = &mut held.container.config.mounts.volumes;
-                let own = volumes.iter_mut().find(|own| own.target == volume.target);
-                if let Some(own) = own {
-                    own.source = VolumeSource::Named(name.clone());
-                }
-                held.write().map_err(|error| failed(&error))?;
-                name
-            }
-        };
-        volumes.ensure(&name, self.store, tree, &volume.target)
     }
 
     /// Makes the working directory in the container's own layer if the image lacks it. One that
@@ -369,10 +337,34 @@ fn failed(error: &dyn std::error::Error) -> Report {
     Report::from_error(error)
 }
 
-/// Returns a bind's source; docker makes a directory where there is nothing.
-fn host_path(path: &Path) -> Result<PathBuf, Report> {
+/// Returns what is mounted for a volume of a container. A named one is made if there is none, and
+/// filled if it is empty.
+pub(super) fn volume_source(
+    store: &Store,
+    volume: &VolumeMount,
+    filling: Option<&Filling<'_>>,
+) -> Result<PathBuf, Report> {
+    let name = match &volume.source {
+        VolumeSource::Host(path) => return host_path(path, volume.options.strict),
+        VolumeSource::Named(name) => name,
+        VolumeSource::Anonymous => {
+            let target = volume.target.display();
+            return Err(
+                Report::new(format!("the volume at {target} was never made"))
+                    .hint("make the container again"),
+            );
+        }
+    };
+    Volumes::of(store.root()).ensure(name, filling)
+}
+
+/// Returns a bind's source; docker makes a directory where there is nothing, unless it was asked
+/// for by `--mount`.
+fn host_path(path: &Path, strict: bool) -> Result<PathBuf, Report> {
     let made = match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !strict => {
+            fs::create_dir_all(path)
+        }
         Err(error) => Err(error),
         Ok(_) => Ok(()),
     };

@@ -94,6 +94,9 @@ impl Networks {
             .partition(|endpoint| endpoint.container == container);
         locked.endpoints = others;
         self.release(container);
+        for endpoint in &ours {
+            self.tell(&endpoint.network, "disconnect", Some(container));
+        }
         // The kernel takes the interfaces too, but later, and another container may have the
         // addresses by then. Without root there are none, and no rules.
         let bridged = ours
@@ -123,6 +126,7 @@ impl Networks {
             let network = self.ensure(&wanted.network, guest.now)?;
             let inner = format!("eth{index}");
             let endpoint = plug(guest, &network, wanted, inner, locked, &namespace)?;
+            self.tell(&network.id, "connect", Some(guest.id));
             places.push((network, endpoint));
         }
         let outside = places.iter().find(|(network, _)| !network.internal);
@@ -287,6 +291,7 @@ impl Networks {
         if !network.internal && !routed {
             bridge::route(&network, &endpoint, &namespace)?;
         }
+        self.tell(&network.id, "connect", Some(guest.id));
         locked.apply()
     }
 
@@ -321,6 +326,7 @@ impl Networks {
         if let Some((network, endpoint)) = other {
             bridge::route(network, endpoint, &open(namespace)?)?;
         }
+        self.tell(&network.id, "disconnect", Some(id));
         locked.apply()
     }
 }

@@ -29,6 +29,7 @@ use super::error::NetworkError;
 use super::record::{DEFAULT, Endpoint, Network, NewNetwork, Range};
 use super::rules;
 use super::subnet::{self, Subnet};
+use crate::events::{Event, Journal, Kind};
 
 /// The networks of a store.
 #[derive(Clone, Debug)]
@@ -152,7 +153,27 @@ impl Networks {
                 name: new.name.clone(),
             });
         }
-        self.make(new, &known)
+        let network = self.make(new, &known)?;
+        self.tell(&network.id, "create", None);
+        Ok(network)
+    }
+
+    /// Writes down what happened to a network, and to which container on it.
+    pub(super) fn tell(&self, id: &str, action: &str, container: Option<&str>) {
+        let Some(root) = self.dir.parent() else {
+            return;
+        };
+        let known = self.list().unwrap_or_default();
+        let mut event = Event::new(Kind::Network, action, id);
+        if let Some(network) = known.iter().find(|network| network.id == id) {
+            event = event
+                .with("name", network.name.as_str())
+                .with("type", network.driver.as_str());
+        }
+        if let Some(container) = container {
+            event = event.with("container", container);
+        }
+        Journal::of(root).write(&event);
     }
 
     fn make(&self, new: &NewNetwork, known: &[Network]) -> Result<Network, NetworkError> {
@@ -230,6 +251,7 @@ impl Networks {
             });
         }
         let path = self.dir.join(format!("{}.json", network.id));
+        self.tell(&network.id, "destroy", None);
         fs::remove_file(&path).map_err(NetworkError::io("remove", &path))?;
         Links::open()
             .and_then(|mut links| links.delete(&network.interface))

@@ -92,7 +92,8 @@ fn prints(cooper: &Cooper, options: &[&str], script: &str) -> String {
 }
 
 /// Returns what the test's host gets from `address`.
-fn fetched(cooper: &Cooper, address: &'static str) -> String {
+fn fetched(cooper: &Cooper, address: &str) -> String {
+    let address = address.to_owned();
     let fetch = move || {
         let mut stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -242,6 +243,35 @@ fn published_ports_are_reached_from_everywhere() {
         .run(&["run", "--rm", "-p", "8080:80", "busybox", "true"])
         .exits(125)
         .says("0.0.0.0:8080/tcp: the port is already allocated");
+}
+
+#[test]
+fn ranges_and_all_exposed_ports_are_published() {
+    let Some(cooper) = host() else { return };
+    let range = ["-p=9000-9002:80-82"];
+    let _web = started(&cooper, "web", &range, SERVE);
+    assert_eq!(fetched(&cooper, "127.0.0.1:9000"), "served\n");
+    let ports = cooper.run(&["port", "web"]).ok().out();
+    for pair in [
+        "80/tcp -> 0.0.0.0:9000",
+        "81/tcp -> 0.0.0.0:9001",
+        "82/tcp -> 0.0.0.0:9002",
+    ] {
+        assert!(ports.contains(pair), "{pair} in {ports}");
+    }
+    let exposed = ["-P", "--expose=80", "--expose=7000-7001/udp"];
+    let _all = started(&cooper, "all", &exposed, SERVE);
+    let ports = cooper.run(&["port", "all"]).ok().out();
+    for port in ["80/tcp", "7000/udp", "7001/udp"] {
+        assert!(ports.contains(port), "{port} in {ports}");
+    }
+    let at = cooper.run(&["port", "all", "80"]).ok().out();
+    let port = at.lines().next().and_then(|line| line.rsplit(':').next());
+    let address = format!("127.0.0.1:{}", port.expect("a port"));
+    assert_eq!(fetched(&cooper, &address), "served\n");
+    let format = "{{(index (index .NetworkSettings.Ports \"80/tcp\") 0).HostPort}}";
+    let inspected = cooper.run(&["inspect", "-f", format, "all"]).ok().out();
+    assert_eq!(Some(inspected.trim_end()), port);
 }
 
 #[test]

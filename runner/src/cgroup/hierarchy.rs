@@ -98,6 +98,12 @@ impl Mounted {
         }
     }
 
+    /// Returns whether a controller has a hierarchy of its own.
+    pub(super) fn has_version_one(&self) -> bool {
+        let mut hierarchies = self.hierarchies.iter();
+        hierarchies.any(|one| one.version == Version::One)
+    }
+
     /// Returns what the controller of block devices is called here.
     pub(super) fn io_controller(&self) -> &'static str {
         let one = self.hierarchies.iter().any(|one| one.has("blkio"));

@@ -40,6 +40,13 @@ const FREEZING: u32 = 1000;
 /// The file of a group that takes the numbers of its members.
 const MEMBERS: &str = "cgroup.procs";
 
+/// Returns which of the kernel's two interfaces this system has for limits: 2 where one hierarchy
+/// has the controllers.
+pub fn version() -> u8 {
+    let one = Mounted::of_system().is_ok_and(|mounted| mounted.has_version_one());
+    if one { 1 } else { 2 }
+}
+
 /// Moves this process into the cgroup at `directory`.
 pub(crate) fn join(directory: &Path) -> io::Result<()> {
     // 0 is the writer itself, whatever its number in which PID namespace.
@@ -195,31 +202,45 @@ impl Cgroup {
         purpose: Purpose,
     ) -> Result<(), CgroupError> {
         let controllers = limits.controllers(mounted.io_controller());
-        let mut hierarchies = mounted.needed(&controllers, parent.is_some())?;
-        if purpose == Purpose::Freezing {
-            let freezer = mounted.freezer();
-            hierarchies.extend(freezer.filter(|freezer| !hierarchies.contains(freezer)));
-        }
+        let needed = mounted.needed(&controllers, parent.is_some())?;
         self.missing.clear();
-        for hierarchy in hierarchies {
-            let wanted: Vec<&str> = hierarchy.among(&controllers);
-            let known = self.groups.iter().find(|group| group.is_in(hierarchy));
-            let directory = if let Some(group) = known {
-                hierarchy.allow(&group.directory, &wanted)?;
-                group.directory.clone()
-            } else {
-                let directory = hierarchy.parent(parent, &wanted)?.join(name);
-                make(&directory)?;
-                // From here on it is removed, whatever fails next.
-                self.groups.push(Group {
-                    version: hierarchy.version,
-                    directory: directory.clone(),
-                });
-                directory
-            };
-            self.missing
-                .extend(set_limits(hierarchy, &directory, limits)?);
+        for hierarchy in &needed {
+            self.extend_in(hierarchy, (parent, name), &controllers, limits)?;
         }
+        let freezer = mounted.freezer();
+        let freezer = freezer.filter(|freezer| !needed.contains(freezer));
+        if let (Purpose::Freezing, Some(freezer)) = (purpose, freezer) {
+            // A user may divide the groups of some controllers only; processes can be held still
+            // by signals, too.
+            let _ = self.extend_in(freezer, (parent, name), &controllers, limits);
+        }
+        Ok(())
+    }
+
+    fn extend_in(
+        &mut self,
+        hierarchy: &Hierarchy,
+        (parent, name): (Option<&str>, &str),
+        controllers: &[&'static str],
+        limits: &Limits,
+    ) -> Result<(), CgroupError> {
+        let wanted: Vec<&str> = hierarchy.among(controllers);
+        let known = self.groups.iter().find(|group| group.is_in(hierarchy));
+        let directory = if let Some(group) = known {
+            hierarchy.allow(&group.directory, &wanted)?;
+            group.directory.clone()
+        } else {
+            let directory = hierarchy.parent(parent, &wanted)?.join(name);
+            make(&directory)?;
+            // From here on it is removed, whatever fails next.
+            self.groups.push(Group {
+                version: hierarchy.version,
+                directory: directory.clone(),
+            });
+            directory
+        };
+        let missing = set_limits(hierarchy, &directory, limits)?;
+        self.missing.extend(missing);
         Ok(())
     }
 

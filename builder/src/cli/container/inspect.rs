@@ -3,16 +3,45 @@
 use cooper_runner::IoKind;
 use serde_json::{Map, Value, json};
 
+use super::networks_of;
 use crate::container::{
     Config, Found, NamespaceMode, Resources, RestartPolicy, State, Status, VolumeSource, log,
 };
-use crate::network::NetworkMode;
+use crate::network::{NetworkError, NetworkMode, Networks};
 
 /// Docker's time of what has not happened.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
-/// Returns docker's description of a container.
-pub(in crate::cli) fn describe(found: &Found) -> Value {
+/// Returns docker's description of a container, with how it is connected.
+pub(in crate::cli) fn describe_connected(
+    found: &Found,
+    networks: &Networks,
+) -> Result<Value, NetworkError> {
+    let exposed = found.container.config.runtime.exposed_ports.keys();
+    let exposed: Vec<_> = exposed.cloned().collect();
+    let mut settings = networks.settings(&found.container.id, &exposed)?;
+    let known = networks.list()?;
+    // One that is not connected now still has the networks that it will be on.
+    for name in networks_of(found, &known) {
+        if !name.starts_with("container:") && settings["Networks"][&name].is_null() {
+            let id = known.iter().find(|network| network.name == name);
+            settings["Networks"][name] = json!({
+                "NetworkID": id.map_or("", |network| network.id.as_str()),
+                "EndpointID": "",
+                "Gateway": "",
+                "IPAddress": "",
+                "IPPrefixLen": 0,
+                "MacAddress": "",
+            });
+        }
+    }
+    let mut document = describe(found);
+    document["NetworkSettings"] = settings;
+    Ok(document)
+}
+
+/// Returns docker's description of a container but for what its networks know.
+fn describe(found: &Found) -> Value {
     let container = &found.container;
     let config = &container.config;
     let args = config.args();
@@ -39,7 +68,6 @@ pub(in crate::cli) fn describe(found: &Found) -> Value {
         "GraphDriver": { "Name": "overlayfs", "Data": { "UpperDir": file("fs"), "WorkDir": file("work") } },
         "Mounts": mounts(found),
         "Config": own_config(container.id.as_str(), config),
-        "NetworkSettings": { "Networks": {}, "Ports": {} },
     })
 }
 
@@ -116,8 +144,19 @@ fn host_config(config: &Config) -> Value {
             VolumeSource::Named(name) => name.clone(),
             VolumeSource::Anonymous => return None,
         };
+        // What was asked for by --mount stands in another list.
+        if volume.options.strict {
+            return None;
+        }
         let end = if volume.readonly { ":ro" } else { "" };
         Some(format!("{source}:{}{end}", volume.target.display()))
+    });
+    let tmpfs = config.mounts.tmpfs.iter().map(|tmpfs| {
+        let size = tmpfs
+            .size
+            .map_or_else(String::new, |size| format!("size={size},"));
+        let options = format!("{size}mode={:o}", tmpfs.mode);
+        (tmpfs.target.display().to_string(), Value::from(options))
     });
     let devices = isolation.devices.iter().map(|device| {
         json!({
@@ -128,6 +167,8 @@ fn host_config(config: &Config) -> Value {
     });
     let mut host = json!({
         "Binds": binds.collect::<Vec<_>>(),
+        "VolumesFrom": list(&config.mounts.from),
+        "Tmpfs": tmpfs.collect::<Map<_, _>>(),
         "LogConfig": { "Type": config.log.driver.name(), "Config": config.log.options },
         "NetworkMode": network,
         "RestartPolicy": { "Name": restart, "MaximumRetryCount": times },
@@ -213,7 +254,11 @@ fn mounts(found: &Found) -> Vec<Value> {
             "Destination": volume.target,
             "Mode": if volume.readonly { "ro" } else { "" },
             "RW": !volume.readonly,
-            "Propagation": if kind == "bind" { "rprivate" } else { "" },
+            "Propagation": match (&volume.options.propagation, kind) {
+                (Some(asked), _) => asked.as_str(),
+                (None, "bind") => "rprivate",
+                (None, _) => "",
+            },
         });
         if let Some(name) = name {
             mount["Name"] = name.as_str().into();

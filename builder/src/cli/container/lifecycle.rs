@@ -11,7 +11,8 @@ use crate::cli::session::Session;
 use crate::container::protocol::{Answer, Request};
 use crate::container::run::run_attached;
 use crate::container::start::{Attachment, start, warn_of_discarded};
-use crate::container::{Containers, Found, RestartPolicy, Status, Volumes, signal};
+use crate::container::{Containers, Found, RestartPolicy, Status, signal};
+use crate::events::Journal;
 use crate::report::{Report, print_data};
 
 /// Options of `cooper start`.
@@ -173,7 +174,9 @@ impl RestartArgs {
                 ask(found, &request)?;
             }
             let held = found.hold().map_err(|error| failed(&error))?;
-            start(&session.store, held, Attachment::default()).map(drop)
+            start(&session.store, held, Attachment::default())?;
+            Journal::of(session.store.root()).write(&found.container.event("restart"));
+            Ok(())
         })
     }
 }
@@ -265,6 +268,12 @@ impl RenameArgs {
         if found.is_active() {
             ask(&found, &Request::Rename(self.name.clone()))?;
         }
+        let renamed = found.container.event("rename");
+        let old = format!("/{}", found.container.name);
+        let renamed = renamed
+            .with("oldName", old)
+            .with("name", self.name.as_str());
+        Journal::of(session.store.root()).write(&renamed);
         Ok(())
     }
 }
@@ -299,16 +308,11 @@ impl RmArgs {
             .iter()
             .try_for_each(|name| print_data(&format!("{name}\n")))?;
         each(&containers, &present, |found| {
-            self.remove(&session, &containers, found)
+            self.remove(&containers, found)
         })
     }
 
-    fn remove(
-        &self,
-        session: &Session,
-        containers: &Containers,
-        found: &Found,
-    ) -> Result<(), Report> {
+    fn remove(&self, containers: &Containers, found: &Found) -> Result<(), Report> {
         let name = &found.container.name;
         if found.is_active() {
             if !self.force {
@@ -336,15 +340,10 @@ impl RmArgs {
             }
             held => held.map_err(|error| failed(&error))?,
         };
-        if self.volumes {
-            let volumes = Volumes::of(session.store.root());
-            let anonymous = &held.container.anonymous_volumes;
-            anonymous
-                .iter()
-                .try_for_each(|name| volumes.remove(name))
-                .map_err(|error| failed(&error))?;
-        }
-        containers.remove(held).map_err(|error| failed(&error))
+        let volumes = self.volumes || held.container.config.lifecycle.remove;
+        containers
+            .remove_with(held, volumes)
+            .map_err(|error| failed(&error))
     }
 }
 
@@ -392,6 +391,7 @@ impl UpdateArgs {
             containers
                 .update(&container)
                 .map_err(|error| failed(&error))?;
+            Journal::of(session.store.root()).write(&container.event("update"));
             match policy {
                 Some(policy) if found.is_active() => ask(found, &Request::Policy(policy)),
                 _ => Ok(()),

@@ -196,7 +196,7 @@ fn detail((name, value): (&String, &String)) -> String {
 
 /// Parses a time: RFC 3339 with or without its zone and its end, seconds since 1970, or a
 /// duration before now.
-fn time(option: &str, text: &str, now: Timestamp) -> Result<Timestamp, Report> {
+pub(in crate::cli) fn time(option: &str, text: &str, now: Timestamp) -> Result<Timestamp, Report> {
     parse_time(text, now).ok_or_else(|| {
         Report::new(format!("invalid value {text:?} for {option}: not a time"))
             .hint("write 2024-05-01T10:00:00, seconds since 1970, or how long ago, such as 10m")

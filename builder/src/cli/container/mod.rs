@@ -9,6 +9,7 @@ mod lifecycle;
 mod logs;
 mod network;
 mod prune;
+mod stats;
 mod top;
 
 use clap::Subcommand;
@@ -23,14 +24,17 @@ pub use changes::{CommitArgs, DiffArgs, ExportArgs};
 pub use copy::CpArgs;
 pub use exec::{AttachArgs, ExecArgs};
 pub(super) use filter::{Filters, networks_of};
-pub(super) use inspect::describe;
+pub(super) use inspect::describe_connected;
 pub use lifecycle::{
     KillArgs, RenameArgs, RestartArgs, RmArgs, StartArgs, StopArgs, UpdateArgs, WaitArgs,
 };
 pub use logs::LogsArgs;
-pub(super) use logs::parse_time;
+pub(super) use logs::{parse_time, time};
 pub use network::{ConnectArgs, DisconnectArgs, PortArgs};
 pub use prune::PruneArgs;
+pub(super) use prune::prune;
+pub use stats::StatsArgs;
+pub(super) use stats::memory_of_machine;
 pub use top::{PauseArgs, TopArgs};
 
 /// `cooper container COMMAND`.
@@ -76,6 +80,8 @@ pub enum ContainerCommand {
     Unpause(PauseArgs),
     /// Show the processes of a container
     Top(TopArgs),
+    /// Show what running containers use
+    Stats(StatsArgs),
     /// Copy files into a container and out of it
     Cp(CpArgs),
     /// Show what a container changed
@@ -112,6 +118,7 @@ impl ContainerCommand {
             Self::Pause(args) => Command::Pause(args),
             Self::Unpause(args) => Command::Unpause(args),
             Self::Top(args) => Command::Top(args),
+            Self::Stats(args) => Command::Stats(args),
             Self::Cp(args) => Command::Cp(args),
             Self::Diff(args) => Command::Diff(args),
             Self::Export(args) => Command::Export(args),

@@ -29,30 +29,41 @@ impl PruneArgs {
         if !self.force && !confirmed("all stopped containers")? {
             return Ok(());
         }
-        let session = Session::open(settings)?;
-        let containers = Containers::of(session.store.root());
-        let all = containers.list().map_err(|error| failed(&error))?;
-        let networks = Networks::of(session.store.root(), session.rootless)
-            .list()
-            .map_err(|error| Report::from_error(&error))?;
-        let (mut text, mut bytes) = (String::new(), 0);
-        for found in all.iter().filter(|found| !found.is_active()) {
-            if !filters.admit(found, &all, &networks) {
-                continue;
-            }
-            // One that was started meanwhile is none of these any more.
-            let Ok(held) = found.hold() else { continue };
-            bytes += human::bytes_below(&found.dir);
-            text.push_str(&found.container.id);
-            text.push('\n');
-            containers.remove(held).map_err(|error| failed(&error))?;
-        }
-        if !text.is_empty() {
-            text = format!("Deleted Containers:\n{text}\n");
-        }
+        let (removed, bytes) = prune(settings, &filters)?;
+        let text = if removed.is_empty() {
+            String::new()
+        } else {
+            format!("Deleted Containers:\n{}\n\n", removed.join("\n"))
+        };
         print_data(&format!(
             "{text}Total reclaimed space: {}\n",
             human::size(bytes)
         ))
     }
+}
+
+/// Removes the containers that do not run and that `filters` take; returns their IDs, and the
+/// bytes that they took.
+pub(in crate::cli) fn prune(
+    settings: &Settings,
+    filters: &Filters,
+) -> Result<(Vec<String>, u64), Report> {
+    let session = Session::open(settings)?;
+    let containers = Containers::of(session.store.root());
+    let all = containers.list().map_err(|error| failed(&error))?;
+    let networks = Networks::of(session.store.root(), session.rootless)
+        .list()
+        .map_err(|error| Report::from_error(&error))?;
+    let (mut removed, mut bytes) = (Vec::new(), 0);
+    for found in all.iter().filter(|found| !found.is_active()) {
+        if !filters.admit(found, &all, &networks) {
+            continue;
+        }
+        // One that was started meanwhile is none of these any more.
+        let Ok(held) = found.hold() else { continue };
+        bytes += human::bytes_below(&found.dir);
+        removed.push(found.container.id.clone());
+        containers.remove(held).map_err(|error| failed(&error))?;
+    }
+    Ok((removed, bytes))
 }

@@ -23,7 +23,7 @@
 
 mod clients;
 mod health;
-mod processes;
+pub(super) mod processes;
 mod streams;
 
 use std::fs::File;
@@ -261,12 +261,18 @@ impl Monitor {
             checks,
             memory_kills: self.cgroup.as_ref().map_or(0, Cgroup::memory_kills),
         });
+        self.tell_all("start");
         Ok(())
     }
 
     fn group_directories(&self) -> Vec<PathBuf> {
         let group = self.cgroup.as_ref();
         group.map(Cgroup::directories).unwrap_or_default()
+    }
+
+    /// Writes down what happened to the container.
+    fn tell_all(&self, action: &str) {
+        self.held.tell(&self.held.container.event(action));
     }
 
     /// A state that cannot be written (a full disk) is written at the next change.
@@ -478,8 +484,13 @@ impl Monitor {
         }) = &mut self.main
         {
             let health = self.held.state.health.get_or_insert_default();
+            let before = health.status;
             checks.ended(health, now());
+            let after = health.status;
             self.write_state();
+            if before != after {
+                self.tell_all(&format!("health_status: {}", after.name()));
+            }
         }
     }
 
@@ -548,6 +559,10 @@ impl Monitor {
                 client.output = true;
                 client.waits = true;
                 client.input = stdin;
+                // The command that starts it is attached before there is anything to attach to.
+                if self.main.is_some() {
+                    self.tell_all("attach");
+                }
             }
             Request::Detach => {
                 let client = &mut self.clients[index];
@@ -627,6 +642,7 @@ impl Monitor {
         } else {
             self.let_go();
         }
+        self.tell_all(if pause { "pause" } else { "unpause" });
         self.write_state();
         self.answer(index, &Answer::Done);
     }
@@ -680,6 +696,8 @@ impl Monitor {
 
     fn signal(&self, number: i32) {
         if let Some(main) = &self.main {
+            let killed = self.held.container.event("kill");
+            self.held.tell(&killed.with("signal", number.to_string()));
             // One that has ended needs no signal.
             let _ = main.process.kill(number);
         }
@@ -731,6 +749,14 @@ impl Monitor {
         let started = started.and_then(|mut process| process.started().map(|()| process));
         match started {
             Ok(mut process) => {
+                let words: Vec<_> = spec
+                    .args
+                    .iter()
+                    .map(|word| word.to_string_lossy())
+                    .collect();
+                let words = words.join(" ");
+                self.tell_all(&format!("exec_create: {words}"));
+                self.tell_all(&format!("exec_start: {words}"));
                 let terminal = process.take_terminal().into_iter().collect();
                 let client = &mut self.clients[index];
                 client.answer(&Answer::ExecStarted, terminal);
@@ -749,6 +775,8 @@ impl Monitor {
     fn exec_ended(&mut self, index: usize) {
         let Exec { process, client } = self.execs.remove(index);
         let code = process.wait().map_or(125, Exit::shell_code);
+        let died = self.held.container.event("exec_die");
+        self.held.tell(&died.with("exitCode", code.to_string()));
         let asked = self.clients.iter_mut().find(|known| known.id == client);
         if let Some(asked) = asked {
             asked.answer(&Answer::ExecEnded { code }, Vec::new());
@@ -822,10 +850,20 @@ impl Monitor {
             }
         };
         self.held.state.exit_code = code;
+        let died = self.held.container.event("die");
+        let lived = main.since.elapsed().as_secs().to_string();
+        let died = died.with("exitCode", code.to_string());
         if let Some(group) = &self.cgroup {
             self.held.state.oom_killed = group.memory_kills() > main.memory_kills;
             // Those of a container that shares its processes are not ended with it.
             group.kill();
+        }
+        if self.held.state.oom_killed {
+            self.tell_all("oom");
+        }
+        self.held.tell(&died.with("execDuration", lived));
+        if self.held.state.stopped && self.clients.iter().any(|client| client.stops) {
+            self.tell_all("stop");
         }
         self.after_end(main.since.elapsed());
     }

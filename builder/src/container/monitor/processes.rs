@@ -13,7 +13,7 @@ const SETTLING: usize = 1000;
 
 /// Returns the processes that share the PID namespace of `first`, as the host numbers them, in
 /// that order. Where that namespace is the host's, `first` alone is meant.
-pub(super) fn of(first: i32) -> Vec<i32> {
+pub(in crate::container) fn of(first: i32) -> Vec<i32> {
     let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
     let Some(own) = namespace(&first.to_string()) else {
         return Vec::new();

@@ -100,6 +100,109 @@ fn limits_are_the_kernels_and_can_be_changed_while_it_runs() {
 }
 
 #[test]
+fn each_limit_reaches_the_kernel() {
+    let Some(scene) = limited() else { return };
+    let cases: &[(&[&str], [&str; 2], [&str; 2])] = &[
+        (
+            &["--cpu-shares=512"],
+            ["cpu.shares", "cpu.weight"],
+            ["512", "20"],
+        ),
+        (
+            &["--cpu-period=50000", "--cpu-quota=25000"],
+            ["cpu.cfs_period_us", "cpu.max"],
+            ["50000", "25000 50000"],
+        ),
+        (
+            &["--cpuset-cpus=0", "--cpuset-mems=0"],
+            ["cpuset.cpus", "cpuset.cpus"],
+            ["0", "0"],
+        ),
+        (
+            &["-m=64m", "--memory-reservation=32m"],
+            ["memory.soft_limit_in_bytes", "memory.low"],
+            ["33554432", "33554432"],
+        ),
+        (
+            &["-m=64m", "--memory-swappiness=7"],
+            ["memory.swappiness", "memory.max"],
+            ["7", "67108864"],
+        ),
+        (
+            &["-m=64m", "--cgroup-parent=cooper-test"],
+            ["memory.limit_in_bytes", "memory.max"],
+            ["67108864", "67108864"],
+        ),
+    ];
+    for (options, files, expected) in cases {
+        let named = [&["--name=cc"], *options].concat();
+        scene.detached(&named, &["sleep", "1000"]);
+        let found = limit(&scene, "cc", *files);
+        assert!(expected.contains(&found.as_str()), "{options:?}: {found}");
+        scene.run(&["rm", "-f", "cc"]).ok();
+    }
+    for parent in ["/sys/fs/cgroup/cooper-test", "/sys/fs/cgroup/*/cooper-test"] {
+        // The parent is the user's, who named it; here that is this test.
+        let remove = format!("for dir in {parent}; do [ ! -d $dir ] || rmdir $dir; done");
+        let status = std::process::Command::new("sh")
+            .args(["-c", &remove])
+            .status();
+        assert!(status.expect("sh").success(), "{parent}");
+    }
+    let where_it_runs = "grep Cpus_allowed_list /proc/self/status";
+    let pinned = [
+        "run",
+        "--rm",
+        "--cpuset-cpus=0",
+        "busybox",
+        "sh",
+        "-c",
+        where_it_runs,
+    ];
+    scene.run(&pinned).ok().prints("Cpus_allowed_list:\t0\n");
+}
+
+#[test]
+fn a_group_without_a_killer_says_so() {
+    let Some(scene) = limited() else { return };
+    let options = ["--name=cc", "-m=64m", "--oom-kill-disable"];
+    let args = [&["run", "-d"], &options[..], &["busybox", "sleep", "1000"]].concat();
+    let outcome = scene.run(&args).ok();
+    let directory = groups(&scene, "cc")[0].join("memory.oom_control");
+    match std::fs::read_to_string(directory) {
+        Ok(control) => assert!(control.starts_with("oom_kill_disable 1\n"), "{control}"),
+        // Version 2 has no such thing.
+        Err(_) => drop(outcome.says("WARNING: this kernel has no memory.oom_control")),
+    }
+    assert_eq!(scene.fact("cc", "{{.HostConfig.OomKillDisable}}"), "true");
+}
+
+#[test]
+fn rates_at_devices_are_the_kernels() {
+    let Some(scene) = limited() else { return };
+    let disks = std::fs::read_dir("/sys/block").expect("lists").flatten();
+    let mut disks = disks.map(|disk| disk.file_name().to_string_lossy().into_owned());
+    let Some(disk) = disks.find(|name| std::path::Path::new("/dev").join(name).exists()) else {
+        need::skip::<()>("no disk in /dev");
+        return;
+    };
+    let numbers = std::fs::read_to_string(format!("/sys/block/{disk}/dev")).expect("numbers");
+    let numbers = numbers.trim();
+    let read = format!("--device-read-bps=/dev/{disk}:1mb");
+    let write = format!("--device-write-iops=/dev/{disk}:77");
+    scene.detached(&["--name=cc", &read, &write], &["sleep", "1000"]);
+    let rate = limit(&scene, "cc", ["blkio.throttle.read_bps_device", "io.max"]);
+    assert!(
+        rate.starts_with(numbers) && rate.contains("1048576"),
+        "{rate}"
+    );
+    let rate = limit(&scene, "cc", ["blkio.throttle.write_iops_device", "io.max"]);
+    assert!(rate.starts_with(numbers) && rate.contains("77"), "{rate}");
+    let path = "{{(index .HostConfig.BlkioDeviceReadBps 0).Path}}";
+    assert_eq!(scene.fact("cc", path), format!("/dev/{disk}"));
+}
+
+#[test]
 fn what_uses_up_its_memory_is_killed_and_says_so() {
     let Some(scene) = limited() else { return };
     // `tail` keeps what has no line's end in memory.

@@ -10,7 +10,10 @@ mod lifecycle;
 mod limits;
 mod logs;
 mod run;
+mod stats;
+mod system;
 mod terminal;
+mod volumes;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
