@@ -9,8 +9,9 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use cooper_cache::Store;
@@ -118,6 +119,8 @@ impl<'a> Exported<'a> {
 trait Target {
     fn directory(&mut self, name: &str) -> Result<(), ExportError>;
     fn file(&mut self, name: &str, size: u64, from: &mut dyn Read) -> Result<(), ExportError>;
+    /// Takes a file of the store.
+    fn stored(&mut self, name: &str, size: u64, from: File) -> Result<(), ExportError>;
     /// Whether a blob is there already, from an earlier export.
     fn has(&self, name: &str, size: u64) -> bool;
 }
@@ -133,6 +136,10 @@ impl<W: Write> Target for TarTarget<W> {
     fn file(&mut self, name: &str, size: u64, from: &mut dyn Read) -> Result<(), ExportError> {
         let mut header = header(tar::EntryType::Regular, 0o644, size);
         self.append(&mut header, name, from)
+    }
+
+    fn stored(&mut self, name: &str, size: u64, mut from: File) -> Result<(), ExportError> {
+        self.file(name, size, &mut from)
     }
 
     fn has(&self, _: &str, _: u64) -> bool {
@@ -174,25 +181,41 @@ impl Target for DirTarget {
     }
 
     fn file(&mut self, name: &str, _: u64, from: &mut dyn Read) -> Result<(), ExportError> {
-        let path = self.0.join(name);
-        let dir = path.parent().unwrap_or(&self.0);
-        std::fs::create_dir_all(dir).map_err(|e| failed(dir, e))?;
-        let mut write = || -> io::Result<()> {
-            let mut file = tempfile::Builder::new()
-                .prefix(".cooper-")
-                .tempfile_in(dir)?;
-            io::copy(from, file.as_file_mut())?;
-            let mode =
-                <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o644);
-            file.as_file().set_permissions(mode)?;
-            file.persist(&path)?;
-            Ok(())
-        };
-        write().map_err(|e| failed(&path, e))
+        self.write(name, |to| io::copy(from, to))
+    }
+
+    /// The layout has blobs in the store's own form: the kernel copies them, and shares their
+    /// blocks where the file system can. A link would let whoever edits the layout edit the store.
+    fn stored(&mut self, name: &str, _: u64, mut from: File) -> Result<(), ExportError> {
+        self.write(name, |to| io::copy(&mut from, to))
     }
 
     fn has(&self, name: &str, size: u64) -> bool {
         std::fs::metadata(self.0.join(name)).is_ok_and(|meta| meta.is_file() && meta.len() == size)
+    }
+}
+
+impl DirTarget {
+    /// Fills a file, which appears when it is complete.
+    fn write(
+        &self,
+        name: &str,
+        fill: impl FnOnce(&mut File) -> io::Result<u64>,
+    ) -> Result<(), ExportError> {
+        let path = self.0.join(name);
+        let dir = path.parent().unwrap_or(&self.0);
+        std::fs::create_dir_all(dir).map_err(|e| failed(dir, e))?;
+        let write = || -> io::Result<()> {
+            let mut file = tempfile::Builder::new()
+                .prefix(".cooper-")
+                .tempfile_in(dir)?;
+            fill(file.as_file_mut())?;
+            file.as_file()
+                .set_permissions(Permissions::from_mode(0o644))?;
+            file.persist(&path)?;
+            Ok(())
+        };
+        write().map_err(|e| failed(&path, e))
     }
 }
 
@@ -262,8 +285,7 @@ fn put_blob(
     if !written.insert(blob.digest.clone()) || to.has(&name, blob.size) {
         return Ok(());
     }
-    let mut file: File = open_blob(store, &blob.digest)?;
-    to.file(&name, blob.size, &mut file)
+    to.stored(&name, blob.size, open_blob(store, &blob.digest)?)
 }
 
 /// One entry a name; an image without a name has one entry without.

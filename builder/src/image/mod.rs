@@ -253,7 +253,8 @@ impl Image {
     /// Packs the layers that are not packed yet, in parallel, and returns the manifest.
     ///
     /// Layers that came with an image keep the bytes they came in unless `format` forces
-    /// another compression.
+    /// another compression; those that only go by their tars, because their files' times were
+    /// set, are packed as `format` says like all others.
     pub fn manifest(
         &self,
         layers: &Layers,
@@ -265,7 +266,7 @@ impl Image {
             .layers
             .par_iter()
             .map(|layer| {
-                let brought = layers.pending_blob(&layer.diff_id);
+                let brought = layers.original_blob(&layer.diff_id);
                 // A layer that is not here can be sent on as it is elsewhere.
                 let brought = brought.or_else(|| {
                     let away = || !layers.has(&layer.layer);

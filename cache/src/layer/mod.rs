@@ -296,6 +296,13 @@ impl Layers {
         self.blobs().has(&blob.digest).then_some(blob)
     }
 
+    /// Returns the blob that a layer came in, if the blob is in the store; none if the layer was
+    /// packed here, and may as well be packed otherwise.
+    pub fn original_blob(&self, diff_id: &DiffId) -> Option<Descriptor> {
+        self.pending_blob(diff_id)
+            .filter(|blob| !pack::is_own(blob))
+    }
+
     /// Returns the registered blob of a layer, be it in the store or not.
     pub(crate) fn noted_blob(&self, diff_id: &DiffId) -> Option<Descriptor> {
         read_json(&self.shared.layout.pending(diff_id)).ok()?

@@ -21,6 +21,8 @@ use crate::lock::ClaimGuard;
 
 /// Tar bytes in a gzip member; a change changes every digest of a packed layer.
 const GZIP_BLOCK: usize = 1 << 20;
+/// Marks the registered blob of a layer that was packed here.
+const OWN: &str = "dev.cooper.packed-here";
 /// Tar bytes in a zstd frame.
 const ZSTD_BLOCK: usize = 4 << 20;
 
@@ -111,6 +113,7 @@ pub(super) fn pack(
     }
     if let Some(original) = layers.registered_blob(id)
         && cooper_oci::media_type::layer_compression(&original.media_type) == Some(compression)
+        && !is_own(&original)
     {
         return Ok(original);
     }
@@ -166,8 +169,17 @@ pub(super) fn pack_retimed(
             made
         }
     };
-    layers.register_blob(&made.0, &made.1)?;
+    // What came in the same form from elsewhere stays as it came.
+    if layers.original_blob(&made.0).is_none() {
+        let own = made.1.clone().with_annotation(OWN, "true");
+        layers.register_blob(&made.0, &own)?;
+    }
     Ok(made)
+}
+
+/// Whether the blob of a layer that goes by its tar was packed in this store.
+pub(super) fn is_own(blob: &Descriptor) -> bool {
+    blob.annotations.contains_key(OWN)
 }
 
 fn retime(

@@ -1,7 +1,8 @@
 //! Parameters of outputs.
 
-use crate::support::layout::Image;
-use crate::support::{Context, Cooper};
+use crate::support::layout::{self, Image};
+use crate::support::process::run;
+use crate::support::{Context, Cooper, need};
 
 fn context() -> Context {
     Context::new("FROM busybox\nRUN seq 100000 > /numbers\nCOPY f /f\n").with("f", "content")
@@ -81,4 +82,100 @@ fn an_image_need_not_be_stored() {
     );
     cooper.build(&context(), &[output]).ok();
     assert_eq!(Image::read(&dest).config["created"], "1970-01-01T00:00:07Z");
+}
+
+#[test]
+fn layers_with_other_file_times_are_compressed_as_each_output_says() {
+    let Some(cooper) = Cooper::new() else { return };
+    let build = |name: &str, compression: &str| {
+        let dest = cooper.scratch(name);
+        let output = format!(
+            "-otype=oci,tar=false,dest={},compression={compression},rewrite-timestamp=true",
+            dest.display()
+        );
+        let args = ["--source-date-epoch=1700000000", &output];
+        cooper.build(&context(), &args).ok();
+        Image::read(&dest)
+    };
+    let kinds = |image: &Image| {
+        let layers = image.manifest["layers"].as_array().expect("layers").iter();
+        let kind = |layer: &serde_json::Value| {
+            let name = layer["mediaType"].as_str().expect("a type");
+            name.rsplit('.').next().expect("a word").to_owned()
+        };
+        layers.map(kind).collect::<Vec<_>>()
+    };
+    // The base comes as it came.
+    let gzip = build("gzip", "gzip");
+    assert_eq!(kinds(&gzip), ["tar+gzip", "tar+gzip", "tar+gzip"]);
+    let zstd = build("zstd", "zstd");
+    assert_eq!(kinds(&zstd), ["tar+gzip", "tar+zstd", "tar+zstd"]);
+    let plain = build("plain", "uncompressed");
+    assert_eq!(kinds(&plain), ["tar+gzip", "tar", "tar"]);
+    assert_eq!(build("again", "gzip").manifest, gzip.manifest);
+    for image in [&zstd, &plain] {
+        assert_eq!(image.config, gzip.config);
+    }
+    // Two in one build, and one that the store kept.
+    let both = ["zstd", "gzip"].map(|kind| {
+        format!(
+            "-otype=oci,tar=false,dest={},compression={kind},rewrite-timestamp=true",
+            cooper.scratch(&format!("both-{kind}")).display()
+        )
+    });
+    let args = ["--source-date-epoch=1600000000", &both[0], &both[1]];
+    cooper.build(&context(), &args).ok();
+    let read = |name: &str| kinds(&Image::read(&cooper.scratch(name)));
+    assert_eq!(read("both-zstd"), ["tar+gzip", "tar+zstd", "tar+zstd"]);
+    assert_eq!(read("both-gzip"), ["tar+gzip", "tar+gzip", "tar+gzip"]);
+}
+
+/// The store keeps packed layers as a layout has them.
+#[test]
+fn a_layout_of_packed_layers_is_copied_by_the_kernel() {
+    if need::tool("strace").is_none() {
+        return;
+    }
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new(
+        "FROM busybox\nRUN dd if=/dev/urandom of=/random bs=1024 count=3000 2>/dev/null\n",
+    );
+    let output = |name: &str| {
+        let dest = cooper.scratch(name);
+        format!("-otype=oci,tar=false,dest={}", dest.display())
+    };
+    // The image, too, so that a full disk takes no layer of it away between the two.
+    let kept = "-otype=image,name=kept".to_owned();
+    cooper.build(&context, &[output("first"), kept]).ok();
+    let first = Image::read(&cooper.scratch("first"));
+
+    let trace = cooper.scratch("trace");
+    let build = cooper.build_command(context.path(), &[output("second")]);
+    let mut command = cooper.bare_command("strace");
+    let calls = "trace=read,pread64,readv,mmap,copy_file_range,sendfile,splice,write,ioctl";
+    command.args(["-f", "-y", "-q", "-s", "0", "-e", calls, "-o"]);
+    command.arg(&trace).arg(build.get_program());
+    command.args(build.get_args());
+    for (name, value) in build.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    run(command).ok();
+    assert_eq!(
+        Image::read(&cooper.scratch("second")).manifest,
+        first.manifest
+    );
+    let trace = std::fs::read_to_string(trace).expect("read");
+    for digest in first.layers() {
+        let source = layout::blob(&cooper.root().join("x"), &digest);
+        let hex = source
+            .file_name()
+            .expect("digits")
+            .to_string_lossy()
+            .into_owned();
+        let touching: Vec<&str> = trace.lines().filter(|line| line.contains(&hex)).collect();
+        assert!(!touching.is_empty(), "{digest} went nowhere");
+        for line in touching {
+            assert!(line.contains("copy_file_range("), "{line}");
+        }
+    }
 }
