@@ -26,7 +26,7 @@ use super::secrets::Secrets;
 use crate::image::Image;
 use crate::options::{BuildOptions, Leaks as Policy, Output, SshSource};
 use crate::progress::{Progress, Secrets as Redaction};
-use crate::secrecy::{Coding, SHAPES, needles};
+use crate::secrecy::{Coding, SHAPES, is_public, needles};
 
 /// What is looked for.
 pub(super) struct Guard {
@@ -134,11 +134,12 @@ impl Guard {
         }
     }
 
-    /// Adds the forms of a value; returns whether it is long enough to be looked for.
+    /// Adds the forms of a value; returns whether it is long enough to be looked for, if it is a
+    /// secret at all.
     fn add(&mut self, groups: &mut Vec<NeedleGroup>, sought: Sought, value: &[u8]) -> bool {
         let forms = needles(value);
         if forms.is_empty() {
-            return value.trim_ascii().is_empty();
+            return value.trim_ascii().is_empty() || is_public(value);
         }
         self.sought.push(sought);
         self.codings.extend(forms.iter().map(|form| form.coding));

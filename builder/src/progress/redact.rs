@@ -4,7 +4,9 @@
 //! longest end of its input that could be the start of a value, and nothing else, so that
 //! prompts and progress bars are not delayed.
 
-use crate::secrecy::{Coding, forms};
+use std::collections::{HashMap, HashSet};
+
+use crate::secrecy::{Coding, forms, is_public};
 
 /// What stands in a value's place.
 const MARK: &[u8] = b"[REDACTED]";
@@ -19,27 +21,26 @@ const SHORTEST_LINE: usize = 12;
 const LINES: [usize; 3] = [76, 64, 60];
 
 /// The byte strings that must not be shown.
-#[derive(Clone, Debug)]
+///
+/// A large value has thousands of forms and lines, and every byte of the logs is compared with
+/// them: those that begin alike are together.
+#[derive(Clone, Debug, Default)]
 pub struct Secrets {
-    /// Longest first, so that a value that contains another one is replaced whole.
-    values: Vec<Vec<u8>>,
-    /// Which bytes a value begins with.
-    first: [bool; 256],
-}
-
-impl Default for Secrets {
-    fn default() -> Self {
-        Self {
-            values: Vec::new(),
-            first: [false; 256],
-        }
-    }
+    /// By their beginnings; longest first, so that a value that contains another one is replaced
+    /// whole.
+    values: HashMap<[u8; SHORTEST], Vec<Vec<u8>>>,
+    /// Beginnings that are shorter than any value.
+    starts: HashSet<Vec<u8>>,
 }
 
 impl Secrets {
     /// Adds `value`, without the whitespace around it: in all its forms, and its lines.
+    /// Certificates alone are no secret.
     pub fn add(&mut self, value: &[u8]) {
         let value = value.trim_ascii();
+        if is_public(value) {
+            return;
+        }
         self.insert(value, SHORTEST);
         for line in value.split(|byte| *byte == b'\n') {
             self.insert(line.trim_ascii(), SHORTEST_LINE);
@@ -54,14 +55,24 @@ impl Secrets {
                 }
             }
         }
-        self.values
-            .sort_by_key(|value| std::cmp::Reverse(value.len()));
     }
 
     fn insert(&mut self, value: &[u8], shortest: usize) {
-        if value.len() >= shortest && !self.values.iter().any(|known| known == value) {
-            self.first[usize::from(value[0])] = true;
-            self.values.push(value.to_vec());
+        let Some(start) = value.first_chunk().filter(|_| value.len() >= shortest) else {
+            return;
+        };
+        let alike = self.values.entry(*start).or_default();
+        let place = alike.partition_point(|known| known.len() > value.len());
+        let same = alike[place..].iter();
+        if same
+            .take_while(|known| known.len() == value.len())
+            .any(|known| known == value)
+        {
+            return;
+        }
+        alike.insert(place, value.to_vec());
+        for length in 1..SHORTEST {
+            self.starts.insert(start[..length].to_vec());
         }
     }
 
@@ -91,21 +102,25 @@ impl Secrets {
     }
 
     fn begins(&self, rest: &[u8]) -> bool {
-        rest.first()
-            .is_some_and(|byte| self.first[usize::from(*byte)])
+        match rest.first_chunk() {
+            Some(start) => self.values.contains_key::<[u8; SHORTEST]>(start),
+            None => self.starts.contains(rest),
+        }
+    }
+
+    fn alike(&self, rest: &[u8]) -> &[Vec<u8>] {
+        let alike = rest.first_chunk().and_then(|start| self.values.get(start));
+        alike.map_or(&[], Vec::as_slice)
     }
 
     fn at(&self, rest: &[u8]) -> Option<usize> {
-        self.values
-            .iter()
-            .find(|value| rest.starts_with(value))
-            .map(Vec::len)
+        let mut alike = self.alike(rest).iter();
+        alike.find(|value| rest.starts_with(value)).map(Vec::len)
     }
 
     fn may_begin(&self, rest: &[u8]) -> bool {
-        self.values
-            .iter()
-            .any(|value| value.len() > rest.len() && value.starts_with(rest))
+        let longer = |value: &Vec<u8>| value.len() > rest.len() && value.starts_with(rest);
+        self.starts.contains(rest) || self.alike(rest).iter().any(longer)
     }
 }
 
@@ -238,6 +253,18 @@ mod tests {
         let lines = "MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXZ3eHl6QUJDREVGR0hJSktMTU5PUFFSU1RV\n\
                      VldYWVorLzAxMjM0NTY3ODlhYmNkZWY=\n";
         assert_eq!(run(&[key], &[lines]), "[REDACTED]\n[REDACTED]Y=\n");
+    }
+
+    #[test]
+    fn a_value_of_many_lines_is_replaced_line_by_line_and_certificates_are_not() {
+        let line = |number: usize| format!("line-number-{number:08}-of-a-secret");
+        let lines: Vec<String> = (0..4000).map(line).collect();
+        let text = lines.join("\n");
+        let marks = ["[REDACTED]"; 3].join("\n");
+        assert_eq!(run(&[&text], &[&lines[1997..2000].join("\n")]), marks);
+        let certificate =
+            "-----BEGIN CERTIFICATE-----\nMIIDQTCCAimgAwIBAgITBmyf\n-----END CERTIFICATE-----\n";
+        assert_eq!(run(&[certificate], &[certificate]), certificate);
     }
 
     #[test]

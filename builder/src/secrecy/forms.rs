@@ -8,6 +8,13 @@
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
+/// What a block in PEM form begins with.
+const BEGIN: &[u8] = b"-----BEGIN ";
+/// Beginnings of blocks that are no secret.
+const PUBLIC: [&[u8]; 2] = [
+    b"-----BEGIN CERTIFICATE-----",
+    b"-----BEGIN PUBLIC KEY-----",
+];
 /// Values shorter than this are not looked for in files: eight bytes (what is asked of a
 /// password at least) do not occur by chance; shorter ones, which are often plain words or
 /// numbers, do in any image of some size.
@@ -133,13 +140,9 @@ fn percent(value: &[u8], kept: &[u8], lower: bool) -> Vec<u8> {
 pub fn parts(value: &[u8]) -> Vec<Vec<u8>> {
     let in_word = |byte: u8| byte.is_ascii_alphanumeric() || b"+/_-".contains(&byte);
     let value = value.trim_ascii();
-    // The first half of a key in PEM form is what all such keys have, and its public part.
-    let secret = match value.strip_prefix(b"-----BEGIN") {
-        Some(rest) => &rest[rest.len() / 2..],
-        None => value,
-    };
-    let mut parts: Vec<Vec<u8>> = secret
-        .split(|byte| !in_word(*byte))
+    let mut parts: Vec<Vec<u8>> = secret_sections(value)
+        .into_iter()
+        .flat_map(|section| section.split(|byte| !in_word(*byte)))
         .filter(|word| word.len() >= SHORTEST_PART && word.len() < value.len() && is_random(word))
         .map(<[u8]>::to_vec)
         .collect();
@@ -147,6 +150,28 @@ pub fn parts(value: &[u8]) -> Vec<Vec<u8>> {
     parts.dedup();
     parts.truncate(MOST_PARTS);
     parts
+}
+
+/// Returns what is secret of a value that may hold blocks in PEM form: what is around them, and
+/// of each that is not public the second half. The first half of a key is what all keys of its kind
+/// have, and its public part.
+fn secret_sections(value: &[u8]) -> Vec<&[u8]> {
+    let find = |text: &[u8], what: &[u8]| text.windows(what.len()).position(|part| part == what);
+    let mut sections = Vec::new();
+    let mut rest = value;
+    while let Some(start) = find(rest, BEGIN) {
+        sections.push(&rest[..start]);
+        let block = &rest[start..];
+        let end = find(block, b"-----END ").unwrap_or(block.len());
+        if !PUBLIC.iter().any(|label| block.starts_with(label)) {
+            sections.push(&block[end / 2..end]);
+        }
+        // What is left of the last line is a label, which is no word of its own.
+        let line = block[end..].iter().position(|byte| *byte == b'\n');
+        rest = &block[end + line.unwrap_or(block.len() - end)..];
+    }
+    sections.push(rest);
+    sections
 }
 
 /// Whether a word is made of upper case, lower case and digits, or is a long number in
@@ -160,15 +185,15 @@ fn is_random(word: &[u8]) -> bool {
 
 /// Whether all that `value` holds in PEM form is public: certificates, which a step may be given
 /// like a secret but which every image with a trust store has.
-fn is_public(value: &[u8]) -> bool {
+pub fn is_public(value: &[u8]) -> bool {
     let count = |text: &[u8]| {
         value
             .windows(text.len())
             .filter(|part| *part == text)
             .count()
     };
-    let public = count(b"-----BEGIN CERTIFICATE-----") + count(b"-----BEGIN PUBLIC KEY-----");
-    public > 0 && public == count(b"-----BEGIN ")
+    let public: usize = PUBLIC.iter().map(|label| count(label)).sum();
+    public > 0 && public == count(BEGIN)
 }
 
 /// Returns what to look for in files to find `value`; nothing if it is too short for that, or
@@ -298,6 +323,26 @@ mod tests {
         assert!(!holds(bundle.as_bytes(), bundle.as_bytes()));
         let with_key = bundle + &block("PRIVATE KEY");
         assert!(holds(with_key.as_bytes(), with_key.as_bytes()));
+    }
+
+    #[test]
+    fn the_key_of_a_bundle_is_looked_for_alone_wherever_it_stands() {
+        let line =
+            |mark: char| format!("MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7{mark}3k");
+        let block = |kind: &str, mark: char| {
+            let lines = [line('a'), line('b'), line(mark), line(mark)].join("\n");
+            format!("-----BEGIN {kind}-----\n{lines}\n-----END {kind}-----\n")
+        };
+        let (key, certificate) = (block("RSA PRIVATE KEY", 'k'), block("CERTIFICATE", 'z'));
+        for bundle in [
+            [&*key, &certificate, &certificate, &certificate].concat(),
+            [&*certificate, &certificate, &key].concat(),
+            [&*certificate, &key, &certificate, &certificate].concat(),
+        ] {
+            assert!(holds(key.as_bytes(), bundle.as_bytes()), "{bundle}");
+            assert!(holds(line('k').as_bytes(), bundle.as_bytes()), "{bundle}");
+            assert!(!holds(line('z').as_bytes(), bundle.as_bytes()), "{bundle}");
+        }
     }
 
     #[test]

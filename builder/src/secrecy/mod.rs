@@ -6,5 +6,5 @@
 mod forms;
 mod shapes;
 
-pub use forms::{Coding, Form, forms, needles, parts};
+pub use forms::{Coding, Form, forms, is_public, needles, parts};
 pub use shapes::{SHAPES, Shape};
