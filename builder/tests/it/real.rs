@@ -50,6 +50,30 @@ fn a_c_program_compiled_on_debian() {
     build_and_run(&cooper, "debian-c", &args);
 }
 
+/// Every package installed twice, into the stage that keeps them.
+#[test]
+fn a_debian_stage_comes_to_the_same_each_time() {
+    let Some(cooper) = Cooper::new() else { return };
+    let Some((debian, host)) = debian() else {
+        return;
+    };
+    let mut args = host_secrets(&host);
+    args.push(debian);
+    args.extend(
+        [
+            "--target=build",
+            "--verify-reproducible",
+            "--source-date-epoch=1700000000",
+            "--rewrite-timestamp",
+            "-otype=cacheonly",
+        ]
+        .map(str::to_owned),
+    );
+    cooper
+        .build(&Context::copy_of(&case("debian-c")), &args)
+        .ok();
+}
+
 #[test]
 fn a_python_application_with_packages_from_pypi() {
     let Some(cooper) = Cooper::new() else { return };

@@ -10,7 +10,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::support::process::{Outcome, run};
-use crate::support::{Context, need};
+use crate::support::{Context, Cooper, need};
 
 /// The user id under which these tests run when root starts them.
 const NOBODY: u32 = 65534;
@@ -231,6 +231,43 @@ fn a_user_builds_from_repositories_and_with_keys() {
     user.build(dockerfile, &[&context, &key, "-otype=cacheonly"])
         .ok()
         .says("600 0:0 socket");
+}
+
+/// The digest of what root and a user build of the same, with a source date epoch.
+#[test]
+fn root_and_a_user_build_the_same_bytes() {
+    let Some(user) = Unprivileged::new(Ids::Range) else {
+        return;
+    };
+    let Some(cooper) = Cooper::new() else { return };
+    let dockerfile = "FROM busybox AS one\n\
+        RUN mkdir /d && echo 1 > /d/f && ln /d/f /d/g && chown 5:6 /d/f && chmod 4755 /d/f\n\
+        FROM busybox\nCOPY --from=one --chown=7:8 /d /d\nCOPY --link f /f\nRUN rm /d/g && touch /d\n";
+    let args = |dest: &Path| {
+        [
+            "--source-date-epoch=1700000000".to_owned(),
+            "--provenance=mode=max".to_owned(),
+            format!(
+                "-otype=oci,tar=false,rewrite-timestamp=true,dest={}",
+                dest.display()
+            ),
+        ]
+    };
+    let digest = |layout: &Path| {
+        let index = crate::support::layout::index(layout);
+        index["manifests"][0]["digest"]
+            .as_str()
+            .expect("a digest")
+            .to_owned()
+    };
+    let theirs = user.dir.path().join("home/layout");
+    let options = args(&theirs);
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    user.build(dockerfile, &options).ok();
+    let own = cooper.scratch("layout");
+    let context = Context::new(dockerfile).with("f", "x\n");
+    cooper.build(&context, &args(&own)).ok();
+    assert_eq!(digest(&theirs), digest(&own));
 }
 
 #[test]

@@ -46,9 +46,37 @@ fn stores_times_and_jobs_leave_no_trace() {
     // Without the times of files the two differ: the case is one.
     let (one, _) = digest(&mut cooper, "three", &[], false);
     assert_ne!(one, first);
+    // Nor does the mode of what a process makes, whoever runs it.
+    for umask in ["0", "077"] {
+        let made = umask_digest(&mut cooper, umask);
+        assert_eq!(made, first, "{umask}");
+    }
     // An archive too, byte for byte; and from the cache.
     let again = digest(&mut cooper, "one", &[], true).0;
     assert_eq!(again, first);
+}
+
+/// Does the same below a shell with another mask of modes, into a store of its own.
+fn umask_digest(cooper: &mut Cooper, umask: &str) -> String {
+    cooper.set_root(cooper.scratch(&format!("umask-{umask}")));
+    let context = context();
+    let dest = cooper.scratch(&format!("umask-{umask}-layout"));
+    let output = format!(
+        "-otype=oci,tar=false,dest={},rewrite-timestamp=true",
+        dest.display()
+    );
+    let build = cooper.build_command(context.path(), &[output.as_str(), "--jobs=2"]);
+    let mut command = cooper.bare_command("sh");
+    let script = format!("umask {umask}; exec \"$0\" \"$@\"");
+    command.args(["-c", &script]).arg(build.get_program());
+    command
+        .args(build.get_args())
+        .env("SOURCE_DATE_EPOCH", EPOCH);
+    for (name, value) in build.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    run(command).ok();
+    Image::read(&dest).manifest_digest
 }
 
 #[test]
