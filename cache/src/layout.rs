@@ -13,14 +13,16 @@
 //!   blobs/sha256/HEX           verified bytes
 //!   layers/blake3/HEX/         a built layer
 //!   layers/sha256/HEX/         a pulled layer
-//!     fs/                      overlayfs upper form, immutable
+//!     fs/                      overlayfs upper form, immutable; or, until it is mounted:
+//!     packs/NUMBER             the bytes of its files; layers share packs by hard links
+//!     places                   where in them each file is, see layer::files
 //!     index                    see layer::index
 //!     stamp                    boot id under which it was written or verified
 //!   origins/sha256/HEX         repositories (JSON) that are known to have a blob
 //!   pending/sha256/HEX         descriptor (JSON) of the blob of a layer not unpacked
 //!   aliases/sha256/HEX         diff id of a built layer → its layer id
 //!   memos/ALGO-HEX.diff_id     digest of a built layer's tar, once it was made (JSON)
-//!   memos/ALGO-HEX.bytes       what a layer's directory takes on disk, once it was counted
+//!   memos/ALGO-HEX.bytes       what a layer's files take on disk, once they were counted
 //!   memos/ALGO-HEX.gzip-6      descriptor of a packed blob (JSON), by compression and level
 //!   memos/ALGO-HEX.gzip-6-until-SECONDS  diff id and blob (JSON) of the layer with other file
 //!                              times, none later than that; `at-`: all of them that

@@ -59,9 +59,10 @@ pub use fsck::{FsckReport, Problem};
 pub use gc::{DiskUsage, Evict, GcOptions, GcReport, Policy, UsageEntry, UsageKind};
 pub use images::{ImageLayer, ImageRecord, Images, Lookup, PlatformImage};
 pub use layer::{
-    Confirm, CopyItem, DecodeError, Difference, Entry, EntryKind, FileTimes, Found, Layer, LayerId,
-    LayerIndex, Layers, Limits, MadeLayers, NeedleGroup, Needles, Reason, Source, Staging,
-    TarMember, TarReader, Timestamp, Unpack, Unpacked, Xattr, detect_archive, unpack_archive,
+    Confirm, CopyItem, DecodeError, Difference, Entry, EntryKind, FileBytes, FileReader, FileTimes,
+    Files, Found, Layer, LayerId, LayerIndex, Layers, Limits, MadeLayers, NeedleGroup, Needles,
+    Packed, Reason, Source, Staging, TarMember, TarReader, Timestamp, Unpack, Unpacked, Xattr,
+    detect_archive, unpack_archive,
 };
 pub use lease::Lease;
 pub use lock::ClaimGuard;

@@ -1,6 +1,5 @@
 //! Attestations of plain files: statements that lie beside what they are about.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -44,7 +43,7 @@ pub fn with_statements(
         entries.push(entry);
     }
     let index = LayerIndex::new(entries);
-    Ok(tree.with_layer(Arc::new(index), dir.to_owned()))
+    Ok(tree.with_layer(Arc::new(index), dir.to_owned().into()))
 }
 
 /// Returns the regular files of a tree with their digests.
@@ -55,15 +54,15 @@ fn subjects(tree: &MergedTree) -> Result<Vec<Subject>, StoreError> {
     files
         .par_iter()
         .map(|node| {
-            let path = node.file_path();
+            let bytes = node.bytes();
             let mut hasher = Sha256Hasher::new();
-            let read = File::open(&path).and_then(|mut file| {
+            let read = bytes.open().and_then(|mut file| {
                 io::copy(&mut file, &mut Hashing(&mut hasher))?;
                 Ok(())
             });
             read.map_err(|source| StoreError::Io {
                 action: "read",
-                path,
+                path: bytes.path().to_owned(),
                 source,
             })?;
             Ok(Subject {

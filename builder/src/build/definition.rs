@@ -334,7 +334,9 @@ fn read_inside(tree: &MergedTree, name: &str) -> Result<SourceFile, BuildError> 
     if !node.entry.is_file() {
         return Err(wrong("it is no file"));
     }
-    let bytes = std::fs::File::open(node.file_path())
+    let bytes = node
+        .bytes()
+        .open()
         .and_then(read_bounded)
         .map_err(|error| wrong(&error.to_string()))?;
     Ok(SourceFile::from_bytes(name, &bytes))

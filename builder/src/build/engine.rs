@@ -279,10 +279,10 @@ impl Engine {
         let _ = self.shared.failure.set(failure);
     }
 
-    /// Makes sure that the directories of all layers exist, fetching and unpacking in parallel.
+    /// Makes sure that all layers are here, fetching and unpacking in parallel.
     pub(crate) fn ensure(&self, layers: &[LayerId]) -> Result<(), OpError> {
         layers.par_iter().try_for_each(|layer| {
-            let ensured = self.remote().ensure_dir(self.store(), layer);
+            let ensured = self.remote().ensure(self.store(), layer);
             ensured.map_err(|source| match layer {
                 LayerId::Pulled(_) => OpError::BaseLayer {
                     layer: layer.clone(),
@@ -301,11 +301,10 @@ impl Engine {
         let ids = root.ids();
         self.ensure(&ids)?;
         let mut seen = std::collections::HashSet::new();
+        let topmost = ids.iter().rev().filter(|id| seen.insert(*id));
         let mut dirs = Vec::with_capacity(ids.len());
-        for id in ids.iter().rev() {
-            if seen.insert(id) {
-                dirs.push(self.layers().ensure_dir(id)?.fs());
-            }
+        for id in topmost {
+            dirs.push(self.layers().ensure_dir(id)?.fs());
         }
         Ok(dirs)
     }
@@ -329,7 +328,7 @@ impl Engine {
             let entry = if let Some(entry) = known {
                 entry
             } else {
-                let index = self.layers().ensure_dir(&layer.id)?.index()?;
+                let index = self.layers().ensure(&layer.id)?.index()?;
                 let entry = index.get(&RelPath::root()).cloned();
                 self.lock_root_dirs()
                     .insert(layer.id.clone(), entry.clone());

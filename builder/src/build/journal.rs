@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use cooper_cache::Store;
+use cooper_cache::{LayerId, Store};
 use cooper_frontend::Step;
 use cooper_frontend::ir::{BuildOp, SourceOp};
 use cooper_oci::ImageConfig;
@@ -50,7 +50,7 @@ struct Seen {
 struct Result {
     key: String,
     contents: Vec<String>,
-    layers: Vec<cooper_cache::LayerId>,
+    layers: Vec<LayerId>,
     millis: Option<u64>,
 }
 
@@ -75,6 +75,11 @@ impl<'a> Journal<'a> {
     /// Returns how long a vertex took when it was last executed, if that is known.
     pub(super) fn duration(&self, vertex: VertexId) -> Option<Duration> {
         self.before.duration(self.steps.get(&vertex)?)
+    }
+
+    /// Returns the layer on top of what a vertex gave when it was last executed, if that is known.
+    pub(super) fn last_layer(&self, vertex: VertexId) -> Option<&LayerId> {
+        self.before.of(self.steps.get(&vertex)?)?.layers.last()
     }
 
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {

@@ -202,10 +202,10 @@ impl RemoteLayers {
         Ok(())
     }
 
-    /// Makes sure that the directory of a layer is there.
-    pub(crate) fn ensure_dir(&self, store: &Store, id: &LayerId) -> Result<(), FetchError> {
+    /// Makes sure that the content of a layer is there, be it as files or not.
+    pub(crate) fn ensure(&self, store: &Store, id: &LayerId) -> Result<(), FetchError> {
         self.ensure_blob(store, id)?;
-        let unpacked = store.layers().ensure_dir(id);
+        let unpacked = store.layers().ensure(id);
         self.judge(id, unpacked.map_err(FetchError::from))?;
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The one solve of a build, and whom its failure is to be told of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use cooper_frontend::ir::{BuildOp, SourceOp};
@@ -13,7 +13,7 @@ use super::error::{BuildError, OpError};
 use super::index::StoreIndex;
 use super::journal::{Explained, Journal};
 use super::memory::Place;
-use super::ops::BoundOp;
+use super::ops::{BoundOp, Outlook};
 use super::output::Root;
 use super::sharing::Imports;
 use super::sharing::harvest::{Harvest, Keys};
@@ -173,15 +173,20 @@ impl<'a> Joined<'a> {
         request: &Request<'_>,
         explained: &mut Vec<Explained>,
     ) -> Result<(BTreeMap<VertexId, Root>, Vec<Harvest>), BuildError> {
-        let graph = self
-            .graph
-            .map(|id, vertex| BoundOp::new(vertex.op.clone(), Arc::clone(self.engine(id))));
+        let journal = Journal::open(shared.store(), self.place(), &self.graph, &self.steps);
+        let mounted = self.mounted(wanted);
+        let graph = self.graph.map(|id, vertex| {
+            let outlook = Outlook {
+                mounted: mounted.contains(&id),
+                before: journal.last_layer(id).cloned(),
+            };
+            BoundOp::new(vertex.op.clone(), Arc::clone(self.engine(id)), outlook)
+        });
         let names = graph
             .reachable(wanted)
             .into_iter()
             .filter_map(|id| Some((id, self.step_name(id)?)));
         let vertices = request.progress.vertices(names);
-        let journal = Journal::open(shared.store(), self.place(), &self.graph, &self.steps);
         let events = |event| {
             journal.note(&event);
             vertices.show(event);
@@ -232,6 +237,29 @@ impl<'a> Joined<'a> {
             }
         };
         ids.iter().map(step).collect()
+    }
+
+    /// Returns the vertices whose own layer a step of this build mounts if it is executed.
+    fn mounted(&self, wanted: &[VertexId]) -> HashSet<VertexId> {
+        let reachable: HashSet<VertexId> = self.graph.reachable(wanted).into_iter().collect();
+        let mut mounted = HashSet::new();
+        // Consumers come after what they consume.
+        for id in self.graph.ids().rev() {
+            let mounts = |(consumer, input): (VertexId, usize)| {
+                let through = || mounted.contains(&consumer);
+                reachable.contains(&consumer)
+                    && match &self.graph.vertex(consumer).op {
+                        BuildOp::Exec(_) => true,
+                        BuildOp::File(op) => op.base && input == 0 && through(),
+                        BuildOp::Merge | BuildOp::Diff => through(),
+                        BuildOp::Source(_) => false,
+                    }
+            };
+            if self.graph.consumers(id).any(mounts) {
+                mounted.insert(id);
+            }
+        }
+        mounted
     }
 
     /// Returns where what is remembered of these targets is kept, and what they are called.

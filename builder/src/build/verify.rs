@@ -74,7 +74,7 @@ fn not_reproducible(file: &SourceFile, steps: Vec<Unsteady>) -> BuildError {
 fn index(shared: &Workshop, round: &Round, id: &LayerId) -> Result<Arc<LayerIndex>, StoreError> {
     match round.made.get(id) {
         Some(index) => Ok(Arc::clone(index)),
-        None => shared.layers().ensure_dir(id)?.index(),
+        None => shared.layers().ensure(id)?.index(),
     }
 }
 

@@ -77,7 +77,7 @@ pub(crate) fn export(
     let upper = dir.join("fs");
     let index = layers.scan_upper(&upper)?;
     let tree = layers.tree(&config.layers)?;
-    tree.with_layer(index.into(), upper).write_tar(to)
+    tree.with_layer(index.into(), upper.into()).write_tar(to)
 }
 
 /// Copies the container's writable layer into a layer of the store.

@@ -242,7 +242,7 @@ fn items(image: &MergedTree, at: &RelPath) -> Vec<CopyItem> {
             *groups.entry((node.layer, group)).or_insert(next)
         });
         let source = if node.entry.is_file() {
-            Source::Foreign(node.file_path())
+            Source::Stored(node.bytes())
         } else {
             Source::None
         };

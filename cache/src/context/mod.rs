@@ -74,7 +74,7 @@ impl ContextScan {
             .unzip();
         let index = Arc::new(LayerIndex::new(entries));
         let state = State {
-            tree: MergedTree::new(vec![(index.clone(), root.to_owned())]),
+            tree: MergedTree::new(vec![(index.clone(), root.to_owned().into())]),
             index,
             stamps,
             others: stale,
@@ -156,7 +156,7 @@ impl ContextTree {
                 let entry = &mut Arc::make_mut(&mut state.index).entries_mut()[number];
                 found.write_to(entry, &stamp);
             }
-            state.tree = MergedTree::new(vec![(state.index.clone(), self.root.clone())]);
+            state.tree = MergedTree::new(vec![(state.index.clone(), self.root.clone().into())]);
             stat_index::save(&self.stat_index, &state.index, &state.stamps, &state.others);
         });
         Ok(())

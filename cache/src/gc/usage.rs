@@ -128,8 +128,22 @@ impl Store {
         }
     }
 
-    /// Returns the bytes that a layer's directory takes, counted once for good: it never changes.
+    /// Returns the bytes that a layer takes: its files, and its share of the packs that it has in
+    /// common with others, so that the sum over all layers is what they take together.
     pub(super) fn layer_bytes(&self, id: &LayerId) -> u64 {
+        let dir = self.shared().layout.layer(id);
+        let Ok(packs) = fs::read_dir(dir.join("packs")) else {
+            return self.own_bytes(id);
+        };
+        let listed = fs::read_dir(dir).into_iter().flatten().chain(packs);
+        let files = listed.filter_map(|file| file.ok()?.metadata().ok());
+        files
+            .map(|meta| meta.blocks() * 512 / meta.nlink().max(1))
+            .sum()
+    }
+
+    /// Returns the bytes that a layer's files take, counted once for good: they never change.
+    fn own_bytes(&self, id: &LayerId) -> u64 {
         let memo = self.layers().memo(id, "bytes");
         let known = fs::read_to_string(&memo).ok();
         if let Some(bytes) = known.and_then(|text| text.parse().ok()) {

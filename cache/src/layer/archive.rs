@@ -1,15 +1,13 @@
 //! Archives that ADD unpacks.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek};
-use std::path::Path;
+use std::io::{self, BufReader, Read};
 
 use crate::error::{IoContext, StoreError};
 use crate::layer::apply::{Limited, read_up_to};
 use crate::layer::disk::Canvas;
 use crate::layer::tar_read::TarReader;
 use crate::layer::unpack::{Ground, unpack};
-use crate::layer::{Entry, Limits, Staging};
+use crate::layer::{Entry, FileBytes, FileReader, Limits, Staging};
 use crate::path::RelPath;
 use crate::tree::MergedTree;
 
@@ -36,8 +34,8 @@ pub struct Unpacked {
 
 /// Whether the file is an archive by its content: a tar, plain or in gzip, bzip2, xz or zstd,
 /// of which at least the first header can be read.
-pub fn detect_archive(file: &Path) -> Result<bool, StoreError> {
-    let opened = File::open(file).during("open", file)?;
+pub fn detect_archive(file: &FileBytes) -> Result<bool, StoreError> {
+    let opened = file.open().during("open", file.path())?;
     let Ok(stream) = decoder(opened) else {
         return Ok(false);
     };
@@ -45,10 +43,10 @@ pub fn detect_archive(file: &Path) -> Result<bool, StoreError> {
 }
 
 /// Returns the plain stream of an archive, recognising the compression by content.
-fn decoder(mut file: File) -> io::Result<Box<dyn Read + Send>> {
+fn decoder(mut file: FileReader) -> io::Result<Box<dyn Read + Send>> {
     let mut magic = [0; 6];
     let count = read_up_to(&mut file, &mut magic)?;
-    file.rewind()?;
+    file.rewind();
     let file = BufReader::with_capacity(256 << 10, file);
     Ok(match &magic[..count] {
         [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
@@ -67,11 +65,12 @@ fn decoder(mut file: File) -> io::Result<Box<dyn Read + Send>> {
 /// tree, and an entry whose directory lies outside the destination through a
 /// link is refused. `.wh.` entries become whiteouts.
 pub fn unpack_archive(
-    file: &Path,
+    file: &FileBytes,
     staging: &Staging,
     how: &Unpack<'_>,
 ) -> Result<Unpacked, StoreError> {
-    let stream = decoder(File::open(file).during("open", file)?).during("read", file)?;
+    let opened = file.open().during("open", file.path())?;
+    let stream = decoder(opened).during("read", file.path())?;
     let limit = how.limits.bytes;
     let stream = Limited {
         inner: stream,

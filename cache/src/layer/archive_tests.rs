@@ -38,12 +38,12 @@ const FILE: tar::EntryType = tar::EntryType::Regular;
 const DIR: tar::EntryType = tar::EntryType::Directory;
 const LINK: tar::EntryType = tar::EntryType::Symlink;
 
-fn on_disk(store: &Store, data: &[u8]) -> PathBuf {
+fn on_disk(store: &Store, data: &[u8]) -> FileBytes {
     let path = store
         .tmp()
         .join(format!("archive-{}", blake3::hash(data).to_hex()));
     fs::write(&path, data).expect("write");
-    path
+    FileBytes::of(path)
 }
 
 /// A base with `/etc/passwd`, `/srv` of mode 0700 owned by 1:1, `/lib` → `usr/lib`.
@@ -61,7 +61,7 @@ fn base() -> MergedTree {
     ];
     MergedTree::new(vec![(
         Arc::new(LayerIndex::new(entries)),
-        PathBuf::from("/nowhere"),
+        PathBuf::from("/nowhere").into(),
     )])
 }
 
@@ -237,7 +237,7 @@ fn an_archive_overwrites_what_earlier_work_left_in_the_staging() {
     let index = staging
         .populate(vec![dir, file("d/a"), file("d/b"), file("l")])
         .expect("populate");
-    let tree = MergedTree::new(vec![(Arc::new(index.clone()), staging.fs())]);
+    let tree = MergedTree::new(vec![(Arc::new(index.clone()), staging.fs().into())]);
     let how = Unpack {
         tree: &tree,
         dest: RelPath::root(),

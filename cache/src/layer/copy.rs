@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::checksum::ContentHash;
 use crate::error::{IoContext, StoreError};
 use crate::layer::disk::{Canvas, Parent};
-use crate::layer::{Entry, EntryKind, LayerIndex, Staging, check_shape};
+use crate::layer::{Entry, EntryKind, FileBytes, LayerIndex, Staging, check_shape};
 use crate::path::RelPath;
 use crate::tree::Node;
 
@@ -24,7 +24,7 @@ pub enum Source {
     /// No bytes: everything that is not a regular file.
     None,
     /// A file of this store, which does not change.
-    Stored(PathBuf),
+    Stored(FileBytes),
     /// A file that may change: its bytes are hashed on the way and must match
     /// the entry's hash, if it has one.
     Foreign(PathBuf),
@@ -77,7 +77,7 @@ impl Staging {
 }
 
 /// Makes `items` on `canvas`.
-fn fill(
+pub(super) fn fill(
     canvas: &Canvas,
     items: Vec<CopyItem>,
     wanted: &(dyn Fn() -> bool + Sync),
@@ -111,7 +111,7 @@ pub(crate) fn write_nodes(nodes: &[Node<'_>], to: &Path) -> Result<(), StoreErro
             *groups.entry((node.layer, group)).or_insert(next)
         });
         let source = if entry.is_file() {
-            Source::Stored(node.file_path())
+            Source::Stored(node.bytes())
         } else {
             Source::None
         };
@@ -126,7 +126,7 @@ pub(crate) fn write_nodes(nodes: &[Node<'_>], to: &Path) -> Result<(), StoreErro
     fill(&canvas, items, &|| true).map(drop)
 }
 
-fn sort(mut items: Vec<CopyItem>) -> (LayerIndex, Vec<Source>) {
+pub(super) fn sort(mut items: Vec<CopyItem>) -> (LayerIndex, Vec<Source>) {
     // Stable, so that of equal paths the last one stays last.
     items.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
     let mut unique: Vec<CopyItem> = Vec::with_capacity(items.len());
@@ -163,7 +163,7 @@ pub(super) fn finish_dirs(canvas: &Canvas, index: &LayerIndex) -> Result<(), Sto
 }
 
 /// Maps the numbers of further names of a file to the number of its first name.
-fn second_names(entries: &[Entry]) -> HashMap<usize, usize> {
+pub(super) fn second_names(entries: &[Entry]) -> HashMap<usize, usize> {
     let mut first = HashMap::new();
     let mut links = HashMap::new();
     for (number, entry) in entries
@@ -233,8 +233,13 @@ fn make_file(
             clone_file(canvas, entry, from, wanted)?;
             Ok(entry.kind.clone())
         }
-        Source::Stored(from) | Source::Foreign(from) => {
-            let kind = copy_hashed(canvas, entry, from, wanted)?;
+        Source::Stored(from) => {
+            let bytes = from.open().during("open", from.path())?;
+            copy_hashed(canvas, entry, (bytes, from.path()), wanted)
+        }
+        Source::Foreign(from) => {
+            let bytes = open_foreign(from)?;
+            let kind = copy_hashed(canvas, entry, (bytes, from), wanted)?;
             if content != ContentHash::UNHASHED && kind != entry.kind {
                 return Err(StoreError::Changed { path: from.clone() });
             }
@@ -255,19 +260,22 @@ fn write_bytes(canvas: &Canvas, entry: &Entry, data: &[u8]) -> Result<EntryKind,
 fn clone_file(
     canvas: &Canvas,
     entry: &Entry,
-    from: &Path,
+    bytes: &FileBytes,
     wanted: &(dyn Fn() -> bool + Sync),
 ) -> Result<(), StoreError> {
-    let source = File::open(from).during("open", from)?;
+    let from = bytes.path();
+    let reader = bytes.open().during("open", from)?;
     let file = canvas.create_file(&entry.path)?;
-    if entry.size() > 0 && rustix::fs::ioctl_ficlone(&file, &source).is_err() {
+    if let Some((source, mut at)) = reader.raw()
+        && (bytes.place().is_some() || rustix::fs::ioctl_ficlone(&file, source).is_err())
+    {
         let mut left = entry.size();
         while left > 0 {
             if !wanted() {
                 return Err(StoreError::Canceled);
             }
             let chunk = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK);
-            match rustix::fs::copy_file_range(&source, None, &file, None, chunk) {
+            match rustix::fs::copy_file_range(source, Some(&mut at), &file, None, chunk) {
                 Ok(0) => {
                     return Err(StoreError::Changed {
                         path: from.to_owned(),
@@ -276,8 +284,14 @@ fn clone_file(
                 Ok(count) => left -= count as u64,
                 Err(Errno::INTR) => {}
                 Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                    std::io::copy(&mut &source, &mut &file)
-                        .map_err(|error| not_copied(canvas, entry, from, error))?;
+                    let rest = bytes.open().and_then(|mut rest| {
+                        std::io::copy(
+                            &mut rest.by_ref().take(entry.size() - left),
+                            &mut std::io::sink(),
+                        )?;
+                        std::io::copy(&mut rest, &mut &file)
+                    });
+                    rest.map_err(|error| not_copied(canvas, entry, from, error))?;
                     break;
                 }
                 Err(error) => return Err(not_copied(canvas, entry, from, error.into())),
@@ -297,21 +311,25 @@ fn not_copied(canvas: &Canvas, entry: &Entry, from: &Path, error: std::io::Error
     }
 }
 
+/// Opens a file that others may be replacing at this moment.
+pub(super) fn open_foreign(from: &Path) -> Result<File, StoreError> {
+    let flags = rustix::fs::OFlags::RDONLY
+        | rustix::fs::OFlags::NOFOLLOW
+        | rustix::fs::OFlags::NONBLOCK
+        | rustix::fs::OFlags::CLOEXEC;
+    let file = rustix::fs::open(from, flags, rustix::fs::Mode::empty()).during("open", from)?;
+    Ok(File::from(file))
+}
+
 fn copy_hashed(
     canvas: &Canvas,
     entry: &Entry,
-    from: &Path,
+    (mut source, from): (impl Read, &Path),
     wanted: &(dyn Fn() -> bool + Sync),
 ) -> Result<EntryKind, StoreError> {
     thread_local! {
         static BUFFER: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; 256 << 10]);
     }
-    let flags = rustix::fs::OFlags::RDONLY
-        | rustix::fs::OFlags::NOFOLLOW
-        | rustix::fs::OFlags::NONBLOCK
-        | rustix::fs::OFlags::CLOEXEC;
-    let source = rustix::fs::open(from, flags, rustix::fs::Mode::empty()).during("open", from)?;
-    let mut source = File::from(source);
     let mut file = canvas.create_file(&entry.path)?;
     let mut hasher = blake3::Hasher::new();
     let mut size = 0;
@@ -341,13 +359,22 @@ fn link_names(
     links: &HashMap<usize, usize>,
 ) -> Result<(), StoreError> {
     for (&number, &holder) in links {
-        let (from, to) = {
-            let entries = index.entries();
-            (entries[holder].clone(), entries[number].path.clone())
+        let entries = index.entries();
+        canvas.make_link(&entries[holder].path, &entries[number].path)?;
+    }
+    settle_links(index, links);
+    Ok(())
+}
+
+/// Gives all names of one object one set of metadata, and no group to what has one name.
+pub(super) fn settle_links(index: &mut LayerIndex, links: &HashMap<usize, usize>) {
+    for (&number, &holder) in links {
+        let entries = index.entries_mut();
+        let path = entries[number].path.clone();
+        entries[number] = Entry {
+            path,
+            ..entries[holder].clone()
         };
-        canvas.make_link(&from.path, &to)?;
-        // All names of one object have one set of metadata.
-        index.entries_mut()[number] = Entry { path: to, ..from };
     }
     let single: Vec<u32> = {
         let mut names: HashMap<u32, u32> = HashMap::new();
@@ -363,7 +390,6 @@ fn link_names(
     for entry in index.entries_mut() {
         entry.hardlink = entry.hardlink.filter(|group| !single.contains(group));
     }
-    Ok(())
 }
 
 /// Returns the directories above `path`, outermost first, without the root.

@@ -1,13 +1,15 @@
-//! Layers: directories in overlayfs upper form, with an index of everything in them.
+//! Layers: an index of everything in them, and the bytes of their files.
 //!
-//! A layer is immutable once it has its name. A built one is named by the
+//! A layer's content is immutable once it has its name. A built one is named by the
 //! content of its index ([`LayerId::Built`]), a pulled one by its tar
-//! ([`LayerId::Pulled`]); both serve as overlay lowers as they are. A pulled
-//! layer starts as a blob with a note of it in `pending/`; its directory is
-//! made when something asks for it.
+//! ([`LayerId::Pulled`]). Its bytes are in a directory in overlayfs upper form, which
+//! serves as an overlay lower as it is, or in packs ([`Files`]): what only copies or
+//! outputs read needs no files, and [`Layers::ensure_dir`] creates them when something
+//! mounts the layer. A pulled layer starts as a blob with a note of it in `pending/`.
 //!
-//! Invariants: a layer's directory appears by one rename with `fs/`, `index`
-//! and `stamp` complete; whoever finds it may use it. A directory committed
+//! Invariants: a layer's directory appears by one rename with `fs/` or `places` and all
+//! packs, `index` and `stamp` complete; whoever finds it may use it. `fs/` appears by
+//! one rename too, before the packs go. A directory committed
 //! under an earlier boot may have lost data that was never synced, so it is
 //! verified once before its first use under a later one.
 
@@ -17,9 +19,11 @@ mod compare;
 mod copy;
 mod disk;
 mod entry;
+mod files;
 mod id;
 mod index;
 mod pack;
+mod packed;
 mod pool;
 mod scan;
 mod squash;
@@ -53,6 +57,7 @@ pub use compare::{Difference, Reason};
 pub(crate) use copy::write_nodes as write_files;
 pub use copy::{CopyItem, Source};
 pub use entry::{Entry, EntryKind, Timestamp, Xattr};
+pub use files::{FileBytes, FileReader, Files, Packed};
 pub use id::LayerId;
 pub use index::{DecodeError, LayerIndex};
 pub use pack::FileTimes;
@@ -63,7 +68,7 @@ pub(crate) use tar_write::{Marks, write_end as write_tar_end, write_nodes as wri
 pub(crate) use verify::{damage, discard};
 pub(crate) use walk::{hash_open_while, kind_of};
 
-/// A layer whose files are there.
+/// A layer whose content is there, as files or in packs.
 #[derive(Debug, Clone)]
 pub struct Layer {
     id: LayerId,
@@ -85,9 +90,18 @@ impl Layer {
         &self.id
     }
 
-    /// Returns the directory that serves as an overlay lower.
+    /// Returns the directory that serves as an overlay lower; [`Layers::ensure_dir`] makes it.
     pub fn fs(&self) -> PathBuf {
         self.dir.join("fs")
+    }
+
+    /// Returns where the bytes of its files are.
+    pub fn files(&self) -> Result<Files, StoreError> {
+        let packed = Packed::load(&self.dir)?;
+        Ok(packed.map_or_else(
+            || Files::Dir(self.fs()),
+            |packed| Files::Packed(Arc::new(packed)),
+        ))
     }
 
     /// Returns the index, read at the first call.
@@ -226,7 +240,7 @@ impl Layers {
         Ok(layer)
     }
 
-    /// Whether the layer is known: unpacked, or as a blob that can be unpacked.
+    /// Whether the layer is known: unpacked, packed, or as a blob that can be unpacked.
     pub fn has(&self, id: &LayerId) -> bool {
         self.get(id).is_ok_and(|layer| layer.is_some()) || self.registered_blob(id).is_some()
     }
@@ -327,8 +341,15 @@ impl Layers {
         self.pending_blob(&self.noted_diff_id(id)?)
     }
 
-    /// Returns the layer, unpacking its registered blob if need be.
+    /// Returns the layer with all its files, creating them if need be.
     pub fn ensure_dir(&self, id: &LayerId) -> Result<Layer, StoreError> {
+        let layer = self.ensure(id)?;
+        self.create_files(&layer)?;
+        Ok(layer)
+    }
+
+    /// Returns the layer, unpacking its registered blob if need be.
+    pub fn ensure(&self, id: &LayerId) -> Result<Layer, StoreError> {
         if let Some(layer) = self.get(id)? {
             return Ok(layer);
         }
@@ -349,8 +370,8 @@ impl Layers {
     /// Returns the merged tree of `chain`, base first, unpacking what is not unpacked yet.
     pub fn tree(&self, chain: &[LayerId]) -> Result<MergedTree, StoreError> {
         let load = |id: &LayerId| {
-            let layer = self.ensure_dir(id)?;
-            Ok((layer.index()?, layer.fs()))
+            let layer = self.ensure(id)?;
+            Ok((layer.index()?, layer.files()?))
         };
         let layers: Result<_, StoreError> = match chain {
             [] => Ok(Vec::new()),
@@ -400,8 +421,8 @@ impl Layers {
             return apply::decompress_to(self.blobs().open(&blob.digest)?, to)
                 .during("read", &path);
         }
-        let layer = self.ensure_dir(id)?;
-        tar_write::write_layer(&*layer.index()?, &layer.fs(), to)
+        let layer = self.ensure(id)?;
+        tar_write::write_layer(&*layer.index()?, &layer.files()?, to)
     }
 
     /// Returns the name of the layer whose tar has this digest, be it here or not.

@@ -189,12 +189,13 @@ fn retime(
     compression: Compression,
     level: i32,
 ) -> Result<(DiffId, Descriptor), StoreError> {
-    let layer = layers.ensure_dir(id)?;
+    let layer = layers.ensure(id)?;
+    let files = layer.files()?;
     let mut index = (*layer.index()?).clone();
     for entry in index.entries_mut() {
         entry.mtime = times.of(entry.mtime);
     }
-    let source = |to: &mut dyn Write| tar_write::write_layer(&index, &layer.fs(), to);
+    let source = |to: &mut dyn Write| tar_write::write_layer(&index, &files, to);
     to_blob(layers, source, compression, level, None)
 }
 

@@ -14,7 +14,6 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -23,7 +22,7 @@ use rayon::prelude::*;
 
 use crate::error::{IoContext, StoreError};
 use crate::images::{json, read_json};
-use crate::layer::{Entry, EntryKind, LayerId, Layers};
+use crate::layer::{Entry, EntryKind, FileBytes, FileReader, LayerId, Layers};
 use crate::path::RelPath;
 use crate::store::Shared;
 
@@ -285,13 +284,18 @@ impl Layers {
         if self.is_clean(id, needles)? {
             return Ok(Vec::new());
         }
-        let layer = self.ensure_dir(id)?;
-        let (index, fs) = (layer.index()?, layer.fs());
+        let layer = self.ensure(id)?;
+        let (index, files) = (layer.index()?, layer.files()?);
+        let dir = files.dir();
         let found: Vec<Vec<Found>> = index
             .entries()
             .par_iter()
+            .enumerate()
             .with_min_len(16)
-            .map(|entry| search_entry(entry, &fs, needles, confirm))
+            .map(|(number, entry)| {
+                let bytes = files.bytes(number, entry.path.under(&dir), entry.size());
+                search_entry(entry, &bytes, needles, confirm)
+            })
             .collect::<Result<_, _>>()?;
         let found = found.concat();
         if found.is_empty() {
@@ -303,7 +307,7 @@ impl Layers {
 
 fn search_entry(
     entry: &Entry,
-    fs: &Path,
+    bytes: &FileBytes,
     needles: &Needles,
     confirm: &Confirm<'_>,
 ) -> Result<Vec<Found>, StoreError> {
@@ -327,10 +331,10 @@ fn search_entry(
         needles.each_in(value, |group, string, _| add(group, string));
     }
     if entry.is_file() && entry.size() > 0 {
-        let full = entry.path.under(fs);
-        File::open(&full)
+        bytes
+            .open()
             .and_then(|file| search_file(file, entry.size(), needles, confirm, &mut add))
-            .during("search", &full)?;
+            .during("search", bytes.path())?;
     }
     Ok(found)
 }
@@ -338,7 +342,7 @@ fn search_entry(
 /// Reads a file in chunks; the end of each is carried over, with room for a needle and what
 /// follows it, and finds that begin there wait for the next chunk.
 fn search_file(
-    mut file: File,
+    mut file: FileReader,
     size: u64,
     needles: &Needles,
     confirm: &Confirm<'_>,
@@ -366,7 +370,7 @@ fn search_file(
     }
 }
 
-fn read_full(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+fn read_full(file: &mut FileReader, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match file.read(&mut buffer[filled..]) {

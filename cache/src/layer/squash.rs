@@ -247,7 +247,7 @@ mod tests {
                 let index = applied.index().expect("index");
                 pulled.push((other, index, applied.fs()));
             }
-            let tree = crate::MergedTree::new(pulled.iter().map(|(_, index, fs)| (index.clone(), fs.clone())).collect());
+            let tree = crate::MergedTree::new(pulled.iter().map(|(_, index, fs)| (index.clone(), fs.clone().into())).collect());
             let whole = store.layers().tree(&ids).expect("tree");
             prop_assert_eq!(
                 tree.digest(&RelPath::root()).expect("digest"),

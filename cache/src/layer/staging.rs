@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{IoContext, StoreError};
+use crate::layer::files::{Places, pack_path};
 use crate::layer::{Entry, LayerIndex};
 use crate::store::{Shared, remove_tree};
 
@@ -65,6 +66,21 @@ impl Staging {
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Returns where pack `number` of the layer is to be.
+    pub(super) fn pack(&self, number: usize) -> Result<PathBuf, StoreError> {
+        let path = pack_path(&self.dir, number);
+        let packs = self.dir.join("packs");
+        fs::create_dir_all(&packs).during("create", &packs)?;
+        Ok(path)
+    }
+
+    /// Makes this a layer whose files lie in packs.
+    pub(super) fn place(&self, places: &Places) -> Result<(), StoreError> {
+        let path = self.dir.join("places");
+        fs::write(&path, places.encode()).during("write", &path)?;
+        remove_tree(&self.fs()).during("remove", &self.fs())
     }
 
     /// Renames this into place as a complete layer; another process' equal layer wins.

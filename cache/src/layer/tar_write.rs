@@ -7,7 +7,6 @@
 //! `.wh..wh..opq` right behind an opaque directory.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -16,7 +15,7 @@ use tar::{EntryType, Header};
 
 use crate::checksum::ContentHash;
 use crate::error::{IoContext, StoreError};
-use crate::layer::{Entry, EntryKind, LayerIndex};
+use crate::layer::{Entry, EntryKind, FileBytes, Files, LayerIndex};
 use crate::path::RelPath;
 use crate::tree::Node;
 
@@ -25,18 +24,19 @@ const READ_AHEAD: u64 = 1 << 20;
 /// How many entries are looked at together, and how many bytes they may hold.
 const WINDOW: (usize, u64) = (256, 8 << 20);
 
-/// Writes the tar of the layer that `index` describes, whose files are below `fs`.
+/// Writes the tar of the layer that `index` describes.
 pub(super) fn write_layer(
     index: &LayerIndex,
-    fs: &Path,
+    files: &Files,
     to: &mut dyn Write,
 ) -> Result<(), StoreError> {
-    let node = |entry| Node {
+    let node = |(number, entry)| Node {
         entry,
-        dir: fs,
+        files,
+        number,
         layer: 0,
     };
-    let nodes: Vec<Node<'_>> = index.entries().iter().map(node).collect();
+    let nodes: Vec<Node<'_>> = index.entries().iter().enumerate().map(node).collect();
     write_nodes(&nodes, Marks::Keep, &RelPath::root(), to)?;
     write_end(to)
 }
@@ -87,7 +87,7 @@ pub(crate) fn write_nodes(
             match first.filter(|first| first.path != entry.path) {
                 Some(first) => {
                     let names = [&entry.path, &first.path].map(|path| below.join(path.as_bytes()));
-                    write_link(to, &names, first).during("write", node.dir)?;
+                    write_link(to, &names, first).during("write", &node.file_path())?;
                 }
                 None => write_entry(to, node, data?, marks, below)?,
             }
@@ -112,13 +112,10 @@ fn read_ahead(node: &Node<'_>) -> Result<Option<Vec<u8>>, StoreError> {
     if size > READ_AHEAD {
         return Ok(None);
     }
-    let full = node.file_path();
-    let mut data = Vec::with_capacity(size as usize + 1);
-    File::open(&full)
-        .and_then(|mut file| file.read_to_end(&mut data))
-        .during("read", &full)?;
+    let bytes = node.bytes();
+    let data = bytes.read().during("read", bytes.path())?;
     if data.len() as u64 != size || ContentHash::of(&data) != content {
-        return Err(damaged(&full));
+        return Err(damaged(bytes.path()));
     }
     Ok(Some(data))
 }
@@ -170,7 +167,7 @@ fn write_entry(
             member.write(to, &name, b"").during("write", &full)?;
             return match data {
                 Some(data) => write_padded(to, &data).during("write", &full),
-                None => stream(to, &full, *size, *content),
+                None => stream(to, &node.bytes(), *size, *content),
             };
         }
         EntryKind::Symlink { target } => {
@@ -204,11 +201,12 @@ fn write_padded(to: &mut dyn Write, data: &[u8]) -> io::Result<()> {
 
 fn stream(
     to: &mut dyn Write,
-    full: &Path,
+    bytes: &FileBytes,
     size: u64,
     content: ContentHash,
 ) -> Result<(), StoreError> {
-    let mut file = File::open(full).during("open", full)?;
+    let full = bytes.path();
+    let mut file = bytes.open().during("open", full)?;
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; 256 << 10];
     let mut left = size;

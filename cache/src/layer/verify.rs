@@ -6,13 +6,16 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use rustix::fs::FileType;
 
+use crate::checksum::ContentHash;
 use crate::error::StoreError;
+use crate::layer::files::Packed;
 use crate::layer::walk::hash_file;
-use crate::layer::{Entry, EntryKind, LayerId, read_index};
+use crate::layer::{Entry, EntryKind, FileBytes, Files, LayerId, read_index};
 use crate::store::{Shared, remove_tree};
 
 /// Whether the layer is there and sound. One that is damaged is put aside and counts as absent.
@@ -53,14 +56,40 @@ pub(crate) fn damage(id: &LayerId, dir: &Path) -> Option<String> {
         return Some("index is of another layer".to_owned());
     }
     let root = dir.join("fs");
-    if !root.is_dir() {
+    let packed = match Packed::load(dir) {
+        Ok(packed) => packed.map(|packed| Files::Packed(Arc::new(packed))),
+        Err(error) => return Some(error.to_string()),
+    };
+    let has_files = root.is_dir();
+    if packed.is_none() && !has_files {
         return Some("fs is missing".to_owned());
     }
-    index
-        .entries()
-        .par_iter()
-        .with_min_len(32)
-        .find_map_first(|entry| difference(entry, &root))
+    let entries = index.entries().par_iter().enumerate().with_min_len(32);
+    entries.find_map_first(|(number, entry)| {
+        let packed = packed.as_ref().filter(|_| entry.is_file());
+        packed
+            .and_then(|files| {
+                unlike(
+                    entry,
+                    &files.bytes(number, entry.path.under(&root), entry.size()),
+                )
+            })
+            .or_else(|| has_files.then(|| difference(entry, &root)).flatten())
+    })
+}
+
+/// Compares the bytes of a file in a pack with its entry.
+fn unlike(entry: &Entry, bytes: &FileBytes) -> Option<String> {
+    let found = bytes.open().and_then(|mut reader| {
+        let mut hasher = blake3::Hasher::new();
+        let size = std::io::copy(&mut reader, &mut hasher)?;
+        Ok((ContentHash::from_bytes(hasher.finalize().into()), size))
+    });
+    match (found, &entry.kind) {
+        (Ok(found), EntryKind::File { size, content }) if found == (*content, *size) => None,
+        (Ok(_), _) => Some(format!("{} has other content", entry.path)),
+        (Err(error), _) => Some(format!("{}: {error}", entry.path)),
+    }
 }
 
 fn difference(entry: &Entry, root: &Path) -> Option<String> {

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::{MergedTree, merge};
-use crate::layer::{CopyItem, Entry, EntryKind, Source};
+use crate::layer::{CopyItem, Entry, EntryKind, FileBytes, Source};
 use crate::path::RelPath;
 
 impl MergedTree {
@@ -38,7 +38,7 @@ impl MergedTree {
                 *groups.entry((node.layer, group)).or_insert(next)
             });
             items.push(CopyItem {
-                source: source(&entry, || node.file_path()),
+                source: source(&entry, || node.bytes()),
                 entry,
             });
         }
@@ -46,7 +46,7 @@ impl MergedTree {
     }
 }
 
-fn source(entry: &Entry, file: impl FnOnce() -> std::path::PathBuf) -> Source {
+fn source(entry: &Entry, file: impl FnOnce() -> FileBytes) -> Source {
     if entry.is_file() {
         Source::Stored(file())
     } else {

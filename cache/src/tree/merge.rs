@@ -1,9 +1,8 @@
 //! Overlayfs' merging rules over sorted indices.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::layer::{EntryKind, LayerIndex};
+use crate::layer::{EntryKind, Files, LayerIndex};
 use crate::path::{below, compare};
 
 /// Stands for the implied root directory.
@@ -32,7 +31,7 @@ impl Slot {
     }
 }
 
-type Layers = [(Arc<LayerIndex>, PathBuf)];
+type Layers = [(Arc<LayerIndex>, Files)];
 
 /// Merges all layers; whiteouts are gone and the root is first.
 pub(super) fn stack(layers: &Layers) -> Vec<Slot> {

@@ -17,7 +17,8 @@ use std::sync::{Arc, OnceLock};
 use crate::checksum::{ContentHash, TreeDigest, TreeHasher};
 use crate::error::{IoContext, ResolveError, StoreError};
 use crate::layer::{
-    Entry, EntryKind, LayerIndex, Marks, write_files, write_tar_end, write_tar_nodes,
+    Entry, EntryKind, FileBytes, Files, LayerIndex, Marks, write_files, write_tar_end,
+    write_tar_nodes,
 };
 use crate::path::{self, RelPath};
 
@@ -33,9 +34,11 @@ pub struct MergedTree {
 
 #[derive(Debug)]
 struct Inner {
-    layers: Vec<(Arc<LayerIndex>, PathBuf)>,
+    layers: Vec<(Arc<LayerIndex>, Files)>,
     slots: OnceLock<Vec<Slot>>,
     root: Entry,
+    /// Where the files of the root are that no layer has: it is a directory.
+    nowhere: Files,
 }
 
 /// One entry of a merged tree.
@@ -43,42 +46,51 @@ struct Inner {
 pub struct Node<'a> {
     /// The entry, as its layer has it.
     pub entry: &'a Entry,
-    /// The directory that holds the files of the entry's layer.
-    pub dir: &'a Path,
+    /// Where the bytes of the files of the entry's layer are.
+    pub files: &'a Files,
+    /// The entry's number in its layer's index.
+    pub number: usize,
     /// Number of the entry's layer, base 0; tells hard link groups apart.
     pub layer: usize,
 }
 
 impl Node<'_> {
-    /// Returns where the entry is on disk.
+    /// Returns where the entry is on disk, or will be once its layer's files are created.
     pub fn file_path(&self) -> PathBuf {
-        self.entry.path.under(self.dir)
+        self.entry.path.under(&self.files.dir())
+    }
+
+    /// Returns the bytes of a regular file.
+    pub fn bytes(&self) -> FileBytes {
+        self.files
+            .bytes(self.number, self.file_path(), self.entry.size())
     }
 }
 
 impl MergedTree {
-    /// Stacks `layers`, base first, each with the directory that holds its files.
-    pub fn new(layers: Vec<(Arc<LayerIndex>, PathBuf)>) -> Self {
+    /// Stacks `layers`, base first, each with where the bytes of its files are.
+    pub fn new(layers: Vec<(Arc<LayerIndex>, Files)>) -> Self {
         let root = Entry::dir(RelPath::root(), 0o755);
         Self {
             inner: Arc::new(Inner {
                 layers,
                 slots: OnceLock::new(),
                 root,
+                nowhere: Files::Dir(PathBuf::new()),
             }),
         }
     }
 
     /// Returns the layers, base first.
-    pub fn layers(&self) -> &[(Arc<LayerIndex>, PathBuf)] {
+    pub fn layers(&self) -> &[(Arc<LayerIndex>, Files)] {
         &self.inner.layers
     }
 
     /// Returns this tree with one more layer on top.
     #[must_use]
-    pub fn with_layer(&self, index: Arc<LayerIndex>, dir: PathBuf) -> Self {
+    pub fn with_layer(&self, index: Arc<LayerIndex>, files: Files) -> Self {
         let mut layers = self.inner.layers.clone();
-        layers.push((index, dir));
+        layers.push((index, files));
         Self::new(layers)
     }
 
@@ -97,14 +109,11 @@ impl MergedTree {
 
     fn node(&self, slot: &Slot) -> Node<'_> {
         let layer = slot.layer as usize;
-        let dir = self
-            .inner
-            .layers
-            .get(layer)
-            .map_or(Path::new(""), |(_, dir)| dir.as_path());
+        let files = self.inner.layers.get(layer).map(|(_, files)| files);
         Node {
             entry: self.entry(slot),
-            dir,
+            files: files.unwrap_or(&self.inner.nowhere),
+            number: slot.entry as usize,
             layer,
         }
     }
@@ -199,18 +208,13 @@ impl MergedTree {
         resolve::resolve(self, path.as_bytes(), follow_last)
     }
 
-    /// Returns where the file at exactly `path` is on disk.
-    pub fn file_path(&self, path: &RelPath) -> Option<PathBuf> {
-        self.get(path).map(|node| node.file_path())
-    }
-
     /// Reads the file that `path` resolves to.
     pub fn read(&self, path: &RelPath) -> Result<Vec<u8>, StoreError> {
         let resolved = self.resolve(path, true)?;
         let missing = || ResolveError::NotFound { path: path.clone() };
         let node = self.get(&resolved.path).ok_or_else(missing)?;
-        let file = node.file_path();
-        std::fs::read(&file).during("read", &file)
+        let bytes = node.bytes();
+        bytes.read().during("read", bytes.path())
     }
 
     /// Writes the whole tree as one tar, the same bytes for the same content.

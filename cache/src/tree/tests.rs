@@ -31,7 +31,7 @@ fn stack(layers: Vec<Vec<Entry>>) -> MergedTree {
     let layer = |(number, entries)| {
         (
             Arc::new(LayerIndex::new(entries)),
-            PathBuf::from(format!("/layers/{number}/fs")),
+            PathBuf::from(format!("/layers/{number}/fs")).into(),
         )
     };
     MergedTree::new(layers.into_iter().enumerate().map(layer).collect())
@@ -81,7 +81,7 @@ fn upper_layers_replace_delete_and_hide() {
         ],
     );
     assert_eq!(
-        tree.file_path(&"d/keep".into()),
+        tree.get(&"d/keep".into()).map(|node| node.file_path()),
         Some("/layers/0/fs/d/keep".into())
     );
     assert_eq!(tree.get(&"d".into()).expect("d").layer, 2);

@@ -4,9 +4,7 @@
 //! compiler's version and the list of modules stand behind its header of 32 bytes, each with its
 //! length before it (Go's package `debug/buildinfo`). Older ones hold addresses and are not read.
 
-use std::fs::File;
-
-use cooper_cache::RelPath;
+use cooper_cache::{FileReader, RelPath};
 
 use super::{Package, Purl, read_at};
 
@@ -21,7 +19,7 @@ const SENTINEL: usize = 16;
 const LONGEST: usize = 16 << 20;
 
 /// Returns the modules that an executable is made of; none if it is none of Go's.
-pub(super) fn packages(file: &File, path: &RelPath) -> Vec<Package> {
+pub(super) fn packages(file: &FileReader, path: &RelPath) -> Vec<Package> {
     let info = section(file).and_then(|section| parse(&section));
     info.map_or_else(Vec::new, |(version, modules)| {
         list(&version, &modules, path)
@@ -56,7 +54,7 @@ impl Elf {
 }
 
 /// Returns the build information's section of an ELF file.
-fn section(file: &File) -> Option<Vec<u8>> {
+fn section(file: &FileReader) -> Option<Vec<u8>> {
     let head = read_at(file, 0, 64)?;
     if !head.starts_with(b"\x7fELF") {
         return None;
@@ -152,6 +150,8 @@ fn list(version: &str, modules: &str, path: &RelPath) -> Vec<Package> {
 mod tests {
     use std::io::Write;
 
+    use cooper_cache::FileBytes;
+
     use super::*;
 
     /// An ELF file of 64 bits that has the section and the names of sections alone.
@@ -192,8 +192,9 @@ mod tests {
     }
 
     fn purls(bytes: &[u8]) -> Vec<String> {
-        let mut file = tempfile::tempfile().expect("a file");
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
         file.write_all(bytes).expect("write");
+        let file = FileBytes::of(file.path().to_owned()).open().expect("open");
         let found = packages(&file, &RelPath::from("app"));
         found.into_iter().map(|package| package.purl).collect()
     }

@@ -24,10 +24,9 @@ mod rpm;
 mod spdx;
 mod sqlite;
 
-use std::fs::File;
 use std::io::Read;
 
-use cooper_cache::{MergedTree, Node, RelPath, StoreError};
+use cooper_cache::{FileReader, MergedTree, Node, RelPath, StoreError};
 use rayon::prelude::*;
 
 use super::Purl;
@@ -157,10 +156,10 @@ fn packages(
     }
     // Programs of a few bytes are scripts.
     if node.entry.mode & 0o111 != 0 && node.entry.size() > 4096 {
-        let file = node.file_path();
-        let open = File::open(&file).map_err(|source| StoreError::Io {
+        let bytes = node.bytes();
+        let open = bytes.open().map_err(|source| StoreError::Io {
             action: "read",
-            path: file,
+            path: bytes.path().to_owned(),
             source,
         })?;
         return Ok(go::packages(&open, path));
@@ -198,12 +197,10 @@ fn is_module(dir: &str) -> bool {
 }
 
 /// Reads as much of a file as there is, up to `length` bytes at `offset`.
-fn read_at(file: &File, offset: u64, length: usize) -> Option<Vec<u8>> {
-    use std::io::{Seek, SeekFrom};
-    let mut file = file;
-    file.seek(SeekFrom::Start(offset)).ok()?;
+fn read_at(file: &FileReader, offset: u64, length: usize) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    file.take(length as u64).read_to_end(&mut bytes).ok()?;
+    let mut part = file.behind(offset).take(length as u64);
+    part.read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }
 

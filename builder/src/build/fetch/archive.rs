@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use cooper_cache::{
-    Entry, LayerId, LayerIndex, Limits, MergedTree, RelPath, Unpack, detect_archive, unpack_archive,
+    Entry, FileBytes, LayerId, LayerIndex, Limits, MergedTree, RelPath, Unpack, detect_archive,
+    unpack_archive,
 };
 use cooper_oci::{Algorithm, Hasher};
 use cooper_solver::{CacheKey, CancelToken};
@@ -40,7 +41,7 @@ pub(crate) fn is_archive(file: &Path) -> Result<bool, OpError> {
     {
         return Ok(true);
     }
-    Ok(detect_archive(file)?)
+    Ok(detect_archive(&FileBytes::of(file.to_owned()))?)
 }
 
 impl Fetcher {
@@ -56,7 +57,7 @@ impl Fetcher {
         if let Some(root) = self.recorded(&key) {
             return Ok(root);
         }
-        let (layers, file) = (self.layers.clone(), archive.to_owned());
+        let (layers, file) = (self.layers.clone(), FileBytes::of(archive.to_owned()));
         let unpack = move || -> Result<LayerId, OpError> {
             let staging = layers.prepare()?;
             let how = Unpack {

@@ -201,10 +201,14 @@ impl Fetcher {
 
     /// Returns where the one file of a context is.
     fn file_of(&self, root: &Root) -> Result<PathBuf, OpError> {
-        let tree = self.layers.tree(&root.ids())?;
+        let ids = root.ids();
+        for id in &ids {
+            self.layers.ensure_dir(id)?;
+        }
+        let tree = self.layers.tree(&ids)?;
         let path = RelPath::from(CONTEXT_FILE);
         let missing = || StoreError::from(ResolveError::NotFound { path: path.clone() });
-        Ok(tree.file_path(&path).ok_or_else(missing)?)
+        Ok(tree.get(&path).ok_or_else(missing)?.file_path())
     }
 }
 

@@ -33,12 +33,26 @@ const OP_VERSION: u64 = 1;
 pub(crate) struct BoundOp {
     op: BuildOp,
     engine: Arc<Engine>,
+    outlook: Outlook,
+}
+
+/// What is known of a step before the solve.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Outlook {
+    /// Whether a later step is going to mount what it makes.
+    pub(crate) mounted: bool,
+    /// The layer that it made when it was last executed.
+    pub(crate) before: Option<cooper_cache::LayerId>,
 }
 
 impl BoundOp {
     /// Binds `op` to the engine that will execute it.
-    pub(crate) fn new(op: BuildOp, engine: Arc<Engine>) -> Self {
-        Self { op, engine }
+    pub(crate) fn new(op: BuildOp, engine: Arc<Engine>, outlook: Outlook) -> Self {
+        Self {
+            op,
+            engine,
+            outlook,
+        }
     }
 }
 
@@ -103,8 +117,14 @@ impl BoundOp {
                 tree.as_ref().map(|tree| file::SourceTree { tree, foreign })
             })
             .collect();
+        let form = if self.outlook.mounted {
+            file::Form::Files
+        } else {
+            file::Form::Packed(self.outlook.before.as_ref())
+        };
         let job = file::Job {
             layers: self.engine.layers(),
+            form,
             now: self.engine.now(),
             wanted: &|| !cx.cancel.is_cancelled(),
             warn: &|text| cx.log(Stream::Stderr, format!("warning: {text}\n").as_bytes()),
@@ -303,6 +323,7 @@ pub(super) fn copy_out(
 fn unwatched<'a>(engine: &'a Engine, wanted: &'a (dyn Fn() -> bool + Sync)) -> file::Job<'a> {
     file::Job {
         layers: engine.layers(),
+        form: file::Form::Files,
         now: engine.now(),
         wanted,
         warn: &|_| {},

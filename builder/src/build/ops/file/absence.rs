@@ -132,7 +132,10 @@ mod tests {
             file("a/deep/only-here"),
             link,
         ];
-        MergedTree::new(vec![(Arc::new(LayerIndex::new(entries)), PathBuf::new())])
+        MergedTree::new(vec![(
+            Arc::new(LayerIndex::new(entries)),
+            PathBuf::new().into(),
+        )])
     }
 
     #[test]

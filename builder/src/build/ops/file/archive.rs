@@ -27,7 +27,7 @@ impl Archives<'_> {
         let Some(node) = tree.get(&one.real).filter(|node| node.entry.is_file()) else {
             return Ok(false);
         };
-        let file = node.file_path();
+        let file = node.bytes();
         if !detect_archive(&file)? {
             return Ok(false);
         }

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use cooper_cache::{Entry, EntryKind, MergedTree, Node, RelPath, Source};
+use cooper_cache::{Entry, EntryKind, Files, MergedTree, Node, RelPath, Source};
 use cooper_frontend::dockerignore::{DockerIgnore, Verdict};
 use cooper_frontend::ir::CopyAction;
 
@@ -96,7 +96,13 @@ pub(super) fn subtree(
                     *dir = entry;
                 });
             }
-            EntryKind::File { .. } => layer.put(entry, Source::Foreign(node.file_path()))?,
+            EntryKind::File { .. } => {
+                let source = match node.files {
+                    Files::Dir(_) => Source::Foreign(node.file_path()),
+                    Files::Packed(_) => Source::Stored(node.bytes()),
+                };
+                layer.put(entry, source)?;
+            }
             _ => layer.put(entry, Source::None)?,
         }
     }
@@ -301,7 +307,7 @@ impl Copier<'_, '_, '_> {
             .map(|group| self.link_group(node, group));
         let source = match entry.kind {
             EntryKind::File { .. } if self.rules.foreign => Source::Foreign(node.file_path()),
-            EntryKind::File { .. } => Source::Stored(node.file_path()),
+            EntryKind::File { .. } => Source::Stored(node.bytes()),
             _ => Source::None,
         };
         self.layer.put(entry, source)

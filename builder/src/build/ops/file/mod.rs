@@ -6,7 +6,8 @@
 //!
 //! Sources and destination are looked up in the layers' indices; bytes are copied once,
 //! from where they are to where they stay; their hashes are known already, so that the
-//! layer is committed without being read again.
+//! layer is committed without being read again. Where nothing is going to mount the layer, its
+//! files are not even created: their bytes go into a pack.
 
 pub(super) mod absence;
 mod archive;
@@ -136,9 +137,19 @@ pub(super) struct SourceTree<'a> {
     pub(super) foreign: bool,
 }
 
+/// How a new layer is kept at first.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Form<'a> {
+    /// As files: it is going to be mounted.
+    Files,
+    /// In packs, of which those of the layer that the step made before serve again.
+    Packed(Option<&'a LayerId>),
+}
+
 /// What a file operation is given besides its files.
 pub(super) struct Job<'a> {
     pub(super) layers: &'a Layers,
+    pub(super) form: Form<'a>,
     /// The time of what is made rather than copied.
     pub(super) now: Timestamp,
     /// Whether the result is still wanted; asked before every file.
@@ -207,6 +218,16 @@ pub(super) fn copy_out(
 }
 
 fn commit(job: &Job<'_>, staging: Staging, new: NewLayer<'_>) -> Result<LayerId, FileError> {
+    let new = match job.form {
+        Form::Files => new,
+        Form::Packed(like) => match new.into_items() {
+            Ok(items) => {
+                let layer = job.layers.commit_packed(staging, items, like, job.wanted)?;
+                return Ok(layer.id().clone());
+            }
+            Err(unpacked) => unpacked,
+        },
+    };
     let index: LayerIndex = new.populate(&staging, job.wanted)?;
     Ok(job.layers.commit_indexed(staging, index)?.id().clone())
 }

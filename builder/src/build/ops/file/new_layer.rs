@@ -215,7 +215,7 @@ impl<'a> NewLayer<'a> {
             .map(|pending| pending.entry.clone())
             .collect();
         self.base
-            .with_layer(Arc::new(LayerIndex::new(entries)), staging.fs())
+            .with_layer(Arc::new(LayerIndex::new(entries)), staging.fs().into())
     }
 
     /// Changes the metadata of a directory that is an entry already.
@@ -229,6 +229,19 @@ impl<'a> NewLayer<'a> {
     pub(super) fn link_group(&mut self) -> u32 {
         self.next_link += 1;
         self.next_link
+    }
+
+    /// Returns everything with the source of its bytes; the same if an archive has put files in
+    /// place already.
+    pub(super) fn into_items(self) -> Result<Vec<CopyItem>, Self> {
+        if self.entries.values().any(|one| one.source.is_none()) {
+            return Err(self);
+        }
+        let item = |Pending { entry, source }| CopyItem {
+            entry,
+            source: source.unwrap_or(Source::None),
+        };
+        Ok(self.entries.into_values().map(item).collect())
     }
 
     /// Writes the files and returns the layer's index.
