@@ -17,6 +17,7 @@
 //!     packs/NUMBER             the bytes of its files; layers share packs by hard links
 //!     places                   where in them each file is, see layer::files
 //!     index                    see layer::index
+//!     marks                    how far its tar was digested where, see layer::resume
 //!     stamp                    boot id under which it was written or verified
 //!   origins/sha256/HEX         repositories (JSON) that are known to have a blob
 //!   pending/sha256/HEX         descriptor (JSON) of the blob of a layer not unpacked

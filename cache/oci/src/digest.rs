@@ -5,6 +5,7 @@ use std::io;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::digest::common::hazmat::SerializableState;
 use sha2::{Digest as _, Sha256, Sha512};
 
 /// A string that is not a digest.
@@ -253,6 +254,17 @@ impl Sha256Hasher {
     pub fn finish(self) -> Digest {
         Digest::encode(Algorithm::Sha256, &self.0.finalize())
     }
+
+    /// Returns the state after everything added, for [`resume`](Self::resume).
+    pub fn state(&self) -> Vec<u8> {
+        self.0.serialize().to_vec()
+    }
+
+    /// Goes on where another hasher was when it gave this state; none if it is no such state.
+    pub fn resume(state: &[u8]) -> Option<Self> {
+        let state = state.try_into().ok()?;
+        Sha256::deserialize(&state).ok().map(Self)
+    }
 }
 
 impl io::Write for Sha256Hasher {
@@ -330,8 +342,13 @@ mod tests {
         assert_eq!(Digest::sha256(b"abc").to_string(), ABC);
         let mut hasher = Sha256Hasher::new();
         hasher.update(b"a");
-        hasher.update(b"bc");
+        let mut resumed = Sha256Hasher::resume(&hasher.state()).expect("a state");
+        for hasher in [&mut hasher, &mut resumed] {
+            hasher.update(b"bc");
+        }
         assert_eq!(hasher.finish().as_str(), ABC);
+        assert_eq!(resumed.finish().as_str(), ABC);
+        assert!(Sha256Hasher::resume(b"none").is_none());
         let mut hasher = Hasher::new(Algorithm::Sha512);
         hasher.update(b"abc");
         let digest = hasher.finish();

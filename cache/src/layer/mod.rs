@@ -25,6 +25,7 @@ mod index;
 mod pack;
 mod packed;
 mod pool;
+mod resume;
 mod scan;
 mod squash;
 mod staging;

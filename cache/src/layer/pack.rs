@@ -16,7 +16,7 @@ use crate::content::BlobWriter;
 use crate::error::StoreError;
 use crate::images::{json, read_json};
 use crate::layer::scan::{Seam, StreamSearch, Watch};
-use crate::layer::{LayerId, Layers, Timestamp, tar_write};
+use crate::layer::{LayerId, Layers, Timestamp, resume, tar_write};
 use crate::lock::ClaimGuard;
 
 /// Tar bytes in a gzip member; a change changes every digest of a packed layer.
@@ -32,9 +32,13 @@ pub(super) fn diff_id(layers: &Layers, id: &LayerId) -> Result<DiffId, StoreErro
         return Ok(known);
     }
     let watch = layers.watch();
-    let mut plain = Plain::new(io::sink(), watch.as_ref());
-    layers.write_tar(id, &mut plain)?;
-    let diff_id = DiffId(plain.finish());
+    let diff_id = if watch.is_some() {
+        let mut plain = Plain::new(io::sink(), watch.as_ref());
+        layers.write_tar(id, &mut plain)?;
+        DiffId(plain.finish())
+    } else {
+        DiffId(resume::digest(layers, &layers.ensure(id)?)?)
+    };
     layers.note_clean(id, watch.as_ref())?;
     remember_diff_id(layers, id, &diff_id)?;
     Ok(diff_id)

@@ -466,6 +466,15 @@ mod tests {
     }
 
     #[test]
+    fn a_layer_without_bytes_gets_its_directories() {
+        let (_dir, store) = store();
+        let layer = pack(&store, vec![dir(""), dir("w"), item("w/empty", b"")], None);
+        let made = store.layers().ensure_dir(layer.id()).expect("files");
+        assert_eq!(fs::read(made.fs().join("w/empty")).expect("read"), b"");
+        assert!(!made.dir.join("places").exists());
+    }
+
+    #[test]
     fn what_did_not_change_is_taken_over_and_outlives_where_it_came_from() {
         let (_dir, store) = store();
         let first = pack(&store, items(), None);
@@ -533,6 +542,46 @@ mod tests {
             assert_eq!(tree.read(&path).expect("read"), [round; 10]);
         }
         assert_eq!(store.fsck(false).expect("fsck").problems, []);
+    }
+
+    #[test]
+    fn a_tar_is_digested_from_where_it_first_differs() {
+        let (_dir, store) = store();
+        let mut many = items();
+        for number in 0..40_u8 {
+            many.push(item(
+                &format!("e{number:02}"),
+                &vec![number; RUN as usize / 2],
+            ));
+        }
+        let first = pack(&store, many.clone(), None);
+        store.layers().diff_id(first.id()).expect("digest");
+        for (path, spoilt) in [("d/empty", ""), ("two", ""), ("e20", "d/big")] {
+            let mut changed = many.clone();
+            changed.push(item(path, b"changed"));
+            let second = pack(&store, changed.clone(), Some(&first));
+            let (_dir, other) = crate::testing::store();
+            let plain = with_files(&other, changed.clone());
+            let whole = other.layers().diff_id(plain.id()).expect("digest");
+            // What comes before the change is not read: it could not be.
+            if !spoilt.is_empty() {
+                let Files::Packed(packed) = second.files().expect("files") else {
+                    panic!("it is packed");
+                };
+                let index = second.index().expect("index");
+                let at = index
+                    .entries()
+                    .iter()
+                    .position(|entry| entry.path == spoilt.into());
+                let place = packed.places.entries[at.expect("there")];
+                let file = File::options().write(true).open(packed.pack(place.pack));
+                file.expect("open")
+                    .write_all_at(b"spoilt", place.offset)
+                    .expect("write");
+            }
+            let resumed = store.layers().diff_id(second.id()).expect("digest");
+            assert_eq!(resumed, whole, "{path}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use crossbeam_channel::bounded;
 use rayon::prelude::*;
 use tar::{EntryType, Header};
 
@@ -30,6 +31,19 @@ pub(super) fn write_layer(
     files: &Files,
     to: &mut dyn Write,
 ) -> Result<(), StoreError> {
+    write_rest(index, files, 0, to, &|_| {})
+}
+
+/// Writes what comes behind the first `done` entries in that tar.
+///
+/// `passed` is told after each entry how many of them are in the tar by then.
+pub(super) fn write_rest(
+    index: &LayerIndex,
+    files: &Files,
+    done: usize,
+    to: &mut dyn Write,
+    passed: &dyn Fn(usize),
+) -> Result<(), StoreError> {
     let node = |(number, entry)| Node {
         entry,
         files,
@@ -37,7 +51,13 @@ pub(super) fn write_layer(
         layer: 0,
     };
     let nodes: Vec<Node<'_>> = index.entries().iter().enumerate().map(node).collect();
-    write_nodes(&nodes, Marks::Keep, &RelPath::root(), to)?;
+    let (before, rest) = nodes.split_at(done);
+    let root = RelPath::root();
+    let mut members = Members::new(Marks::Keep, &root);
+    for node in before.iter().filter(|node| !is_mark(node.entry)) {
+        members.first_name(node);
+    }
+    members.write(rest, to, &|count| passed(done + count))?;
     write_end(to)
 }
 
@@ -56,44 +76,120 @@ pub(crate) fn write_end(to: &mut dyn Write) -> Result<(), StoreError> {
 }
 
 /// Writes `nodes`, which are in path order, as members of a tar, with `below` before their names.
-pub(crate) fn write_nodes(
-    nodes: &[Node<'_>],
+pub(crate) fn write_nodes<'a>(
+    nodes: &[Node<'a>],
     marks: Marks,
-    below: &RelPath,
+    below: &'a RelPath,
     to: &mut dyn Write,
 ) -> Result<(), StoreError> {
-    let mut first_names: HashMap<(usize, u32), &Entry> = HashMap::new();
-    let mut rest = nodes;
-    while !rest.is_empty() {
-        let (window, later) = rest.split_at(window(rest));
-        rest = later;
-        let ahead: Vec<_> = if window.len() > 8 {
-            window.par_iter().with_min_len(8).map(read_ahead).collect()
-        } else {
-            window.iter().map(read_ahead).collect()
-        };
-        for (node, data) in window.iter().zip(ahead) {
-            let entry = node.entry;
-            if entry
-                .path
-                .components()
-                .any(|name| name.starts_with(b".wh."))
-            {
-                continue;
-            }
-            let first = entry
-                .hardlink
-                .map(|group| *first_names.entry((node.layer, group)).or_insert(entry));
-            match first.filter(|first| first.path != entry.path) {
-                Some(first) => {
-                    let names = [&entry.path, &first.path].map(|path| below.join(path.as_bytes()));
-                    write_link(to, &names, first).during("write", &node.file_path())?;
-                }
-                None => write_entry(to, node, data?, marks, below)?,
-            }
+    Members::new(marks, below).write(nodes, to, &|_| {})
+}
+
+/// The members of a tar, as they are written.
+struct Members<'a> {
+    marks: Marks,
+    below: &'a RelPath,
+    /// The first entry of each group of hard links, whose other names refer to it.
+    first_names: HashMap<(usize, u32), &'a Entry>,
+}
+
+type Ahead = Vec<Result<Option<Vec<u8>>, StoreError>>;
+
+impl<'a> Members<'a> {
+    fn new(marks: Marks, below: &'a RelPath) -> Self {
+        Self {
+            marks,
+            below,
+            first_names: HashMap::new(),
         }
     }
-    Ok(())
+
+    /// Returns the first name of a file that has several.
+    fn first_name(&mut self, node: &Node<'a>) -> Option<&'a Entry> {
+        let key = (node.layer, node.entry.hardlink?);
+        Some(self.first_names.entry(key).or_insert(node.entry))
+    }
+
+    /// Writes `nodes`; while some are written, the next ones are read.
+    fn write(
+        &mut self,
+        nodes: &[Node<'a>],
+        to: &mut dyn Write,
+        passed: &dyn Fn(usize),
+    ) -> Result<(), StoreError> {
+        if nodes.len() <= window(nodes) {
+            return self.write_window(nodes, read_window(nodes), to, &mut 0, passed);
+        }
+        std::thread::scope(|scope| {
+            let (give, windows) = bounded(1);
+            scope.spawn(move || {
+                let mut rest = nodes;
+                while !rest.is_empty() {
+                    let (window, later) = rest.split_at(window(rest));
+                    rest = later;
+                    if give.send((window, read_window(window))).is_err() {
+                        return;
+                    }
+                }
+            });
+            let mut count = 0;
+            for (window, ahead) in windows {
+                self.write_window(window, ahead, to, &mut count, passed)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn write_window(
+        &mut self,
+        nodes: &[Node<'a>],
+        ahead: Ahead,
+        to: &mut dyn Write,
+        count: &mut usize,
+        passed: &dyn Fn(usize),
+    ) -> Result<(), StoreError> {
+        for (node, data) in nodes.iter().zip(ahead) {
+            if !is_mark(node.entry) {
+                self.write_one(node, data, to)?;
+            }
+            *count += 1;
+            passed(*count);
+        }
+        Ok(())
+    }
+
+    fn write_one(
+        &mut self,
+        node: &Node<'a>,
+        data: Result<Option<Vec<u8>>, StoreError>,
+        to: &mut dyn Write,
+    ) -> Result<(), StoreError> {
+        let entry = node.entry;
+        let first = self.first_name(node);
+        match first.filter(|first| first.path != entry.path) {
+            Some(first) => {
+                let below = |path: &RelPath| self.below.join(path.as_bytes());
+                let names = [below(&entry.path), below(&first.path)];
+                write_link(to, &names, first).during("write", &node.file_path())
+            }
+            None => write_entry(to, node, data?, self.marks, self.below),
+        }
+    }
+}
+
+/// Whether a name says something to those who unpack the tar, so that no file can have it.
+fn is_mark(entry: &Entry) -> bool {
+    let mut names = entry.path.components();
+    names.any(|name| name.starts_with(b".wh."))
+}
+
+fn read_window(nodes: &[Node<'_>]) -> Ahead {
+    if nodes.len() > 8 {
+        let nodes = nodes.par_iter().with_min_len(8);
+        nodes.map(read_ahead).collect()
+    } else {
+        nodes.iter().map(read_ahead).collect()
+    }
 }
 
 fn window(nodes: &[Node<'_>]) -> usize {
