@@ -20,6 +20,7 @@ mod export;
 mod hostile;
 mod interchange;
 mod interrupt;
+mod layers;
 mod negative;
 mod network;
 mod options;

@@ -1,0 +1,116 @@
+//! How layers are kept: without files until something mounts them, and in large numbers.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use crate::support::{Context, Cooper};
+
+/// Returns what is in the directories of the layers that were built: `fs` or `packs`.
+fn forms(cooper: &Cooper) -> Vec<&'static str> {
+    let mut found = Vec::new();
+    for layer in built(cooper) {
+        found.extend(
+            ["fs", "packs"]
+                .iter()
+                .filter(|form| layer.join(form).exists()),
+        );
+    }
+    found.sort_unstable();
+    found
+}
+
+fn built(cooper: &Cooper) -> Vec<PathBuf> {
+    let layers = std::fs::read_dir(cooper.root().join("layers/blake3")).expect("layers");
+    layers.map(|layer| layer.expect("a layer").path()).collect()
+}
+
+#[test]
+fn what_nothing_mounts_gets_no_files() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new(
+        "FROM busybox AS copied\nCOPY tree /tree\nFROM copied AS again\nCOPY --from=copied /tree /again\n\
+         FROM copied AS run\nRUN cat /tree/* >/all\n",
+    )
+    .with("tree/a", "a one\n")
+    .with("tree/b", "b one\n");
+    let tar = cooper.scratch("image.tar");
+    let output = format!("-otype=docker,dest={}", tar.display());
+    cooper.build(&context, &["--target=again", &output]).ok();
+    cooper.build(&context, &["--target=again", "-t=again"]).ok();
+    assert_eq!(forms(&cooper), ["packs", "packs"]);
+    let inodes = built(&cooper).into_iter().map(|layer| {
+        let pack = std::fs::metadata(layer.join("packs/0")).expect("a pack");
+        (pack.ino(), pack.nlink())
+    });
+    let inodes: Vec<_> = inodes.collect();
+    assert_eq!(inodes[0], inodes[1], "the bytes are there once");
+    assert_eq!(inodes[0].1, 2);
+    // A RUN mounts the first; the second stays as it is.
+    cooper.build(&context, &["--target=run", "-t=run"]).ok();
+    assert_eq!(forms(&cooper), ["fs", "fs", "packs"]);
+    cooper
+        .run(&["run", "--rm", "run", "cat", "/all"])
+        .ok()
+        .prints("a one\nb one\n");
+    cooper
+        .run(&["run", "--rm", "again", "cat", "/again/b"])
+        .ok()
+        .prints("b one\n");
+    assert_eq!(forms(&cooper), ["fs", "fs", "fs"]);
+    cooper.run(&["fsck"]).ok();
+}
+
+#[test]
+fn a_copy_that_a_run_mounts_is_written_as_files_at_once() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new("FROM busybox\nCOPY f /f\nRUN cat /f >/g\n").with("f", "f\n");
+    cooper.build(&context, &["-otype=cacheonly"]).ok();
+    assert_eq!(forms(&cooper), ["fs", "fs"]);
+}
+
+#[test]
+fn a_changed_file_alone_is_stored_anew() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new("FROM busybox\nCOPY tree /tree\n")
+        .with("tree/a", "a".repeat(100_000))
+        .with("tree/b", "b");
+    cooper.build(&context, &["-t=one"]).ok();
+    context.write("tree/b", "changed");
+    cooper.build(&context, &["-t=two"]).ok();
+    let mut packs = Vec::new();
+    for layer in built(&cooper) {
+        for pack in std::fs::read_dir(layer.join("packs")).expect("packs") {
+            let pack = pack.expect("a pack").metadata().expect("stat");
+            packs.push((pack.size(), pack.nlink()));
+        }
+    }
+    packs.sort_unstable();
+    assert_eq!(packs, [(7, 1), (100_001, 2), (100_001, 2)]);
+    cooper.run(&["rmi", "one"]).ok();
+    cooper.run(&["prune", "--all"]).ok();
+    let script = "cat /tree/b; wc -c </tree/a";
+    let two = cooper.run(&["run", "--rm", "two", "sh", "-c", script]).ok();
+    two.prints("changed100000\n");
+    cooper.run(&["fsck"]).ok();
+}
+
+/// The base's layer, the copies', the RUN's, and the stubs below a container: 500.
+#[test]
+fn an_image_has_as_many_layers_as_overlayfs_stacks() {
+    let Some(cooper) = Cooper::new() else { return };
+    let copies: Vec<_> = (1..=497).map(|n| format!("COPY f /d/f{n}\n")).collect();
+    let copies = copies.concat();
+    let text = format!("FROM busybox\n{copies}RUN ls /d | wc -l >/count\n");
+    let context = Context::new(&text).with("f", "f");
+    let tar = cooper.scratch("image.tar");
+    let output = format!("-otype=docker,dest={}", tar.display());
+    cooper.build(&context, &["-t=many"]).ok();
+    cooper.build(&context, &["-t=many", &output]).ok();
+    cooper
+        .run(&["run", "--rm", "many", "cat", "/count"])
+        .ok()
+        .prints("497\n");
+    assert!(std::fs::metadata(&tar).expect("the archive").len() > 497 * 1024);
+    cooper.run(&["rmi", "many"]).ok();
+    cooper.run(&["load", "-i", &tar.display().to_string()]).ok();
+}
