@@ -119,6 +119,8 @@ pub struct BuildOptions {
     pub shell_on_error: bool,
     /// How many steps may run at once.
     pub jobs: NonZeroUsize,
+    /// How many bytes of memory RUN steps that run at once may take together.
+    pub memory_budget: Option<u64>,
     /// What is asked for, if not a build.
     pub call: Call,
     /// How progress is shown.
@@ -179,6 +181,7 @@ impl BuildOptions {
             verify_reproducible: false,
             shell_on_error: false,
             jobs: NonZeroUsize::MIN,
+            memory_budget: None,
             call: Call::default(),
             progress: ProgressMode::default(),
             quiet: false,

@@ -78,5 +78,5 @@ pub use graph::{Graph, Vertex, VertexId};
 pub use index::{Claim, InputComponent, KeyIndex, MemoryIndex, Origin, Record};
 pub use key::{CacheKey, ContentDigest, KEY_VERSION, ParseKeyError, StableHash, StableHasher};
 pub use op::{ExecContext, Op};
-pub use options::{Clock, SolveOptions, SystemClock};
+pub use options::{Clock, MemoryBudget, SolveOptions, SystemClock};
 pub use scheduler::solve;

@@ -32,11 +32,23 @@ impl Clock for SystemClock {
     }
 }
 
+/// How much memory ops that run at once may need together.
+#[derive(Clone, Copy)]
+pub struct MemoryBudget<'a> {
+    /// Bytes.
+    pub bytes: u64,
+    /// How many bytes a vertex counts with; 0 lets it run whatever else does.
+    pub need: &'a dyn Fn(VertexId) -> u64,
+}
+
 /// How a solve is to be done.
 #[derive(Clone, Copy)]
 pub struct SolveOptions<'a> {
     /// How many ops may run at once; zero counts as one.
     pub jobs: usize,
+    /// Bounds what runs at once further, by memory. A vertex that alone needs more than there is
+    /// runs when nothing else that needs any does.
+    pub memory: Option<MemoryBudget<'a>>,
     /// Ends the solve early.
     pub cancel: &'a CancelToken,
     /// Is told what happens, from several threads. It must be quick: the scheduler waits for it.
@@ -56,6 +68,7 @@ impl<'a> SolveOptions<'a> {
     pub fn new(jobs: usize, cancel: &'a CancelToken) -> Self {
         Self {
             jobs,
+            memory: None,
             cancel,
             events: &|_| {},
             durations: None,

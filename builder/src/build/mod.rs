@@ -224,6 +224,14 @@ impl Request<'_> {
         let jobs = self.targets.iter().map(|target| target.options.jobs.get());
         jobs.max().unwrap_or(1)
     }
+
+    /// Returns how much memory the RUN steps that run at once may take: the least of any target.
+    fn memory_budget(&self) -> Option<u64> {
+        let targets = self.targets.iter();
+        targets
+            .filter_map(|target| target.options.memory_budget)
+            .min()
+    }
 }
 
 /// Builds what is asked for.

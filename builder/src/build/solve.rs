@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cooper_frontend::ir::{BuildOp, SourceOp};
 use cooper_frontend::lower::GraphBuilder;
 use cooper_frontend::{Span, Step};
-use cooper_solver::{Graph, SolveError, SolveOptions, VertexId, solve};
+use cooper_solver::{Graph, MemoryBudget, SolveError, SolveOptions, VertexId, solve};
 
 use super::engine::{Engine, Workshop};
 use super::error::{BuildError, OpError};
@@ -199,6 +199,9 @@ impl<'a> Joined<'a> {
         let mut how = SolveOptions::new(request.jobs(), request.cancel);
         how.events = &events;
         how.durations = Some(&durations);
+        let budget = request.memory_budget();
+        let need = |vertex| self.memory(vertex, budget.unwrap_or(0) / request.jobs() as u64);
+        how.memory = budget.map(|bytes| MemoryBudget { bytes, need: &need });
         how.named = Some(&named);
         let solved = solve(&graph, wanted, &index, &how);
         let harvests = match &solved {
@@ -237,6 +240,14 @@ impl<'a> Joined<'a> {
             }
         };
         ids.iter().map(step).collect()
+    }
+
+    /// Returns how much memory a vertex may take: a RUN that has no limit counts with `share`.
+    fn memory(&self, vertex: VertexId, share: u64) -> u64 {
+        match &self.graph.vertex(vertex).op {
+            BuildOp::Exec(op) => op.unkeyed.resources.memory.unwrap_or(share),
+            _ => 0,
+        }
     }
 
     /// Returns the vertices whose own layer a step of this build mounts if it is executed.

@@ -81,7 +81,7 @@ pub(super) fn put(
 ) -> Result<ImageRecord, OpError> {
     let mut size = 0;
     for id in ids {
-        size += layers.ensure_dir(id)?.size()?;
+        size += layers.ensure(id)?.size()?;
     }
     let dated = ids.iter().map(|id| DatedLayer {
         id: id.clone(),

@@ -210,6 +210,11 @@ pub struct BuildArgs {
     #[arg(short, long, value_name = "N", value_parser = jobs)]
     pub jobs: Option<NonZeroUsize>,
 
+    /// How much memory RUN steps that run at once may take together, such as 8g: each counts with
+    /// its --memory limit, or without one with an equal share for each of the jobs
+    #[arg(long, value_name = "SIZE", value_parser = super::value::size)]
+    pub memory_budget: Option<u64>,
+
     /// What RUN steps may do, see and use up.
     #[command(flatten)]
     pub steps: StepArgs,
@@ -281,6 +286,7 @@ impl BuildArgs {
             file_times: self.file_times(source_date_epoch)?,
             call: self.call()?,
             jobs: self.jobs.or(file.build.jobs).unwrap_or_else(default_jobs),
+            memory_budget: self.memory_budget,
             progress: if self.quiet {
                 ProgressMode::Quiet
             } else {

@@ -41,6 +41,7 @@
 //!   scheduler.
 //! - A job that was handed out is reported once, whatever happens in it.
 
+mod budget;
 mod lane;
 mod machine;
 mod priority;

@@ -9,8 +9,8 @@ use crate::testing::{
     Calls, FakeError, FakeOp, FakeOutput, Solved, SpyIndex, solve_as, solve_with,
 };
 use crate::{
-    CacheKey, CancelToken, Claim, ExecContext, Graph, KeyIndex, MemoryIndex, Record, SolveError,
-    SolveEvent, SolveOptions, Stream, Vertex, VertexId,
+    CacheKey, CancelToken, Claim, ExecContext, Graph, KeyIndex, MemoryBudget, MemoryIndex, Record,
+    SolveError, SolveEvent, SolveOptions, Stream, Vertex, VertexId,
 };
 
 /// Much longer than anything here takes; a test that needs it has failed.
@@ -548,6 +548,40 @@ fn the_longest_known_path_goes_first() {
     assert_eq!(last[0], "head of a long path");
     let position = |name| last.iter().position(|ran| *ran == name).unwrap();
     assert!(position("slow") < position("quick"), "{last:?}");
+}
+
+#[test]
+fn no_more_runs_at_once_than_there_is_memory_for() {
+    let mut fakes = Fakes::default();
+    let running = Arc::new(AtomicUsize::new(0));
+    let most = Arc::new(AtomicUsize::new(0));
+    let mut vertices = Vec::new();
+    for number in 0..12 {
+        let (running, most) = (running.clone(), most.clone());
+        let op = FakeOp::new(&number.to_string()).runs(move |_, _| {
+            let now = running.fetch_add(1, Ordering::SeqCst) + 1;
+            most.fetch_max(now, Ordering::SeqCst);
+            std::thread::yield_now();
+            running.fetch_sub(1, Ordering::SeqCst);
+            Ok(number.to_string().into())
+        });
+        vertices.push(fakes.add("RUN", &op, &[]));
+    }
+    let huge = vertices[7];
+    let need = |vertex| if vertex == huge { 100 } else { 4 };
+    let cancel = CancelToken::new();
+    let options = SolveOptions {
+        memory: Some(MemoryBudget {
+            bytes: 9,
+            need: &need,
+        }),
+        ..SolveOptions::new(8, &cancel)
+    };
+    let solved = solve_as(&fakes.graph, &vertices, &SpyIndex::new(), &options);
+    solved
+        .result
+        .expect("all run, what is too large for the budget too");
+    assert!(most.load(Ordering::SeqCst) <= 2, "{most:?}");
 }
 
 #[test]

@@ -124,3 +124,33 @@ fn sizes_and_ulimits_reach_the_step() {
         "{found}"
     );
 }
+
+#[test]
+fn steps_that_need_the_whole_memory_budget_run_one_after_another() {
+    let Some(cooper) = Cooper::new() else { return };
+    let Some(_) = controller("memory") else {
+        return;
+    };
+    let step = |name: &str| {
+        format!(
+            "FROM busybox AS {name}\nRUN --mount=type=cache,id=log,target=/log \
+             echo begin >>/log/log; sleep 0.3; echo end >>/log/log; echo {name} >/{name}\n"
+        )
+    };
+    let text = ["one", "two", "three"].map(step).concat()
+        + "FROM busybox\nCOPY --from=one /one /\nCOPY --from=two /two /\nCOPY --from=three /three /\n\
+           RUN --mount=type=cache,id=log,target=/log tr '\\n' ' ' </log/log >/seen\n";
+    let context = Context::new(&text);
+    let limits = [
+        "--memory=64m",
+        "--memory-budget=100m",
+        "--jobs=4",
+        "-t=seen",
+    ];
+    cooper.build(&context, &limits).ok();
+    let seen = cooper.run(&["run", "--rm", "seen", "cat", "/seen"]).ok();
+    seen.prints("begin end begin end begin end ");
+    cooper
+        .build(&context, &["--memory-budget=lots", "-t=seen"])
+        .says("not a size");
+}

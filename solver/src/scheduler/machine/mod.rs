@@ -23,6 +23,7 @@ use crate::key::CacheKey;
 use crate::op::Op;
 use crate::options::{Clock, SolveOptions};
 
+use super::budget::Budget;
 use super::lane::Lane;
 use super::priority::longest_paths;
 use super::state::Slot;
@@ -69,6 +70,7 @@ pub(super) struct Machine<'scope, 'env, O: Op> {
     paths: Vec<Duration>,
     steps: Vec<Step>,
     ready: BinaryHeap<Ready>,
+    budget: Budget<'env>,
     /// Vertices that are claimed elsewhere, by when to look again.
     contended: BinaryHeap<Reverse<(Instant, VertexId)>>,
     /// The first vertex that came to run for each content key. One that ignores the
@@ -105,6 +107,7 @@ impl<'scope, 'env, O: Op> Machine<'scope, 'env, O> {
             paths,
             steps: Vec::new(),
             ready: BinaryHeap::new(),
+            budget: Budget::new(options.memory),
             contended: BinaryHeap::new(),
             leaders: HashMap::new(),
             followers: HashMap::new(),

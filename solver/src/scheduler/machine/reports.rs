@@ -30,6 +30,9 @@ impl<O: Op> Machine<'_, '_, O> {
                     LaneName::Exec => self.exec.reported(),
                     LaneName::Key => self.key.reported(),
                 }
+                if let (LaneName::Exec, News::Vertex { vertex, .. }) = (lane, &news) {
+                    self.budget.release(*vertex);
+                }
                 match news {
                     News::Nothing => {}
                     News::Defined { results, rest } => self.defined(results, rest),

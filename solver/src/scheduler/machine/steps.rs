@@ -195,7 +195,7 @@ impl<O: Op> Machine<'_, '_, O> {
 
     fn fill_slots(&mut self) {
         while self.stop.is_none() && self.exec.has_room() {
-            let Some((_, Reverse(vertex))) = self.ready.pop() else {
+            let Some(vertex) = self.next_to_run() else {
                 return;
             };
             let queued = std::mem::replace(&mut self.slot_mut(vertex).phase, Phase::Running);
@@ -211,6 +211,26 @@ impl<O: Op> Machine<'_, '_, O> {
                 look_up,
             });
         }
+    }
+
+    /// Returns the most urgent vertex for which there is memory.
+    fn next_to_run(&mut self) -> Option<VertexId> {
+        /// How many are looked past: the rest is looked at when those have begun.
+        const LOOK_PAST: usize = 64;
+        let mut waiting = Vec::new();
+        let mut found = None;
+        while waiting.len() < LOOK_PAST
+            && let Some(ready) = self.ready.pop()
+        {
+            let Reverse(vertex) = ready.1;
+            if self.budget.admit(vertex, !waiting.is_empty()) {
+                found = Some(vertex);
+                break;
+            }
+            waiting.push(ready);
+        }
+        self.ready.extend(waiting);
+        found
     }
 
     /// Has the content of an input digested if the vertex's name needs it and the input is there.
