@@ -9,8 +9,9 @@ use cooper_runner::{Exit, Process, Stdio};
 use rustix::pipe::PipeFlags;
 
 use super::streams::set_nonblocking;
+use super::{Main, Monitor, now};
 use crate::container::signal;
-use crate::container::state::{Health, HealthStatus, Probe};
+use crate::container::state::{Health, HealthStatus, Probe, Status};
 
 /// How many results are kept.
 const KEPT: usize = 5;
@@ -227,6 +228,86 @@ impl Checks {
         health.log.drain(..old);
         self.next = Some(Instant::now() + self.pause(health.status));
         before != health.status
+    }
+}
+
+impl Monitor {
+    pub(super) fn checks(&self) -> Option<&Checks> {
+        self.main.as_ref()?.checks.as_ref()
+    }
+
+    pub(super) fn checks_mut(&mut self) -> Option<&mut Checks> {
+        self.main.as_mut()?.checks.as_mut()
+    }
+
+    /// Begins a health check if one is due.
+    pub(super) fn check(&mut self, now: Instant) {
+        if self.held.state.status != Status::Running {
+            return;
+        }
+        let due = self.checks_mut().is_some_and(|checks| checks.due(now));
+        if !due {
+            return;
+        }
+        let start = self::now();
+        if let Err(problem) = self.begin_check(start.clone()) {
+            let probe = Probe {
+                end: self::now(),
+                start,
+                exit_code: -1,
+                output: problem,
+            };
+            if let Some(Main {
+                checks: Some(checks),
+                ..
+            }) = &mut self.main
+            {
+                let health = self.held.state.health.get_or_insert_default();
+                checks.count(health, probe);
+            }
+            self.write_state();
+        }
+    }
+
+    fn begin_check(&mut self, start: String) -> Result<(), String> {
+        let Some(Main {
+            process,
+            checks: Some(checks),
+            ..
+        }) = &mut self.main
+        else {
+            return Ok(());
+        };
+        let container = &self.held.container;
+        let args = checks.args().iter().map(Into::into).collect();
+        let spec = container.config.further(&container.id, args);
+        let mut spec = spec.map_err(|error| error.to_string())?;
+        spec.apparmor.clone_from(&self.launch.spec.apparmor);
+        let (stdio, reader) = Checks::streams().map_err(|error| error.to_string())?;
+        let mut probe = self
+            .launcher
+            .exec(process.pidfd(), &spec, stdio, self.cgroup.as_ref(), None)
+            .map_err(|error| error.to_string())?;
+        probe.started().map_err(|error| error.to_string())?;
+        checks.begun(probe, reader, start);
+        Ok(())
+    }
+
+    pub(super) fn check_ended(&mut self) {
+        if let Some(Main {
+            checks: Some(checks),
+            ..
+        }) = &mut self.main
+        {
+            let health = self.held.state.health.get_or_insert_default();
+            let before = health.status;
+            checks.ended(health, now());
+            let after = health.status;
+            self.write_state();
+            if before != after {
+                self.tell_all(&format!("health_status: {}", after.name()));
+            }
+        }
     }
 }
 
