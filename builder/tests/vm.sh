@@ -10,7 +10,7 @@
 # The filters are those of `cargo test` (default: limits, pausing, and steps with limits). The
 # machine is made of a kernel of Debian or Ubuntu (`apt-get download`, not installed), a static
 # busybox, and the tests with the libraries that they need; it has no disk and no network. Needs
-# qemu-system-x86, kmod and cpio; uses KVM where it may. Ends with the tests' own exit code.
+# qemu-system-x86, kmod and cpio; KVM=1 lets it use KVM. Ends with the tests' own exit code.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -73,10 +73,15 @@ echo 'root:x:0:' >"$root/etc/group"
 
 # What the tests look for is where it was when they were built.
 place() { mkdir -p "$root$(dirname "$2")" && cp "$1" "$root$2"; }
+python=$(realpath "$(type -P python3)")
+place "$python" /bin/python3
+library=$(python3 -c 'import os; print(os.path.dirname(os.__file__))')
+mkdir -p "$root$library"
+tar -C "$library" --exclude=__pycache__ --exclude=dist-packages --exclude=test -c . | tar -C "$root$library" -x
 place "${cooper:-$linked}" "$linked"
 place "$tests" "$tests"
 strip "$root$linked" "$root$tests"
-for library in $(ldd "$tests" "${cooper:-$linked}" | grep -o '/[^ :)]*\.so[^ :)]*' | sort -u); do
+for library in $(ldd "$tests" "${cooper:-$linked}" "$python" "$library"/lib-dynload/*.so | grep -o '/[^ :)]*\.so[^ :)]*' | sort -u); do
     place "$library" "$library"
 done
 mkdir -p "$root$top/out/images" "$root$top/testdata/images" "$root$(dirname "$linked")/../tmp"
@@ -120,7 +125,7 @@ chmod 755 "$root/init"
 (cd "$root" && find . -print0 | cpio -0 -o -H newc --quiet) | gzip -1 >"$dir/initrd.gz"
 
 accelerated=()
-if [ -w /dev/kvm ]; then accelerated=(-enable-kvm -cpu host); fi
+if [ -n "${KVM:-}" ]; then accelerated=(-enable-kvm -cpu host,arch-capabilities=off); fi
 qemu-system-x86_64 "${accelerated[@]}" -m 3072 -smp 2 -nographic -no-reboot -nic none \
     -kernel "$vmlinuz" -initrd "$dir/initrd.gz" \
     -append "console=ttyS0 quiet cgroup_no_v1=all panic=-1" </dev/null | tee "$dir/console.log"

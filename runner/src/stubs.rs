@@ -68,12 +68,10 @@ pub(crate) fn layer(scratch: &Path, wanted: &BTreeMap<PathBuf, bool>) -> io::Res
     if path.is_dir() {
         return Ok(path);
     }
-    let draft = scratch.join(format!(
-        "draft-{}-{:?}",
-        std::process::id(),
-        std::thread::current().id()
-    ));
-    let _ = std::fs::remove_dir_all(&draft);
+    // Monitors are process 1, each of a namespace of its own: numbers of processes tell nothing.
+    let mut number = [0; 8];
+    rustix::rand::getrandom(&mut number, rustix::rand::GetRandomFlags::empty())?;
+    let draft = scratch.join(format!("draft-{:016x}", u64::from_ne_bytes(number)));
     directory(&draft)?;
     for (stub, is_directory) in wanted {
         let stub = draft.join(stub);
