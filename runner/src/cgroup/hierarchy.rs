@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
+
 use super::{CgroupError, make};
 
 /// Which of the kernel's two interfaces a hierarchy has.
@@ -204,7 +206,9 @@ impl Hierarchy {
         around.into_iter().rev().find_map(|directory| {
             let here = directory.join("cooper");
             let made = !here.is_dir();
-            if prepare(&self.mount, &here, self.version, wanted).is_ok() {
+            let ready = prepare(&self.mount, &here, self.version, wanted).is_ok();
+            // One that another user made needs nothing more, and takes nothing of this one.
+            if ready && rustix::fs::access(&here, Access::WRITE_OK).is_ok() {
                 return Some(here);
             }
             if made {
