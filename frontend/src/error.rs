@@ -47,6 +47,21 @@ macro_rules! codes {
     };
 }
 
+impl Code {
+    /// Returns whether the same instruction may be right with other images, variables or settings,
+    /// or once another instruction is mended.
+    pub(crate) fn depends_on_surroundings(self) -> bool {
+        matches!(
+            self,
+            Self::ChownByName
+                | Self::LaterStage
+                | Self::NotAllowed
+                | Self::RequiredVariable
+                | Self::UnresolvedImage
+        )
+    }
+}
+
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -247,6 +262,13 @@ impl Diagnostic {
     #[must_use]
     pub fn with_note(mut self, note: impl Into<String>) -> Self {
         self.notes.push(note.into());
+        self
+    }
+
+    /// Adds facts, if there are any.
+    #[must_use]
+    pub fn with_notes(mut self, notes: impl IntoIterator<Item = String>) -> Self {
+        self.notes.extend(notes);
         self
     }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Code, Diagnostic, Diagnostics};
-use crate::instruction::{ArgDefinition, Instruction, Kind, hopeless, parse_instruction};
+use crate::instruction::{ArgDefinition, Instruction, Kind, parse_instruction};
+use crate::plan::independent;
 use crate::source::{SourceFile, Span, Spanned};
-use crate::syntax::{Directives, SYNTAX_ARG, Statement, foreign_syntax, given_syntax, read_ast};
+use crate::syntax::{Directives, SYNTAX_ARG, foreign_syntax, given_syntax, read_ast};
 
 /// A parsed Dockerfile: global ARGs and stages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,19 +115,22 @@ fn parse_stages(source: &SourceFile, syntax: Option<&str>) -> Result<Dockerfile,
         errors,
         ..Builder::default()
     };
-    for statement in &ast.statements {
+    let is_empty = ast.statements.is_empty();
+    for statement in ast.statements {
+        let is_from = statement.keyword.eq_ignore_ascii_case("FROM");
+        let from = is_from.then(|| (statement.keyword.clone(), statement.span));
         match parse_instruction(statement, escape) {
             Ok(instruction) => builder.add(instruction),
             Err(errors) => {
-                if statement.keyword.eq_ignore_ascii_case("FROM") {
-                    builder.add_broken(statement);
+                if let Some((keyword, span)) = from {
+                    builder.add_broken(keyword, span);
                 }
                 builder.errors.extend(errors);
             }
         }
     }
     let end = Span::new(source.text().len(), source.text().len());
-    builder.finish(end, ast.statements.is_empty())?;
+    builder.finish(end, is_empty)?;
     let dockerfile = Dockerfile {
         directives: ast.directives,
         preamble: builder.preamble,
@@ -137,7 +141,7 @@ fn parse_stages(source: &SourceFile, syntax: Option<&str>) -> Result<Dockerfile,
     if errors.is_empty() {
         return Ok(dockerfile);
     }
-    errors.extend(hopeless(dockerfile.instructions(), escape));
+    errors.extend(independent(&dockerfile));
     errors.sort_by_key(|error| error.span.start);
     Err(errors)
 }
@@ -177,15 +181,15 @@ impl Builder {
     }
 
     /// Begins a stage by a FROM that did not parse, so that what follows is not without one.
-    fn add_broken(&mut self, statement: &Statement) {
+    fn add_broken(&mut self, keyword: Spanned<String>, span: Span) {
         self.stages.push(Stage {
             name: None,
-            base: statement.keyword.clone(),
+            base: keyword.clone(),
             platform: None,
-            keyword: statement.keyword.clone(),
+            keyword,
             as_keyword: None,
             instructions: Vec::new(),
-            span: statement.span,
+            span,
             comments: Vec::new(),
         });
     }

@@ -47,11 +47,11 @@ pub(super) fn parse_shell(statement: &Statement) -> Result<Vec<String>, Diagnost
     Flags::check(statement, &[])?;
     match command_line(statement)?.form {
         CommandForm::Exec(args) if !args.is_empty() => Ok(args),
-        CommandForm::Shell(text) if !text.is_empty() => Err(vec![Diagnostic::error(
-            Code::ShellNotJson,
-            statement.rest_span(),
-            "SHELL requires the arguments to be in JSON form",
-        )]),
+        CommandForm::Shell(text) if !text.is_empty() => {
+            let message = "SHELL requires the arguments to be in JSON form";
+            let error = Diagnostic::error(Code::ShellNotJson, statement.rest_span(), message);
+            Err(vec![error.with_notes(json::almost(&text))])
+        }
         _ => Err(vec![super::at_least_one(statement, "SHELL")]),
     }
 }

@@ -91,7 +91,8 @@ fn parse(statement: &Statement, flags: &Flags<'_>, name: &str) -> Result<CopyFil
             "{name} requires at least two arguments, but only one was provided. \
              Destination could not be determined"
         );
-        vec![Diagnostic::error(Code::MissingArgument, whole, message)]
+        let error = Diagnostic::error(Code::MissingArgument, whole, message);
+        vec![error.with_notes(json::almost(statement.rest()))]
     })?;
     if !is_json && heredoc::parse_mark(&dest).is_some() {
         let message = format!("{name} cannot accept a heredoc as a destination");

@@ -36,6 +36,30 @@ pub(super) fn strings(
     strings.collect::<Result<_, _>>().map(Some)
 }
 
+/// Says why a text that begins like a JSON array is none; `None` if it does not look meant as one.
+pub fn almost(text: &str) -> Option<String> {
+    let inner = text.strip_prefix('[')?.trim_start();
+    let error = serde_json::from_str::<Vec<serde_json::Value>>(text).err()?;
+    let ends = text.ends_with(']');
+    let why = if inner.starts_with('\'') {
+        "its texts need double quotes".to_owned()
+    } else if !inner.starts_with('"') {
+        // `[ -f x ]` is a command.
+        return None;
+    } else if !ends && error.is_eof() {
+        "the closing bracket is missing".to_owned()
+    } else if ends && text[..text.len() - 1].trim_end().ends_with(',') {
+        "it has a comma after its last element".to_owned()
+    } else if ends {
+        let message = error.to_string();
+        let (message, _) = message.split_once(" at line").unwrap_or((&message, ""));
+        format!("{message} at column {}", error.column())
+    } else {
+        "something follows its closing bracket".to_owned()
+    };
+    Some(format!("this looks like a JSON array but is none: {why}"))
+}
+
 /// Drops the places.
 pub(super) fn values(words: Vec<Spanned<String>>) -> Vec<String> {
     words.into_iter().map(|word| word.value).collect()
@@ -118,6 +142,29 @@ mod tests {
     use super::*;
     use crate::source::SourceFile;
     use crate::syntax::parse_ast;
+
+    #[test]
+    fn what_is_nearly_json_is_told_from_what_is_not() {
+        let table: &[(&str, Option<&str>)] = &[
+            ("['a']", Some("its texts need double quotes")),
+            ("[ 'a', \"b\" ]", Some("its texts need double quotes")),
+            ("[\"a\", \"b\"", Some("the closing bracket is missing")),
+            ("[\"a\", \"b", Some("the closing bracket is missing")),
+            ("[\"a\",]", Some("it has a comma after its last element")),
+            ("[\"a\", 'b']", Some("expected value at column 7")),
+            ("[\"a\" \"b\"]", Some("expected `,` or `]` at column 6")),
+            ("[\"a\"] b", Some("something follows its closing bracket")),
+            ("[\"a\"]", None),
+            ("[ -f x ] && y", None),
+            ("[]", None),
+            ("[a]", None),
+            ("make", None),
+        ];
+        for (text, want) in table {
+            let want = want.map(|why| format!("this looks like a JSON array but is none: {why}"));
+            assert_eq!(almost(text), want, "{text}");
+        }
+    }
 
     #[test]
     fn elements_know_their_places() {

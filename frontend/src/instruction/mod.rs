@@ -20,6 +20,7 @@ pub use config::OnBuild;
 pub use files::{CopyFiles, InlineSource};
 pub use from::From;
 pub use health::{Health, HealthDurations, HealthTest, parse_duration};
+pub use json::almost as almost_json;
 pub use mount::{Mount, MountType};
 pub use mount::{MountField, MountSpec};
 pub use run::Run;
@@ -121,20 +122,43 @@ pub const NAMES: [&str; 18] = [
 ];
 
 /// Parses one statement; on failure the list holds every independent error.
-pub fn parse_instruction(statement: &Statement, escape: char) -> Result<Instruction, Diagnostics> {
-    let kind = parse_kind(statement, escape)?;
+pub fn parse_instruction(statement: Statement, escape: char) -> Result<Instruction, Diagnostics> {
+    let kind = parse_kind(&statement, escape)
+        .map_err(|errors| with_errors_beside_flags(errors, &statement, escape))?;
+    let mut original = statement.line.text;
+    if original.trim().len() < original.len() {
+        original = original.trim().to_owned();
+    }
     Ok(Instruction {
         kind,
-        keyword: statement.keyword.clone(),
+        keyword: statement.keyword,
         span: statement.span,
-        original: statement.line.text.trim().to_owned(),
-        comments: statement.comments.clone(),
+        original,
+        comments: statement.comments,
     })
 }
 
+/// Adds what is wrong beside the flags, which are looked at first.
+fn with_errors_beside_flags(
+    mut errors: Diagnostics,
+    statement: &Statement,
+    escape: char,
+) -> Diagnostics {
+    if !statement.flags.is_empty() {
+        let mut bare = statement.clone();
+        bare.flags.clear();
+        let more = parse_kind(&bare, escape).err().unwrap_or_default();
+        let new = more.into_iter().filter(|error| !errors.contains(error));
+        let new: Vec<_> = new.collect();
+        errors.extend(new);
+    }
+    errors
+}
+
 fn parse_kind(statement: &Statement, escape: char) -> Result<Kind, Diagnostics> {
-    let keyword = statement.keyword.to_ascii_uppercase();
-    match keyword.as_str() {
+    let written = statement.keyword.as_str();
+    let name = NAMES.iter().find(|name| name.eq_ignore_ascii_case(written));
+    match name.copied().unwrap_or_default() {
         "FROM" => from::parse(statement).map(Kind::From),
         "RUN" => run::parse(statement).map(|run| Kind::Run(Box::new(run))),
         "COPY" => files::parse_copy(statement).map(|copy| Kind::Copy(Box::new(copy))),

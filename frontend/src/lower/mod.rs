@@ -134,7 +134,7 @@ pub(crate) fn lower_into(
     images: &ResolvedImages,
 ) -> Result<LoweredTarget, Diagnostics> {
     let reach = Reach::find(plan, images);
-    let mut errors = reach.errors;
+    let mut errors = reach.errors.clone();
     errors.extend(reach.missing.iter().map(|request| {
         let message = format!("the image {} has not been resolved", request.name);
         Diagnostic::error(Code::UnresolvedImage, request.span, message)
@@ -152,13 +152,24 @@ pub(crate) fn lower_into(
         warnings: Vec::new(),
         errors,
     };
-    for (index, commands) in reach.stages.iter().enumerate() {
-        let state = commands
-            .as_ref()
-            .map(|commands| lowering.stage(index, commands));
-        lowering.done.push(state);
-    }
+    lowering.stages(&reach);
     lowering.finish(before)
+}
+
+/// Returns what is wrong with the instructions of a plan as far as that shows without images.
+pub(crate) fn without_images(plan: &Plan) -> Diagnostics {
+    let images = ResolvedImages::new();
+    let reach = Reach::find(plan, &images);
+    let mut lowering = Lowering {
+        plan,
+        images: &images,
+        graph: &mut GraphBuilder::default(),
+        done: Vec::new(),
+        warnings: Vec::new(),
+        errors: Vec::new(),
+    };
+    lowering.stages(&reach);
+    lowering.errors
 }
 
 /// Lowering under way.
@@ -173,6 +184,14 @@ struct Lowering<'a> {
 }
 
 impl Lowering<'_> {
+    fn stages(&mut self, reach: &Reach) {
+        for (index, commands) in reach.stages.iter().enumerate() {
+            let state = commands.as_ref();
+            let state = state.map(|commands| self.stage(index, commands));
+            self.done.push(state);
+        }
+    }
+
     fn finish(mut self, before: usize) -> Result<LoweredTarget, Diagnostics> {
         if !self.errors.is_empty() {
             return Err(self.errors);

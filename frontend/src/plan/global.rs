@@ -9,11 +9,11 @@ use crate::word::{Environment, Lexer};
 
 use super::word_error;
 
-/// Evaluates everything that FROM lines can use.
+/// Evaluates everything that FROM lines can use, and lists what cannot be evaluated.
 pub(super) fn arguments(
     dockerfile: &Dockerfile,
     settings: &BuildSettings,
-) -> Result<Environment, Diagnostics> {
+) -> (Environment, Diagnostics) {
     let mut env = platform_arguments(dockerfile, settings);
     let lexer = Lexer::new(dockerfile.directives.escape);
     let mut errors = Vec::new();
@@ -28,11 +28,7 @@ pub(super) fn arguments(
             }
         }
     }
-    if errors.is_empty() {
-        Ok(env)
-    } else {
-        Err(errors)
-    }
+    (env, errors)
 }
 
 /// `BUILDPLATFORM`, `TARGETPLATFORM` and their parts, and `TARGETSTAGE`; all

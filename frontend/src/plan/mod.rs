@@ -10,6 +10,7 @@ mod names;
 mod reach;
 mod trigger;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use cooper_oci::{Platform, Reference};
@@ -73,7 +74,26 @@ pub(crate) enum From {
 impl Plan {
     /// Finds the target and resolves what stages are made from.
     pub fn new(dockerfile: &Dockerfile, settings: &BuildSettings) -> Result<Self, Diagnostics> {
-        let globals = global::arguments(dockerfile, settings)?;
+        let (globals, errors) = global::arguments(dockerfile, settings);
+        let (plan, more) = Self::resolve(dockerfile, settings, globals);
+        if errors.is_empty() && more.is_empty() {
+            return Ok(plan);
+        }
+        // Names that a broken ARG was to give are not missed.
+        let mut errors = if errors.is_empty() { more } else { errors };
+        errors.extend(independent(dockerfile));
+        errors.sort_by_key(|error| error.span.start);
+        let mut told = HashSet::new();
+        errors.retain(|error| told.insert((error.span, error.code)));
+        Err(errors)
+    }
+
+    /// Finds the target and what stages are made from, as far as they can be found.
+    fn resolve(
+        dockerfile: &Dockerfile,
+        settings: &BuildSettings,
+        globals: Environment,
+    ) -> (Self, Diagnostics) {
         let mut plan = Self {
             dockerfile: Arc::new(dockerfile.clone()),
             settings: Arc::new(settings.clone()),
@@ -105,14 +125,7 @@ impl Plan {
             Err(error) => errors.push(error),
         }
         errors.extend(reach::check(&plan));
-        if errors.is_empty() {
-            return Ok(plan);
-        }
-        let escape = dockerfile.directives.escape;
-        errors.extend(hopeless(dockerfile.instructions(), escape));
-        errors.sort_by_key(|error| error.span.start);
-        errors.dedup();
-        Err(errors)
+        (plan, errors)
     }
 
     /// Takes in stages that the target does not need, for checks of the whole
@@ -378,7 +391,8 @@ impl Plan {
             build_args: std::collections::BTreeMap::new(),
             ..(*self.settings).clone()
         };
-        global::arguments(&self.dockerfile, &settings).ok()
+        let (globals, errors) = global::arguments(&self.dockerfile, &settings);
+        errors.is_empty().then_some(globals)
     }
 
     /// Expands a word with global ARGs only.
@@ -388,6 +402,34 @@ impl Plan {
             .map(|value| value.word)
             .map_err(|error| word_error(word, &error))
     }
+}
+
+/// Returns what is wrong with instructions whatever the images, the variables and the settings are.
+///
+/// A build meets these only once everything above them is in order, and only in the stages that it
+/// needs. They are worth telling when it fails anyway, so that all is mended in one go.
+pub(crate) fn independent(dockerfile: &Dockerfile) -> Diagnostics {
+    if dockerfile.stages.is_empty() {
+        return Vec::new();
+    }
+    let mut errors = hopeless(dockerfile.instructions(), dockerfile.directives.escape);
+    let settings = BuildSettings::new(Platform::host());
+    let (globals, _) = global::arguments(dockerfile, &settings);
+    let (plan, _) = Plan::resolve(dockerfile, &settings, globals);
+    let constant: Vec<_> = dockerfile
+        .instructions()
+        .filter(|instruction| !instruction.original.contains('$'))
+        .map(|instruction| instruction.span)
+        .collect();
+    let found = lower::without_images(&plan.with_all_stages());
+    errors.extend(found.into_iter().filter(|error| {
+        let after = constant.partition_point(|span| span.start <= error.span.start);
+        let within = after
+            .checked_sub(1)
+            .is_some_and(|at| error.span.start <= constant[at].end);
+        within && !error.code.depends_on_surroundings()
+    }));
+    errors
 }
 
 fn context_request(given: String, name: &Spanned<String>, platform: Platform) -> Box<ImageRequest> {

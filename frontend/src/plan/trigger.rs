@@ -10,7 +10,7 @@ use crate::syntax::parse_ast;
 pub(super) fn parse(text: &str, from: Span) -> Result<Instruction, Diagnostics> {
     let source = SourceFile::new("trigger", text);
     let parsed = parse_ast(&source).and_then(|ast| {
-        let [statement] = ast.statements.as_slice() else {
+        let Ok([statement]) = <[_; 1]>::try_from(ast.statements) else {
             let message = "onbuild trigger should be a single expression";
             return Err(vec![Diagnostic::error(Code::InvalidTrigger, from, message)]);
         };

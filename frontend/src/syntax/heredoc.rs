@@ -79,9 +79,6 @@ pub(crate) fn parse_mark(word: &str) -> Option<Heredoc> {
 
 /// Finds the marks on an instruction's line, each with its bytes there.
 fn marks(line: &str) -> Vec<(Heredoc, Range<usize>)> {
-    if !line.contains("<<") {
-        return Vec::new();
-    }
     let lexer = Lexer::new('\\').keep_quotes().keep_escapes().keep_unset();
     let words = lexer
         .expand(line, &Environment::default())

@@ -216,7 +216,8 @@ impl Reader<'_> {
             .collect();
         let trimmed = line.text.trim();
         let span = line.span_of(trimmed);
-        let heredocs = if may_hold_heredocs(parts.keyword, parts.rest) {
+        let marked = line.text.contains("<<");
+        let heredocs = if marked && may_hold_heredocs(parts.keyword, parts.rest) {
             heredoc::read_bodies(&line, &mut self.lines, &mut self.errors)
         } else {
             Vec::new()
@@ -236,15 +237,14 @@ impl Reader<'_> {
 
 /// Whether `<<` on the line of this instruction starts a heredoc.
 fn may_hold_heredocs(keyword: &str, rest: &str) -> bool {
-    match keyword.to_ascii_lowercase().as_str() {
-        "add" | "copy" | "run" => !is_json_array(rest),
-        "onbuild" => {
-            let parts = grammar::split_statement(rest);
-            !parts.keyword.eq_ignore_ascii_case("onbuild")
-                && may_hold_heredocs(parts.keyword, parts.rest)
-        }
-        _ => false,
+    let is = |name: &str| keyword.eq_ignore_ascii_case(name);
+    if is("ADD") || is("COPY") || is("RUN") {
+        return !is_json_array(rest);
     }
+    let parts = grammar::split_statement(rest);
+    is("ONBUILD")
+        && !parts.keyword.eq_ignore_ascii_case("ONBUILD")
+        && may_hold_heredocs(parts.keyword, parts.rest)
 }
 
 fn is_json_array(rest: &str) -> bool {

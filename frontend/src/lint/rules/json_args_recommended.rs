@@ -1,6 +1,6 @@
 use super::super::walk::Step;
 use super::super::{Check, Findings, Rule};
-use crate::instruction::{CommandForm, Kind};
+use crate::instruction::{CommandForm, Kind, almost_json};
 
 pub(super) static RULE: Rule = Rule {
     name: "JSONArgsRecommended",
@@ -31,12 +31,15 @@ fn check(step: &Step<'_>, findings: &mut Findings<'_>) {
         return;
     };
     // Whether the base chose a shell is not known before it has been looked up.
-    if step.scope.shell || !matches!(command.form, CommandForm::Shell(_)) {
+    let CommandForm::Shell(text) = &command.form else {
+        return;
+    };
+    if step.scope.shell {
         return;
     }
     let name = step.instruction.kind.name();
     let message = format!(
         "JSON arguments recommended for {name} to prevent unintended behavior related to OS signals"
     );
-    findings.warn(step.instruction, command.span, message);
+    findings.warn_with_help(step.instruction, command.span, message, almost_json(text));
 }

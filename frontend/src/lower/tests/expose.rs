@@ -1,3 +1,5 @@
+//! EXPOSE.
+
 use super::*;
 
 #[test]

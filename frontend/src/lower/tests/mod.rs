@@ -1,9 +1,11 @@
 //! From Dockerfile text to graph, configuration and history, one file an
 //! instruction family.
 
+mod command;
 mod config;
 mod copy;
 mod expose;
+mod health;
 mod run;
 mod settings;
 mod stages;
@@ -124,6 +126,27 @@ pub(super) fn below_base(fragment: &str) -> Lowered {
 /// Shows the errors of a fragment below `FROM base`.
 pub(super) fn errors_below_base(fragment: &str) -> Vec<String> {
     Case::new(&format!("FROM base\n{fragment}")).errors()
+}
+
+/// Asserts the configuration object after fragments below `FROM base`, as JSON without `Env`.
+pub(super) fn assert_configs(table: &[(&str, &str)]) {
+    for (fragment, want) in table {
+        let mut config = below_base(fragment).result.image.config;
+        config.env.clear();
+        let found = serde_json::to_string(&config).unwrap();
+        assert_eq!(found, *want, "{fragment}");
+    }
+}
+
+/// Asserts the last line of the history of fragments below `FROM base`.
+pub(super) fn assert_history(table: &[(&str, &str)]) {
+    for (fragment, want) in table {
+        let lowered = below_base(fragment);
+        let item = lowered.history.last().unwrap();
+        assert_eq!(item.created_by, *want, "{fragment}");
+        assert_eq!(item.comment, "buildkit.dockerfile.v0");
+        assert_eq!(item.layer.is_some(), *want == "WORKDIR /x", "{fragment}");
+    }
 }
 
 /// Returns the `created_by` lines.

@@ -1,3 +1,5 @@
+//! ONBUILD.
+
 use super::*;
 
 #[test]
@@ -83,4 +85,29 @@ fn broken_triggers_are_reported_at_from() {
         "{:?}",
         late.errors()
     );
+}
+
+#[test]
+fn triggers_are_stored_as_written() {
+    assert_configs(&[
+        ("ONBUILD RUN a  b \\\n c", r#"{"OnBuild":["RUN a  b  c"]}"#),
+        ("ONBUILD NONSENSE x", r#"{"OnBuild":["NONSENSE x"]}"#),
+        (
+            "onbuild COPY <<a /b\n1\na",
+            r#"{"OnBuild":["COPY <<a /b\n1\na"]}"#,
+        ),
+        (
+            "ONBUILD HEALTHCHECK CMD x",
+            r#"{"OnBuild":["HEALTHCHECK CMD x"]}"#,
+        ),
+        (
+            "ONBUILD COPY --from=build /a /b\nONBUILD RUN x",
+            r#"{"OnBuild":["COPY --from=build /a /b","RUN x"]}"#,
+        ),
+    ]);
+}
+
+#[test]
+fn a_trigger_is_no_line_of_the_history() {
+    assert!(below_base("ONBUILD RUN x").history.is_empty());
 }

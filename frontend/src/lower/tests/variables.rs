@@ -1,3 +1,5 @@
+//! ENV, LABEL and ARG.
+
 use super::*;
 
 /// What `RUN` sees of some variables.
@@ -134,4 +136,25 @@ fn invalid_bytes_in_labels_are_replaced() {
     .unwrap();
     let lowered = plan.lower(&ResolvedImages::new()).unwrap();
     assert_eq!(lowered.image.config.labels["a"], "x\u{fffd}y");
+}
+
+#[test]
+fn labels_are_stored_by_name() {
+    assert_configs(&[
+        (
+            "LABEL a=1 \"b c\"='d e'",
+            r#"{"Labels":{"a":"1","b c":"d e"}}"#,
+        ),
+        ("LABEL a b  c", r#"{"Labels":{"a":"b  c"}}"#),
+    ]);
+}
+
+#[test]
+fn history_lines_are_dockers() {
+    assert_history(&[
+        ("ENV a=b c=\"d e\"", "ENV a=b c=d e"),
+        ("LABEL a=b c=d", "LABEL a=b c=d"),
+        ("ARG a", "ARG a"),
+        ("ARG a=1 b", "ARG a=1 b"),
+    ]);
 }
