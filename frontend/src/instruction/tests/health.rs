@@ -39,10 +39,10 @@ fn errors_name_the_token_and_what_would_help() {
             &["invalid-retries@x: --retries must be a number, not \"x\""],
         ),
         (
-            "HEALTHCHECK --every=1s RUN a",
+            "HEALTHCHECK --every=1s CMD",
             &[
                 "unknown-flag@--every=1s: unknown flag: --every (known flags: --interval, --timeout, --start-period, --start-interval, --retries)",
-                "unknown-healthcheck@RUN: Unknown type \"RUN\" in HEALTHCHECK (try CMD)",
+                "missing-argument@CMD: Missing command after HEALTHCHECK CMD",
             ],
         ),
     ]);
