@@ -5,6 +5,7 @@
 //! attributes, whatever sizes a hostile header claims.
 
 use std::io::{self, Read};
+use std::ops::Range;
 
 use tar::Header;
 
@@ -85,7 +86,7 @@ impl<R: Read> TarReader<R> {
             let Some(header) = self.header()? else {
                 return Ok(None);
             };
-            let size = header.entry_size()?;
+            let size = number(&header, SIZE, Header::entry_size)?;
             let kind = header.as_bytes()[156];
             if matches!(kind, b'x' | b'g' | b'L' | b'K') {
                 // All of a member's count together, and each for a block at least: what they
@@ -177,6 +178,29 @@ impl<R: Read> Read for TarReader<R> {
     }
 }
 
+/// Where a header has its numbers (POSIX ustar).
+const MODE: Range<usize> = 100..108;
+const UID: Range<usize> = 108..116;
+const GID: Range<usize> = 116..124;
+const SIZE: Range<usize> = 124..136;
+const MTIME: Range<usize> = 136..148;
+const DEVICE_MAJOR: Range<usize> = 329..337;
+const DEVICE_MINOR: Range<usize> = 337..345;
+
+/// Reads a number of a header. One that is left empty, as GNU tar and busybox do where it means
+/// nothing, is 0.
+fn number<T: Default>(
+    header: &Header,
+    field: Range<usize>,
+    read: impl FnOnce(&Header) -> io::Result<T>,
+) -> io::Result<T> {
+    let empty = |byte: &u8| matches!(byte, 0 | b' ');
+    if header.as_bytes()[field].iter().all(empty) {
+        return Ok(T::default());
+    }
+    read(header)
+}
+
 const fn holds_data(kind: u8) -> bool {
     !matches!(kind, b'1'..=b'6')
 }
@@ -196,17 +220,17 @@ fn member(header: &Header, kind: u8, extensions: Extensions) -> io::Result<TarMe
         0 | b'7' => b'0',
         kind => kind,
     };
-    let number = |given: Option<u64>, own: io::Result<u64>| match given {
-        Some(given) => Ok(given),
-        None => own,
-    };
     let id = |value: u64| u32::try_from(value).map_err(|_| invalid("owner out of range"));
     let device = match kind {
         b'3' | b'4' => {
-            let number = |part: io::Result<Option<u32>>| part.map(Option::unwrap_or_default);
+            let part = |field, read: fn(&Header) -> io::Result<Option<u32>>| {
+                number(header, field, |header| {
+                    read(header).map(Option::unwrap_or_default)
+                })
+            };
             (
-                number(header.device_major())?,
-                number(header.device_minor())?,
+                part(DEVICE_MAJOR, Header::device_major)?,
+                part(DEVICE_MINOR, Header::device_minor)?,
             )
         }
         _ => (0, 0),
@@ -218,17 +242,26 @@ fn member(header: &Header, kind: u8, extensions: Extensions) -> io::Result<TarMe
         path,
         link: link.unwrap_or_default(),
         kind,
-        mode: header.mode()? & 0o7777,
-        uid: id(number(extensions.uid, header.uid())?)?,
-        gid: id(number(extensions.gid, header.gid())?)?,
+        mode: number(header, MODE, Header::mode)? & 0o7777,
+        uid: match extensions.uid {
+            Some(uid) => id(uid)?,
+            None => id(number(header, UID, Header::uid)?)?,
+        },
+        gid: match extensions.gid {
+            Some(gid) => id(gid)?,
+            None => id(number(header, GID, Header::gid)?)?,
+        },
         mtime: match extensions.mtime {
             Some(mtime) => mtime,
             None => Timestamp {
-                secs: header.mtime()? as i64,
+                secs: number(header, MTIME, Header::mtime)? as i64,
                 nanos: 0,
             },
         },
-        size: number(extensions.size, header.entry_size())?,
+        size: match extensions.size {
+            Some(size) => size,
+            None => number(header, SIZE, Header::entry_size)?,
+        },
         device,
         xattrs,
     })
@@ -335,6 +368,27 @@ mod tests {
             );
         }
         assert_eq!(time(b"x"), None);
+    }
+
+    #[test]
+    fn numbers_that_are_left_empty_are_zero() {
+        for filling in [0, b' '] {
+            let mut header = Header::new_ustar();
+            header.set_path("f").expect("a short name");
+            header.set_entry_type(tar::EntryType::Regular);
+            for field in [MODE, UID, GID, SIZE, MTIME, DEVICE_MAJOR, DEVICE_MINOR] {
+                header.as_mut_bytes()[field].fill(filling);
+            }
+            header.set_cksum();
+            let mut reader = TarReader::new(&header.as_bytes()[..]);
+            let member = reader.next().expect("valid").expect("a member");
+            let expected = TarMember {
+                path: b"f".to_vec(),
+                kind: b'0',
+                ..TarMember::default()
+            };
+            assert_eq!(member, expected);
+        }
     }
 
     #[test]
