@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use cooper_frontend::{SourceFile, Span};
-use saphyr_parser::{Event, Parser, ScalarStyle};
+use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
 use super::ast::{Name, Place};
 use super::fault::Fault;
@@ -23,6 +23,20 @@ pub(super) struct Node {
     pub(super) kind: Kind,
     /// Where it stands.
     pub(super) place: Place,
+    /// What becomes of the same key of an earlier file.
+    pub(super) merge: Merge,
+}
+
+/// What a node does to that of an earlier file: tags of compose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Merge {
+    /// The two are merged.
+    #[default]
+    Together,
+    /// `!override`: this one takes its place.
+    Override,
+    /// `!reset`: neither counts.
+    Reset,
 }
 
 /// What a node is.
@@ -74,6 +88,7 @@ pub(super) fn parse(file: &Arc<SourceFile>) -> Result<Node, Fault> {
                 return Ok(Node {
                     kind: Kind::Scalar(String::new(), true),
                     place: span,
+                    merge: Merge::default(),
                 });
             }
             event => return loader.node(event, span, &mut parser, 0),
@@ -158,27 +173,30 @@ impl<'a> Loader<'a> {
             return Err(Fault::new("syntax", &place, "the YAML is nested too deep"));
         }
         match event {
-            Event::Scalar(text, style, anchor, _) => {
+            Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain;
                 let kind = Kind::Scalar(text.into_owned(), plain);
-                Ok(self.keep(anchor, Node { kind, place }))
+                let merge = merge(tag.as_deref());
+                Ok(self.keep(anchor, Node { kind, place, merge }))
             }
-            Event::SequenceStart(anchor, _) => {
+            Event::SequenceStart(anchor, tag) => {
                 let mut items = Vec::new();
                 loop {
                     let (event, at) = self.next(parser)?;
                     if let Event::SequenceEnd = event {
                         let place = place.join(&at);
                         let kind = Kind::List(items);
-                        return Ok(self.keep(anchor, Node { kind, place }));
+                        let merge = merge(tag.as_deref());
+                        return Ok(self.keep(anchor, Node { kind, place, merge }));
                     }
                     items.push(self.node(event, at, parser, depth + 1)?);
                 }
             }
-            Event::MappingStart(anchor, _) => {
+            Event::MappingStart(anchor, tag) => {
                 let entries = self.mapping(parser, depth)?;
                 let kind = Kind::Map(entries);
-                Ok(self.keep(anchor, Node { kind, place }))
+                let merge = merge(tag.as_deref());
+                Ok(self.keep(anchor, Node { kind, place, merge }))
             }
             Event::Alias(anchor) => self.alias(anchor, &place),
             _ => Err(Fault::new("syntax", &place, "a value is needed here")),
@@ -217,10 +235,7 @@ impl<'a> Loader<'a> {
         for value in merged {
             let maps = match value.kind {
                 Kind::List(maps) => maps,
-                kind => vec![Node {
-                    kind,
-                    place: value.place,
-                }],
+                kind => vec![Node { kind, ..value }],
             };
             for (name, node) in maps.iter().flat_map(Node::entries) {
                 if !entries.iter().any(|(own, _)| own.text == name.text) {
@@ -257,6 +272,17 @@ impl<'a> Loader<'a> {
             self.anchors.push((anchor, node.clone()));
         }
         node
+    }
+}
+
+fn merge(tag: Option<&Tag>) -> Merge {
+    match tag
+        .filter(|tag| tag.handle == "!")
+        .map(|tag| tag.suffix.as_str())
+    {
+        Some("override") => Merge::Override,
+        Some("reset") => Merge::Reset,
+        _ => Merge::Together,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::bake::fault::Fault;
 use crate::bake::target::TextMap;
-use crate::bake::yaml::{Kind, Node};
+use crate::bake::yaml::{Kind, Merge, Node};
 use crate::cli::value::boolean;
 
 pub(super) fn text(node: &Node) -> Result<String, Fault> {
@@ -40,6 +40,7 @@ pub(super) fn text_map(node: &Node, separator: char) -> Result<TextMap, Fault> {
     match &node.kind {
         Kind::Map(entries) => entries
             .iter()
+            .filter(|(_, node)| node.merge != Merge::Reset)
             .map(|(name, node)| {
                 let value = if node.is_null() {
                     None

@@ -6,7 +6,7 @@ use super::node::{text, text_map};
 use crate::bake::ast::Name;
 use crate::bake::fault::Fault;
 use crate::bake::target::TextMap;
-use crate::bake::yaml::{Kind, Node};
+use crate::bake::yaml::{Kind, Merge, Node};
 
 /// What a `build:` section may say.
 const BUILD_KEYS: [&str; 25] = [
@@ -44,6 +44,8 @@ pub(super) struct Service {
     pub has_build: bool,
     pub image: Option<String>,
     pub environment: TextMap,
+    /// Keys of the service that do away with what earlier files say of them.
+    replaces: Vec<String>,
 }
 
 pub(super) fn read_service(
@@ -55,14 +57,20 @@ pub(super) fn read_service(
         Some(extends) => extended(extends, all, path)?,
         None => Service::default(),
     };
+    let is_set = |node: &&Node| node.merge != Merge::Reset;
     let mut own = Service {
-        image: node.get("image").map(text).transpose()?,
+        image: node.get("image").filter(is_set).map(text).transpose()?,
         ..Service::default()
     };
-    if let Some(environment) = node.get("environment") {
+    for (name, value) in node.entries() {
+        if value.merge != Merge::Together {
+            own.replaces.push(name.text.clone());
+        }
+    }
+    if let Some(environment) = node.get("environment").filter(is_set) {
         own.environment = text_map(environment, '=')?;
     }
-    match node.get("build") {
+    match node.get("build").filter(is_set) {
         None => {}
         Some(build) => {
             own.has_build = true;
@@ -129,6 +137,18 @@ fn check_key(name: &Name) -> Result<(), Fault> {
 
 /// Adds what a later file or a more special service says.
 pub(super) fn merge(service: &mut Service, later: Service) {
+    for key in &later.replaces {
+        match key.as_str() {
+            "build" => {
+                service.has_build = false;
+                service.build.clear();
+            }
+            "image" => service.image = None,
+            "environment" => service.environment.clear(),
+            _ => {}
+        }
+    }
+    service.replaces.extend(later.replaces);
     service.has_build |= later.has_build;
     service.image = later.image.or(service.image.take());
     service.environment.extend(later.environment);
@@ -141,10 +161,19 @@ pub(super) fn merge(service: &mut Service, later: Service) {
 }
 
 fn merge_nodes(earlier: &mut Node, later: Node) {
+    // What is reset stays as such, since a service is put together before it meets its earlier self.
+    if later.merge != Merge::Together || earlier.merge == Merge::Reset {
+        *earlier = later;
+        return;
+    }
     match (&mut earlier.kind, later.kind) {
         (Kind::List(items), Kind::List(more)) => items.extend(more),
         (Kind::Map(entries), Kind::Map(more)) => {
             for (name, node) in more {
+                if node.merge == Merge::Reset {
+                    entries.retain(|(own, _)| own.text != name.text);
+                    continue;
+                }
                 match entries.iter_mut().find(|(own, _)| own.text == name.text) {
                     Some((_, own)) => merge_nodes(own, node),
                     None => entries.push((name, node)),

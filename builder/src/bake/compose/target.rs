@@ -13,7 +13,7 @@ use crate::bake::functions::clean;
 use crate::bake::interpolate::Lookup;
 use crate::bake::shape::Entries;
 use crate::bake::target::{Field, Target, TextMap};
-use crate::bake::yaml::{Kind, Node};
+use crate::bake::yaml::{Kind, Merge, Node};
 use crate::cli::value::size;
 
 pub(super) struct Reader<'a> {
@@ -24,7 +24,8 @@ pub(super) struct Reader<'a> {
 
 impl Reader<'_> {
     fn get(&self, key: &str) -> Option<&Node> {
-        self.service.build.get(key).filter(|node| !node.is_null())
+        let node = self.service.build.get(key)?;
+        (!node.is_null() && node.merge != Merge::Reset).then_some(node)
     }
 
     pub(super) fn target(&self, name: &str) -> Result<Target, Fault> {

@@ -10,6 +10,7 @@ mod network;
 mod numbers;
 mod text;
 mod time;
+mod versions;
 
 use std::collections::BTreeMap;
 
@@ -268,6 +269,7 @@ const FUNCTIONS: &[Function] = &[
     fixed("reverselist", 1, collections::reverse_list),
     fixed("rsadecrypt", 2, |_| encoding::unsupported("RSA decryption")),
     fixed("sanitize", 1, text::sanitize),
+    fixed("semvercmp", 2, versions::satisfies),
     fixed("sethaselement", 2, collections::contains),
     open("setintersection", 1, collections::set_intersection),
     open("setproduct", 1, collections::set_product),

@@ -167,6 +167,18 @@ const CASES: &[(&str, &str)] = &[
     ("reverse(\"stressed\")", "\"desserts\""),
     ("reverselist([1,2,3])", "[3,2,1]"),
     ("sanitize(\"My App! v1.0\")", "\"My_App__v1_0\""),
+    (
+        "[for c in [\"1.x\", \">=1.2, <2\", \"~1.2\", \"^1.1\", \"=1.2.3\", \"1.0 - 1.3\", \"<1 || >1.2.2\"] : semvercmp(\"v1.2.3\", c)]",
+        "[true,true,true,true,true,true,true]",
+    ),
+    (
+        "[for c in [\"2\", \">1.2.3\", \"~1.1\", \"^2\", \"!=1.2\", \">1.2\", \"<=1.1\", \"<1.2.3\"] : semvercmp(\"1.2.3\", c)]",
+        "[false,false,false,false,false,false,false,false]",
+    ),
+    (
+        "[semvercmp(\"1.0.0-rc.2\", \">=1.0\"), semvercmp(\"1.0.0-rc.10\", \">1.0.0-rc.2\"), semvercmp(\"0.2.9\", \"^0.2.3\"), semvercmp(\"0.3.0\", \"^0.2.3\"), semvercmp(\"3\", \"*\")]",
+        "[false,true,true,false,true]",
+    ),
     ("sethaselement([1,2,3], 2)", "true"),
     (
         "setintersection([\"a\",\"b\",\"c\"], [\"b\",\"c\",\"d\"])",

@@ -169,6 +169,34 @@ fn later_files_and_bake_files_have_the_last_word() {
 }
 
 #[test]
+fn tags_reset_and_override_what_earlier_files_say() {
+    let base = "services:\n  a:\n    image: old\n    build:\n      context: a\n      target: t\n      \
+                args: {K: one, L: one}\n      tags: [x]\n  b:\n    build: b\n";
+    for (later, a) in [
+        (
+            "a: {build: {args: {K: !reset null}, tags: !override [y]}}",
+            json!({ "context": "a", "target": "t", "args": { "L": "one" }, "tags": ["y"] }),
+        ),
+        (
+            "a: {build: {args: !override {M: two}, target: !reset null, tags: !reset []}}",
+            json!({ "context": "a", "args": { "M": "two" }, "tags": ["old"] }),
+        ),
+        (
+            "a: {image: !reset null, build: !override {context: c}}",
+            json!({ "context": "c" }),
+        ),
+        ("a: {build: !reset null}", json!(null)),
+    ] {
+        let later = format!("services:\n  {later}\n");
+        let case = Case {
+            files: vec![("compose.yml", base), ("compose.override.yml", &later)],
+            ..Case::default()
+        };
+        assert_eq!(bare(case.print()["target"]["a"].take()), a, "{later}");
+    }
+}
+
+#[test]
 fn faults_of_compose_files_have_places() {
     let report = |text: &str| {
         let case = Case::of("compose.yaml", text);
