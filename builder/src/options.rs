@@ -111,6 +111,8 @@ pub struct BuildOptions {
     pub metadata_file: Option<PathBuf>,
     /// Time stamped on what the build creates, in seconds since 1970.
     pub source_date_epoch: Option<i64>,
+    /// Whether that time is the context's own: a commit's, or that of its youngest file.
+    pub epoch_of_context: bool,
     /// Other times for the files of new layers; theirs are kept when absent.
     pub file_times: Option<FileTimes>,
     /// Whether everything is executed twice and the results compared.
@@ -177,6 +179,7 @@ impl BuildOptions {
             iidfile: None,
             metadata_file: None,
             source_date_epoch: None,
+            epoch_of_context: false,
             file_times: None,
             verify_reproducible: false,
             shell_on_error: false,

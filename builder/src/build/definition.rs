@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use cooper_cache::{MergedTree, RelPath, Store, StoreError};
 use cooper_frontend::SourceFile;
-use cooper_frontend::ir::GitSource;
+use cooper_frontend::ir::{GitSource, GitTime};
 use cooper_solver::CancelToken;
 
 use super::Request;
@@ -55,6 +55,34 @@ enum Main {
     Files(Root),
     /// A Dockerfile that came with nothing else; what it came as, if steps can read that.
     Alone { text: Vec<u8>, files: Option<Root> },
+}
+
+impl Definition {
+    /// Returns the context's own time, in seconds since 1970: that of its youngest file. The files
+    /// of a commit are as old as the commit, and a download is as old as its server says.
+    pub(crate) fn time(&self, store: &Store) -> Result<i64, BuildError> {
+        let (Main::Files(root)
+        | Main::Alone {
+            files: Some(root), ..
+        }) = &self.main
+        else {
+            return Err(BuildError::Definition {
+                message: "SOURCE_DATE_EPOCH=context: this build context has no time of its own"
+                    .to_owned(),
+                hint: Some(
+                    "a repository or an archive has one; for a directory give seconds, such as \
+                     SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)"
+                        .to_owned(),
+                ),
+                source: None,
+            });
+        };
+        let tree = store.layers().tree(&root.ids())?;
+        let top = RelPath::from("");
+        let files = tree.walk(&top).filter(|node| !node.entry.is_dir());
+        let times = files.map(|node| node.entry.mtime.secs);
+        Ok(times.max().unwrap_or_default())
+    }
 }
 
 /// What a definition is loaded with.
@@ -294,9 +322,12 @@ fn nameless(text: &[u8]) -> SourceFile {
 fn kept_as_asked(git: &GitSource, options: &BuildOptions) -> GitSource {
     const ARGUMENT: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
     let mut git = git.clone();
-    let asked = options.build_args.get(ARGUMENT).map(String::as_str);
-    if matches!(asked, Some("1" | "t" | "T" | "true" | "TRUE" | "True")) {
+    if super::is_set(options, ARGUMENT) {
         git.keep_git_dir = Some(true);
+    }
+    // Where the commit's time is asked for, its files are to tell it.
+    if options.epoch_of_context {
+        git.mtime = GitTime::Commit;
     }
     git
 }

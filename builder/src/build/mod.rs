@@ -478,7 +478,10 @@ fn finish(
     let made = outputs::Made {
         engine: &target.engine,
         options,
-        set: ImageSet::new(images),
+        set: ImageSet {
+            several: images.len() > 1 || is_set(options, MULTI_PLATFORM),
+            images,
+        },
         roots: platforms.zip(roots).collect(),
         told: witness.told(solved),
         progress,
@@ -516,6 +519,16 @@ fn note_blobs(mut image: Image, engine: &Engine) -> Image {
     image
 }
 
+/// The build argument by which one platform is written as several are: an index, and a directory
+/// for each platform where files are written.
+const MULTI_PLATFORM: &str = "BUILDKIT_MULTI_PLATFORM";
+
+/// Returns whether a build argument is true, as Go's `strconv.ParseBool` has it.
+fn is_set(options: &BuildOptions, argument: &str) -> bool {
+    let value = options.build_args.get(argument).map(String::as_str);
+    matches!(value, Some("1" | "t" | "T" | "true" | "TRUE" | "True"))
+}
+
 /// Gives the files of the layers that the build made the times that were asked for.
 ///
 /// They become part of the image's name, so what one output asks for holds for all of them.
@@ -528,7 +541,7 @@ fn retime(
     let options = target.target.options;
     let mut formats = options.outputs.iter().filter_map(Output::format);
     let asking = formats.clone().find(|format| format.rewrite_timestamp);
-    let times = match (options.file_times, asking, options.source_date_epoch) {
+    let times = match (options.file_times, asking, target.epoch) {
         (Some(times), ..) => times,
         (None, Some(_), Some(epoch)) => FileTimes::AtMost(epoch),
         (None, Some(_), None) => {
@@ -577,7 +590,7 @@ fn assemble(
         history: &lowered.history,
         root: &dated,
         squashed,
-        epoch: target.target.options.source_date_epoch,
+        epoch: target.epoch,
         omit_history: target.target.options.omit_history,
     };
     Ok(Image::assemble(parts, target.engine.layers())?)

@@ -42,6 +42,8 @@ pub(super) struct TargetBuild<'a> {
     pub(super) engine: Arc<Engine>,
     /// One for each platform, in the order asked for.
     pub(super) variants: Vec<Variant>,
+    /// The time stamped on what it creates, in seconds since 1970.
+    pub(super) epoch: Option<i64>,
     contexts: Contexts,
 }
 
@@ -82,12 +84,21 @@ impl<'a> TargetBuild<'a> {
         let definition = Definition::load(shared, options, request, &fetcher, label)?;
         let source = definition.source.clone();
         let wrong = |diagnostics| wrong(&source, diagnostics);
+        let epoch = if options.epoch_of_context {
+            Some(definition.time(shared.store())?)
+        } else {
+            options.source_date_epoch
+        };
         let dockerfile = parse_for(&source, &options.build_args).map_err(wrong)?;
         let platforms = options.platforms();
         let mut variants = Vec::with_capacity(platforms.len());
         for platform in &platforms {
             let several = platforms.len() > 1;
-            let settings = settings::of(options, platform);
+            let mut settings = settings::of(options, platform);
+            if let (true, Some(epoch)) = (options.epoch_of_context, epoch) {
+                let argument = "SOURCE_DATE_EPOCH".to_owned();
+                settings.build_args.insert(argument, epoch.to_string());
+            }
             variants.push(Variant {
                 plan: Plan::new(&dockerfile, &settings).map_err(wrong)?,
                 label: if several {
@@ -104,7 +115,7 @@ impl<'a> TargetBuild<'a> {
         let parts = TargetParts {
             contexts: contexts.clone(),
             fetcher,
-            epoch: options.source_date_epoch,
+            epoch,
             dns: options.dns.clone(),
             cdi: options.cdi_dirs.clone(),
         };
@@ -113,6 +124,7 @@ impl<'a> TargetBuild<'a> {
             source,
             engine: Arc::new(Engine::new(Arc::clone(shared), parts)),
             variants,
+            epoch,
             contexts,
         })
     }

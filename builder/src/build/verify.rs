@@ -12,7 +12,7 @@ use super::engine::Workshop;
 use super::error::BuildError;
 use super::solve::Solved;
 use super::target::TargetBuild;
-use crate::options::{BuildOptions, Output};
+use crate::options::Output;
 
 /// What one execution of all targets came to.
 pub(super) struct Round {
@@ -48,7 +48,7 @@ pub(super) fn compare(
             for layer in (0..a.layers.len().min(b.layers.len())).filter(made) {
                 let one = index(shared, first, &a.layers[layer].id)?;
                 let two = index(shared, second, &b.layers[layer].id)?;
-                let times = times(target.target.options);
+                let times = times(target);
                 let paths = one.differences(&two, |time| counted(time, times));
                 if !paths.is_empty() {
                     let span = a.place(history, layer);
@@ -79,10 +79,11 @@ fn index(shared: &Workshop, round: &Round, id: &LayerId) -> Result<Arc<LayerInde
 }
 
 /// Returns what becomes of the times of files when the image is written.
-fn times(options: &BuildOptions) -> Option<FileTimes> {
+fn times(target: &TargetBuild<'_>) -> Option<FileTimes> {
+    let options = target.target.options;
     let mut formats = options.outputs.iter().filter_map(Output::format);
     let rewritten = formats.any(|format| format.rewrite_timestamp);
-    let clamp = options.source_date_epoch.map(FileTimes::AtMost);
+    let clamp = target.epoch.map(FileTimes::AtMost);
     options.file_times.or(clamp.filter(|_| rewritten))
 }
 

@@ -206,7 +206,7 @@ pub struct BuildArgs {
     #[arg(long, value_name = "HOST=URL")]
     pub registry_mirror: Vec<String>,
 
-    /// How many steps may run at once
+    /// How many steps may run at once; 0 leaves it to cooper
     #[arg(short, long, value_name = "N", value_parser = jobs)]
     pub jobs: Option<NonZeroUsize>,
 
@@ -232,6 +232,12 @@ pub struct BuildArgs {
     pub accepted: AcceptedArgs,
 }
 
+/// The time stamped on what a build creates.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+/// Its value that leaves it to the context.
+const OF_CONTEXT: &str = "context";
+
 impl BuildArgs {
     /// Returns what these arguments ask for, given the environment and the configuration.
     pub fn resolve(&self, settings: &Settings) -> Result<BuildOptions, Report> {
@@ -242,6 +248,9 @@ impl BuildArgs {
         let file = &settings.file;
         let progress =
             config::progress_mode(self.progress.as_deref(), &settings.environment, file)?;
+        let epoch_of_context = build_args
+            .get(EPOCH)
+            .is_some_and(|epoch| epoch == OF_CONTEXT);
         let steps = self.steps.resolve(&file.build)?;
         let registry = settings.registry(&self.registry_mirror)?;
         let mut options = BuildOptions {
@@ -281,9 +290,10 @@ impl BuildArgs {
             iidfile: self.iidfile.clone(),
             metadata_file: self.metadata_file.clone(),
             source_date_epoch,
+            epoch_of_context,
             verify_reproducible: self.verify_reproducible,
             shell_on_error: self.shell_on_error()?,
-            file_times: self.file_times(source_date_epoch)?,
+            file_times: self.file_times(source_date_epoch, epoch_of_context)?,
             call: self.call()?,
             jobs: self.jobs.or(file.build.jobs).unwrap_or_else(default_jobs),
             memory_budget: self.memory_budget,
@@ -300,6 +310,9 @@ impl BuildArgs {
                 ..registry
             },
         };
+        if self.rewrite_timestamp && epoch_of_context {
+            outputs::rewrite_timestamps(&mut options.outputs);
+        }
         outputs::trust_where_asked(&mut options);
         share::settle(&mut options)?;
         outputs::check_names(&options)?;
@@ -355,7 +368,6 @@ impl BuildArgs {
         &self,
         settings: &Settings,
     ) -> Result<(BTreeMap<String, String>, Option<i64>), Report> {
-        const EPOCH: &str = "SOURCE_DATE_EPOCH";
         let environment = &settings.environment;
         let mut args = BTreeMap::new();
         if settings.file.build.proxy {
@@ -380,6 +392,7 @@ impl BuildArgs {
             args.insert(EPOCH.to_owned(), given.to_string());
         }
         let epoch = match args.get(EPOCH).filter(|epoch| !epoch.is_empty()) {
+            Some(epoch) if epoch == OF_CONTEXT => None,
             Some(epoch) => Some(epoch.parse().map_err(|_| {
                 ValueError::new("not a number of seconds since 1970").report(EPOCH, epoch)
             })?),
@@ -473,9 +486,15 @@ impl BuildArgs {
         }
     }
 
-    fn file_times(&self, epoch: Option<i64>) -> Result<Option<FileTimes>, Report> {
+    /// Returns the times for files, if they are known without the context.
+    fn file_times(
+        &self,
+        epoch: Option<i64>,
+        of_context: bool,
+    ) -> Result<Option<FileTimes>, Report> {
         match (self.timestamp, self.rewrite_timestamp, epoch) {
             (Some(exact), ..) => Ok(Some(FileTimes::Exactly(exact))),
+            (None, true, None) if of_context => Ok(None),
             (None, true, Some(epoch)) => Ok(Some(FileTimes::AtMost(epoch))),
             (None, true, None) => Err(Report::new("--rewrite-timestamp needs a time to go by")
                 .hint("add --source-date-epoch SECONDS, or set SOURCE_DATE_EPOCH")),
@@ -553,8 +572,10 @@ fn check_ignore_file(options: &BuildOptions) -> Result<(), Report> {
 }
 
 fn jobs(text: &str) -> Result<NonZeroUsize, String> {
-    text.parse()
-        .map_err(|_| "not a number of steps, 1 or more".to_owned())
+    let jobs: usize = text
+        .parse()
+        .map_err(|_| "not a number of steps".to_owned())?;
+    Ok(NonZeroUsize::new(jobs).unwrap_or_else(default_jobs))
 }
 
 /// RUN steps wait as often as they compute, so there may be more of them than processors.

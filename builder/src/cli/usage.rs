@@ -195,7 +195,7 @@ mod tests {
             "cooper build --stage-labels .",
             "cooper build . run",
             "cooper build",
-            "cooper build --jobs 0 .",
+            "cooper build --jobs none .",
             "cooper --root /x build --save-stages .",
             "cooper run --foo app",
             "cooper run",
@@ -230,8 +230,8 @@ mod tests {
         ERROR: cooper build needs <PATH|URL|->
           hint: see `cooper build --help`
         [1]
-        $ cooper build --jobs 0 .
-        ERROR: invalid value '0' for '--jobs <N>': not a number of steps, 1 or more
+        $ cooper build --jobs none .
+        ERROR: invalid value 'none' for '--jobs <N>': not a number of steps
           hint: see `cooper build --help`
         [125]
         $ cooper --root /x build --save-stages .

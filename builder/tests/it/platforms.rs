@@ -219,6 +219,20 @@ fn outputs_that_cannot_hold_several_platforms_say_so() {
         .ok();
     let listed = crate::support::process::tool("tar", &["-tf".as_ref(), split.as_os_str()]).ok();
     assert_eq!(listed.out(), "linux_arm64/\nlinux_arm64/log\n");
+    let one = cooper.scratch("one");
+    let output = format!("--output=type=local,dest={}", one.display());
+    let argument = "--build-arg=BUILDKIT_MULTI_PLATFORM=1";
+    cooper
+        .build(&cross(), &["--platform=linux/arm64", argument, &output])
+        .ok();
+    assert!(one.join("linux_arm64/log").is_file());
+    let layout = cooper.scratch("layout");
+    let output = format!("--output=type=oci,tar=false,dest={}", layout.display());
+    cooper
+        .build(&cross(), &["--platform=linux/arm64", argument, &output])
+        .ok();
+    let index = std::fs::read_to_string(layout.join("index.json")).expect("an index");
+    assert!(index.contains("image.index.v1+json"), "{index}");
     cooper
         .build(&cross(), &["--platform=linux/amd64,lunix"])
         .exits(1)

@@ -227,7 +227,7 @@ fn independent_errors_come_together() {
                   ENV a=${b^} \\\n    c=${d\nRUN <<EOF\nunfinished\n";
     let (codes, text) = rendered(&syntax.into());
     insta::assert_snapshot!("several-while-parsing", text);
-    assert_eq!(codes.len(), 8);
+    assert_eq!(codes.len(), 9);
     let names = "FROM --platform=$X debian AS a\nCOPY --from=7 a b\nFROM UPPER\nCOPY --from=b x y\n\
                  FROM a AS b\nEXPOSE ${p\n";
     let (codes, text) = rendered(&names.into());

@@ -65,6 +65,13 @@ impl BuildArgs {
     }
 }
 
+/// Lets every output rewrite the times of files, once the time is known.
+pub(super) fn rewrite_timestamps(outputs: &mut [Output]) {
+    for format in outputs.iter_mut().filter_map(Output::format_mut) {
+        format.rewrite_timestamp = true;
+    }
+}
+
 /// Only several platforms have an index to annotate, and what something is said of.
 pub(super) fn check_annotations(options: &BuildOptions) -> Result<(), Report> {
     let index = [AnnotationPlace::Index, AnnotationPlace::IndexDescriptor];

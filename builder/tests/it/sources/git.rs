@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{ALL, build, files, lines};
 use crate::support::http::Server;
 use crate::support::repository::Repositories;
+use crate::support::tree;
 use crate::support::{Context, Cooper};
 
 /// A repository with two branches, two sorts of tags and a directory.
@@ -178,6 +179,49 @@ fn times_are_the_commits_if_asked() {
         3,
         "{outcome}"
     );
+}
+
+#[test]
+fn the_source_date_epoch_may_be_the_commits() {
+    let Some((cooper, repositories)) = worlds() else {
+        return;
+    };
+    let url = repositories.file_url("r");
+    let dockerfile =
+        b"FROM busybox\nARG SOURCE_DATE_EPOCH\nRUN echo epoch $SOURCE_DATE_EPOCH >/e\n\
+                       FROM scratch\nCOPY --from=0 /e /\n";
+    let epoch = "--build-arg=SOURCE_DATE_EPOCH=context";
+    let (tar, iid) = (cooper.scratch("t.tar"), cooper.scratch("iid"));
+    let output = format!("-otype=tar,dest={}", tar.display());
+    let file = format!("--iidfile={}", iid.display());
+    let args = [
+        epoch,
+        &output,
+        "--load",
+        &file,
+        "--rewrite-timestamp",
+        "-f",
+        "-",
+    ];
+    build(&cooper, &[&args[..], &[&url]].concat(), dockerfile).ok();
+    let tree = tree::read_tar(&tar);
+    assert_eq!(lines(&tree), [r#"e 644 0:0 "epoch 1700000000\n""#]);
+    let id = std::fs::read_to_string(&iid).expect("an image ID");
+    let inspected = cooper
+        .run(&["inspect", "--format={{.Created}}", id.trim()])
+        .ok();
+    assert_eq!(inspected.out().trim(), "2023-11-14T22:13:20Z");
+
+    let directory = cooper.scratch("dir");
+    std::fs::create_dir(&directory).expect("a directory");
+    build(
+        &cooper,
+        &[epoch, "-f", "-", &directory.display().to_string()],
+        ALL.as_bytes(),
+    )
+    .exits(1)
+    .says("this build context has no time of its own")
+    .says("git log -1");
 }
 
 /// Returns how many requests brought objects.
