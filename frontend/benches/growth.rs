@@ -1,13 +1,14 @@
 //! Measures how the time that a file takes grows with its size: as the size does, not as its square.
 //!
 //! `cargo bench -p cooper-frontend --bench growth`. A file of one size and one of four times that
-//! go all the way to the graph; each time is the best of several.
+//! go all the way to the graph; each time is the processor's, and the mean of several.
 
+mod clock;
 mod shapes;
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cooper_frontend::image::{ResolvedImage, ResolvedImages};
 use cooper_frontend::settings::BuildSettings;
@@ -32,19 +33,18 @@ fn build(text: &str) -> bool {
             config: ImageConfig::new(&request.platform),
             layers: vec!["layer".to_owned()].into(),
             reference: None,
+            digest: None,
         };
         (request.key, image)
     }));
     plan.lower(&images).is_ok()
 }
 
-fn best(text: &str) -> Duration {
-    let times = (0..10).map(|_| {
-        let started = Instant::now();
+/// Returns how long a file takes.
+fn time(text: &str) -> Duration {
+    clock::mean(|| {
         std::hint::black_box(build(text));
-        started.elapsed()
-    });
-    times.min().unwrap_or_default()
+    })
 }
 
 fn main() -> ExitCode {
@@ -57,8 +57,8 @@ fn main() -> ExitCode {
             "{}",
             shape.name
         );
-        let small = best(&(shape.make)(shape.size)).max(LEAST);
-        let large = best(&(shape.make)(shape.size * 4));
+        let small = time(&(shape.make)(shape.size)).max(LEAST);
+        let large = time(&(shape.make)(shape.size * 4));
         let growth = large.as_secs_f64() / small.as_secs_f64();
         steep |= growth > MOST;
         let (name, size) = (shape.name, shape.size);

@@ -1,12 +1,14 @@
 //! Measures how long a Dockerfile of 10,000 instructions takes to parse and to print.
 //!
 //! `cargo bench -p cooper-frontend`, or with `--profile fast` to build quicker. Each time is the
-//! best of several, as what else the machine does only adds to it.
+//! processor's, and the mean of several.
+
+mod clock;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cooper_frontend::{SourceFile, parse};
 
@@ -43,15 +45,6 @@ fn involved() -> String {
     text
 }
 
-fn best(work: impl Fn()) -> Duration {
-    let times = (0..20).map(|_| {
-        let started = Instant::now();
-        work();
-        started.elapsed()
-    });
-    times.min().unwrap_or_default()
-}
-
 fn main() -> ExitCode {
     let mut out = std::io::stdout().lock();
     let mut slow = false;
@@ -59,8 +52,8 @@ fn main() -> ExitCode {
         let source = SourceFile::new("Dockerfile", text);
         let file = parse(&source).expect("the text is a Dockerfile");
         assert_eq!(file.stages[0].instructions.len(), 10_000);
-        let parsing = best(|| drop(parse(&source)));
-        let printing = best(|| drop(file.to_string()));
+        let parsing = clock::mean(|| drop(parse(&source)));
+        let printing = clock::mean(|| drop(file.to_string()));
         slow |= parsing > TARGET;
         let _ = writeln!(
             out,

@@ -1,6 +1,6 @@
 //! Whatever the text is, the frontend answers: it neither panics nor hangs.
 
-#[path = "../benches/shapes.rs"]
+#[path = "../benches/shapes/mod.rs"]
 mod shapes;
 
 use cooper_frontend::dockerignore::DockerIgnore;
