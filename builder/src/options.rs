@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::registry::{Rules, ShortNames};
 
-pub use cache::{CacheFrom, CacheMode, CachePlace, CacheTo};
+pub use cache::{BucketPlace, CacheFrom, CacheMode, CachePlace, CacheTo};
 pub use output::{
     Annotation, AnnotationPlace, ArchiveDest, ArchiveOutput, ImageFormat, ImageOutput, LocalMode,
     Output, Push, Sink,

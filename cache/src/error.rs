@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::checksum::TreeDigest;
 use crate::layer::LayerId;
+use crate::mounts::MountError;
 use crate::path::RelPath;
 
 /// A failure of the store on disk.
@@ -89,6 +90,9 @@ pub enum StoreError {
         /// What it unpacks to.
         actual: TreeDigest,
     },
+    /// A cache mount from elsewhere is refused.
+    #[error("cannot unpack a cache mount")]
+    Mount(#[from] MountError),
     /// A layer is neither unpacked nor known by a blob.
     #[error("layer {id} is not in the store")]
     MissingLayer {

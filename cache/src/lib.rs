@@ -66,7 +66,7 @@ pub use layer::{
 };
 pub use lease::Lease;
 pub use lock::ClaimGuard;
-pub use mounts::MountHold;
+pub use mounts::{MountBlob, MountError, MountHold, PackedMount};
 pub use notes::Notes;
 pub use origins::Origins;
 pub use path::RelPath;

@@ -5,6 +5,8 @@
 //! shared lock on `mounts/NAME.used`, whose mtime is the last use; the collector takes a mount
 //! only with that lock alone. `mounts/NAME.lock` is the step's own, for its kind of sharing.
 
+mod carry;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +14,8 @@ use crate::error::{IoContext, StoreError};
 use crate::gc::list;
 use crate::lock::{FileLock, Mode};
 use crate::store::{Shared, Store, remove_tree};
+
+pub use carry::{MountBlob, MountError, PackedMount};
 
 /// Keeps a cache mount from being collected while a step uses it.
 #[derive(Debug)]
@@ -82,3 +86,6 @@ pub(crate) fn remove_aside(paths: &[PathBuf]) {
         let _ = remove_tree(path);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 //! runner, the layers still to be fetched) and what is one target's own ([`Engine`]: its
 //! contexts and secrets).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -59,6 +59,8 @@ pub(crate) struct Workshop {
     /// The first RUN that failed, if it is wanted.
     failure: OnceLock<Failure>,
     keeps_failure: bool,
+    /// Names of the cache mounts that steps have used.
+    mounts: Mutex<BTreeSet<String>>,
     trees: Mutex<HashMap<Vec<LayerId>, MergedTree>>,
     /// What each layer says of the root directory.
     root_dirs: Mutex<HashMap<LayerId, Option<Entry>>>,
@@ -99,6 +101,7 @@ impl Workshop {
             starting: Mutex::new(()),
             failure: OnceLock::new(),
             keeps_failure: false,
+            mounts: Mutex::default(),
             trees: Mutex::new(HashMap::new()),
             root_dirs: Mutex::new(HashMap::new()),
         }
@@ -214,6 +217,22 @@ impl Engine {
     /// Whether overlays keep their marks in `user.overlay.*`.
     pub(crate) fn userxattr(&self) -> bool {
         self.shared.store.options().userxattr
+    }
+
+    /// Notes that a step uses a cache mount.
+    pub(crate) fn note_mount(&self, name: &str) {
+        let mut mounts = self
+            .shared
+            .mounts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        mounts.insert(name.to_owned());
+    }
+
+    /// Returns the names of the cache mounts that steps have used.
+    pub(crate) fn used_mounts(&self) -> BTreeSet<String> {
+        let mounts = self.shared.mounts.lock();
+        mounts.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns where RUN cache mounts live.

@@ -108,6 +108,7 @@ pub use verify::Unsteady;
 
 pub(crate) use output::{Root, RootLayer};
 pub(crate) use remote::FetchError;
+pub use sharing::mounts::{Moved, export_mounts, import_mounts};
 
 use attest::{Clock, Witness};
 use engine::{Engine, Workshop};

@@ -9,8 +9,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use cooper_cache::{BlobWriter, LayerId, Layers, Store, StoreError};
+use cooper_cache::{BlobWriter, LayerId, Layers, PackedMount, Store, StoreError};
 use cooper_oci::{Descriptor, DiffId, Reference};
+use rayon::prelude::*;
 use thiserror::Error;
 
 use cooper_solver::CancelToken;
@@ -18,7 +19,8 @@ use cooper_solver::CancelToken;
 use crate::progress::Progress;
 use crate::pull::{self, PullError};
 use crate::registry::{Client, Resolved};
-use crate::shared_cache::LayerNote;
+use crate::shared_cache::bucket::Bucket;
+use crate::shared_cache::{BucketError, LayerNote};
 
 /// Where a layer's blob can be had.
 #[derive(Clone, Debug)]
@@ -27,6 +29,8 @@ pub(crate) enum Origin {
     Registry(Reference),
     /// In an OCI layout directory.
     Layout(PathBuf),
+    /// In a bucket.
+    Bucket(Bucket),
 }
 
 /// A layer that could not be brought in.
@@ -48,6 +52,9 @@ pub enum FetchError {
         /// The system's answer.
         source: io::Error,
     },
+    /// The bucket did not give it.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
     /// The store could not take it, or its bytes are wrong.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -80,6 +87,8 @@ pub(crate) struct RemoteLayers {
     known: Mutex<HashMap<LayerId, Known>>,
     /// Names of layers by their tars, as shared caches know them.
     names: Mutex<HashMap<DiffId, LayerId>>,
+    /// Cache mounts that shared caches have, by name.
+    mounts: Mutex<HashMap<String, (Origin, PackedMount)>>,
     images: Mutex<Vec<Resolved>>,
     broken: Mutex<Vec<Broken>>,
 }
@@ -93,6 +102,7 @@ impl RemoteLayers {
             cancel,
             known: Mutex::default(),
             names: Mutex::default(),
+            mounts: Mutex::default(),
             images: Mutex::default(),
             broken: Mutex::default(),
         }
@@ -147,6 +157,60 @@ impl RemoteLayers {
         self.lock().entry(note.id.clone()).or_insert_with(known);
     }
 
+    /// Notes a cache mount that a shared cache has.
+    pub(crate) fn offer_mount(&self, origin: &Origin, mount: &PackedMount) {
+        let mut mounts = self.mounts.lock().unwrap_or_else(PoisonError::into_inner);
+        mounts
+            .entry(mount.name.clone())
+            .or_insert_with(|| (origin.clone(), mount.clone()));
+    }
+
+    /// Returns a cache mount that a shared cache has.
+    pub(crate) fn mount(&self, name: &str) -> Option<PackedMount> {
+        let mounts = self.mounts.lock().unwrap_or_else(PoisonError::into_inner);
+        mounts.get(name).map(|(_, mount)| mount.clone())
+    }
+
+    /// Makes the cache mount `name` if a shared cache has it and there is none; returns whether it
+    /// did.
+    pub(crate) fn restore_mount(&self, store: &Store, name: &str) -> Result<bool, FetchError> {
+        let known = {
+            let mounts = self.mounts.lock().unwrap_or_else(PoisonError::into_inner);
+            mounts.get(name).cloned()
+        };
+        let Some((origin, mount)) = known else {
+            return Ok(false);
+        };
+        let blobs = mount.blobs();
+        blobs
+            .par_iter()
+            .try_for_each(|blob| self.fetch(store, &origin, blob))?;
+        let made = store.unpack_mount(&mount)?;
+        for blob in blobs {
+            // They are in the mount now; what is wanted again is fetched again.
+            store.blobs().remove(&blob.digest)?;
+        }
+        Ok(made)
+    }
+
+    /// Brings in a blob of a cache mount that a shared cache has.
+    pub(crate) fn ensure_mount_blob(
+        &self,
+        store: &Store,
+        blob: &Descriptor,
+    ) -> Result<(), FetchError> {
+        let origin = {
+            let mounts = self.mounts.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = mounts.values();
+            let has =
+                |mount: &PackedMount| mount.blobs().iter().any(|one| one.digest == blob.digest);
+            known
+                .find(|(_, mount)| has(mount))
+                .map(|(origin, _)| origin.clone())
+        };
+        origin.map_or(Ok(()), |origin| self.fetch(store, &origin, blob))
+    }
+
     /// Returns what the layer whose tar is `diff_id` is called; `layers` know it best.
     pub(crate) fn name_of(&self, layers: &Layers, diff_id: &DiffId) -> LayerId {
         let name = layers.name_of(diff_id);
@@ -167,7 +231,7 @@ impl RemoteLayers {
         let known = self.lock().get(id).cloned()?;
         let repository = match known.origin {
             Origin::Registry(reference) => Some(reference),
-            Origin::Layout(_) => None,
+            Origin::Layout(_) | Origin::Bucket(_) => None,
         };
         Some((known.blob, repository))
     }
@@ -238,6 +302,12 @@ impl RemoteLayers {
         }
         match origin {
             Origin::Registry(reference) => self.download(store, reference, blob),
+            Origin::Bucket(bucket) => {
+                let mut writer = store.blobs().writer_with(blob.digest.algorithm())?;
+                bucket.fetch(blob, &mut writer, &|| self.canceled())?;
+                writer.commit(Some(&blob.digest), Some(blob.size))?;
+                Ok(())
+            }
             Origin::Layout(dir) => {
                 copy_blob(store, dir, blob)?.commit(Some(&blob.digest), Some(blob.size))?;
                 Ok(())

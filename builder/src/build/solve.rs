@@ -73,7 +73,7 @@ impl Sharing<'_> {
             let ends: Vec<_> = ends
                 .filter_map(|variant| variant.lowered().target)
                 .collect();
-            keys.harvest(&graph.reachable(&ends), index)
+            keys.harvest(graph, &graph.reachable(&ends), index)
         };
         self.targets.iter().map(of).collect()
     }

@@ -36,6 +36,7 @@ pub use call::{Answer, ask};
 pub use input::InputArgs;
 pub use outputs::Placement;
 pub use run::{build_targets, run};
+pub(super) use share::{complete, from as cache_from, to as cache_to};
 use steps::SECRET_EXPORT;
 pub use steps::StepArgs;
 
@@ -96,12 +97,13 @@ pub struct BuildArgs {
     pub no_cache_filter: Vec<String>,
 
     /// Take results from a cache that another machine wrote: an image, or type=registry,ref=NAME,
-    /// or type=local,src=DIR; may be repeated
+    /// type=local,src=DIR or type=s3,bucket=BUCKET; may be repeated
     #[arg(long, value_name = "CACHE")]
     pub cache_from: Vec<String>,
 
-    /// Write a cache for other machines: type=registry,ref=NAME, type=local,dest=DIR or
-    /// type=inline, with mode=min|max; may be repeated
+    /// Write a cache for other machines: type=registry,ref=NAME, type=local,dest=DIR,
+    /// type=s3,bucket=BUCKET or type=inline, with mode=min|max, and with mounts=true for the cache
+    /// mounts of RUN steps; may be repeated
     #[arg(long, value_name = "CACHE")]
     pub cache_to: Vec<String>,
 
@@ -314,7 +316,7 @@ impl BuildArgs {
             outputs::rewrite_timestamps(&mut options.outputs);
         }
         outputs::trust_where_asked(&mut options);
-        share::settle(&mut options)?;
+        share::settle(&mut options, &settings.environment)?;
         outputs::check_names(&options)?;
         outputs::check_annotations(&options)?;
         check_ignore_file(&options)?;

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
+use super::carry::{ExportArgs, ImportArgs};
 use super::du::DuArgs;
 use super::fsck::FsckArgs;
 use super::prune::PruneArgs;
@@ -22,6 +23,10 @@ pub enum CacheCommand {
     Du(DuArgs),
     /// Remove what no image and no build needs
     Prune(PruneArgs),
+    /// Write the cache mounts of RUN steps for other machines
+    Export(ExportArgs),
+    /// Take over the cache mounts of RUN steps from another machine
+    Import(ImportArgs),
     /// Check the store for damage
     Fsck(FsckArgs),
 }
@@ -34,6 +39,8 @@ impl CacheCommand {
             Self::Du(args) => args.run(settings),
             Self::Prune(args) => args.run(settings),
             Self::Fsck(args) => args.run(settings),
+            Self::Export(args) => args.run(settings),
+            Self::Import(args) => args.run(settings),
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod annotation;
 pub mod bake;
 pub mod build;
 pub mod cache;
+mod carry;
 mod collect;
 pub mod completion;
 mod confirm;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use cooper_oci::Reference;
 
 use super::ImageFormat;
+use crate::shared_cache::Keys;
 
 /// Where a shared cache is read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,54 @@ pub enum CacheFrom {
         /// The digest of its manifest, or its tag.
         wanted: String,
     },
+    /// A bucket.
+    Bucket(BucketPlace),
+}
+
+/// A cache in a bucket of S3, or of a service that speaks like it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketPlace {
+    /// The bucket.
+    pub bucket: String,
+    /// Where it is.
+    pub region: String,
+    /// Comes before the names of all objects.
+    pub prefix: String,
+    /// Comes before the names of lists.
+    pub manifests_prefix: String,
+    /// Comes before the names of blobs.
+    pub blobs_prefix: String,
+    /// The service's address; Amazon's when absent.
+    pub endpoint: Option<String>,
+    /// Whether the bucket is a part of paths, not of the host's name.
+    pub path_style: bool,
+    /// What the cache is called: it is written under all names, and the first that there is is read.
+    pub names: Vec<String>,
+    /// Who asks; nobody in particular when absent.
+    pub keys: Option<Keys>,
+}
+
+impl Default for BucketPlace {
+    fn default() -> Self {
+        Self {
+            bucket: String::new(),
+            region: String::new(),
+            prefix: String::new(),
+            manifests_prefix: "manifests/".to_owned(),
+            blobs_prefix: "blobs/".to_owned(),
+            endpoint: None,
+            path_style: false,
+            names: vec!["buildkit".to_owned()],
+            keys: None,
+        }
+    }
+}
+
+impl fmt::Display for BucketPlace {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (bucket, prefix) = (&self.bucket, &self.prefix);
+        write!(to, "s3://{bucket}/{prefix}{}", self.names.join(";"))
+    }
 }
 
 /// Where a shared cache is written to.
@@ -47,6 +96,8 @@ pub enum CachePlace {
         /// Whether what else is in there goes.
         reset: bool,
     },
+    /// A bucket.
+    Bucket(BucketPlace),
 }
 
 /// A shared cache to be written after a build.
@@ -60,6 +111,8 @@ pub struct CacheTo {
     pub format: ImageFormat,
     /// Whether its manifest is one of an image, else an index of blobs.
     pub image_manifest: bool,
+    /// Whether it gets the cache mounts of the steps too.
+    pub mounts: bool,
     /// Whether the build succeeds although it could not be written.
     pub ignore_error: bool,
 }
@@ -72,6 +125,7 @@ impl CacheTo {
             mode: CacheMode::Min,
             format: ImageFormat::default(),
             image_manifest: true,
+            mounts: false,
             ignore_error: false,
         }
     }
@@ -87,11 +141,25 @@ pub enum CacheMode {
     Max,
 }
 
+impl CacheFrom {
+    /// Returns its name if its registry may do without a certificate.
+    pub fn insecure(&self) -> Option<&Reference> {
+        match self {
+            Self::Registry {
+                reference,
+                insecure: true,
+            } => Some(reference),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for CacheFrom {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Registry { reference, .. } => write!(to, "{}", reference.familiar()),
             Self::Local { dir, wanted } => write!(to, "{}:{wanted}", dir.display()),
+            Self::Bucket(place) => place.fmt(to),
         }
     }
 }
@@ -102,6 +170,7 @@ impl fmt::Display for CachePlace {
             Self::Inline => to.write_str("the image"),
             Self::Registry { reference, .. } => write!(to, "{}", reference.familiar()),
             Self::Local { dir, tag, .. } => write!(to, "{}:{tag}", dir.display()),
+            Self::Bucket(place) => place.fmt(to),
         }
     }
 }

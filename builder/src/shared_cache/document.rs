@@ -13,6 +13,7 @@
 //! records[]   digest       "blake3:…", a solver key
 //!             layers[]     layer: index of the topmost layer of the result
 //!             cooper.content  the content key that the result also has
+//! cooper.mounts[]  RUN cache mounts: name, index and chunks, each digest, size and length
 //! cooper      version      of what begins with "cooper."
 //! ```
 //!
@@ -26,7 +27,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use cooper_cache::{LayerId, Timestamp};
+use cooper_cache::{LayerId, PackedMount, Timestamp};
 use cooper_oci::{Descriptor, DiffId, Digest};
 use cooper_solver::CacheKey;
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,12 @@ pub(crate) struct Document {
     layers: Vec<WireLayer>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) records: Vec<WireRecord>,
+    #[serde(
+        default,
+        rename = "cooper.mounts",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    mounts: Vec<PackedMount>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cooper: Option<Own>,
 }
@@ -135,10 +142,15 @@ pub(crate) struct Cargo {
 }
 
 impl Document {
-    /// Writes a list of `offers`; `cargo` has all layers of theirs.
-    pub(crate) fn of(offers: &[Offer], cargo: &HashMap<LayerId, Cargo>) -> Self {
+    /// Writes a list of `offers`, whose layers are all in `cargo`, and of `mounts`.
+    pub(crate) fn of(
+        offers: &[Offer],
+        cargo: &HashMap<LayerId, Cargo>,
+        mounts: Vec<PackedMount>,
+    ) -> Self {
         let mut document = Self {
             cooper: Some(Own { version: VERSION }),
+            mounts,
             ..Self::default()
         };
         let mut places: HashMap<(i64, &RootLayer), usize> = HashMap::new();
@@ -190,7 +202,9 @@ impl Document {
         for (at, layer) in self.layers.into_iter().enumerate() {
             layers.push(layer.note(at, &layers)?);
         }
-        Contents::of(layers, &self.records)
+        let mut contents = Contents::of(layers, &self.records)?;
+        contents.mounts = self.mounts;
+        Ok(contents)
     }
 
     /// Returns the records of an offer whose result is `result`.
@@ -294,6 +308,8 @@ pub(crate) struct LayerNote {
 pub(crate) struct Contents {
     /// The layers.
     pub(crate) layers: Vec<LayerNote>,
+    /// The cache mounts.
+    pub(crate) mounts: Vec<PackedMount>,
     /// Whether it has results, but none of this builder's.
     pub(crate) foreign: bool,
     records: HashMap<CacheKey, Found>,
@@ -330,6 +346,7 @@ impl Contents {
     pub(super) fn of(layers: Vec<LayerNote>, records: &[WireRecord]) -> Result<Self, String> {
         let mut contents = Self {
             foreign: !records.is_empty(),
+            mounts: Vec::new(),
             layers,
             records: HashMap::with_capacity(records.len()),
         };
@@ -463,7 +480,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_and_stacks_share_their_layers() {
-        let document = Document::of(&offers(), &cargo());
+        let document = Document::of(&offers(), &cargo(), Vec::new());
         assert_eq!(document.layers.len(), 4);
         let contents = Document::read(&document.to_json()).expect("readable");
         assert_eq!((contents.len(), contents.foreign), (6, false));
@@ -480,7 +497,7 @@ mod tests {
 
     #[test]
     fn the_form_is_pinned() {
-        let text = String::from_utf8(Document::of(&offers()[..1], &cargo()).to_json());
+        let text = String::from_utf8(Document::of(&offers()[..1], &cargo(), Vec::new()).to_json());
         insta::assert_snapshot!(text.expect("JSON"), @r#"{"layers":[{"parent":-1,"annotations":{"diffID":"sha256:cae662172fd450bb0cd710a769079c05bfc5d8e35efa6576edc7d0377afdd4a2","size":0}},{"blob":"sha256:4bf5122f344554c53bde2ebb8cd2b7e3d1600ad631c385a5d7cce23c7785459a","annotations":{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","diffID":"sha256:9dcf97a184f32623d11a73124ceb99a5709b083721e878a16d78f596718ba7b2","size":1,"createdAt":"1969-12-31T23:59:57.000000005Z","cooper.layer":"blake3:0101010101010101010101010101010101010101010101010101010101010101"}}],"records":[{"layers":[{"layer":1}],"digest":"blake3:0101010101010101010101010101010101010101010101010101010101010101","cooper.content":"blake3:6565656565656565656565656565656565656565656565656565656565656565"},{"layers":[{"layer":1}],"digest":"blake3:6565656565656565656565656565656565656565656565656565656565656565"}],"cooper":{"version":1}}"#);
     }
 

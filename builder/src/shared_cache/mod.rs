@@ -3,7 +3,7 @@
 //! A shared cache is a list of results by solver key, and the layers that they are made of as
 //! packed blobs. It is carried in BuildKit's public form ([`document`]): a manifest whose
 //! configuration is the list. A [`place`](layout) keeps the blobs and the manifest: a directory
-//! ([`layout`]) or a registry ([`registry`]); an image can have the list in its own configuration
+//! ([`layout`]), a registry ([`registry`]) or a bucket ([`bucket`]); an image can have the list in its own configuration
 //! ([`inline`]).
 //!
 //! This module knows no graph and no solve: which results are offered, and which are asked for, is
@@ -14,10 +14,12 @@
 //!   from damage.
 //! - A blob is sent only if the place does not have it, and before the manifest that names it.
 
+pub(crate) mod bucket;
 pub(crate) mod document;
 pub(crate) mod inline;
 pub(crate) mod layout;
 pub(crate) mod registry;
+mod sign;
 
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -29,7 +31,9 @@ use thiserror::Error;
 use crate::build::FetchError;
 use crate::registry::RegistryError;
 
+pub use bucket::BucketError;
 pub(crate) use document::{Cargo, Contents, Document, LayerNote, Offer};
+pub use sign::Keys;
 
 /// The type of the list, as BuildKit calls it.
 pub(crate) const CONFIG_TYPE: &str = "application/vnd.buildkit.cacheconfig.v0";
@@ -43,6 +47,9 @@ pub enum SharedCacheError {
     /// The registry refused, or could not be reached.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// The bucket refused, or could not be reached.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
     /// A file of a directory cannot be read or written.
     #[error("cannot {action} {}", path.display())]
     Io {
@@ -106,6 +113,7 @@ impl SharedCacheError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Registry(error) => error.hint(),
+            Self::Bucket(error) => error.hint(),
             Self::NoCache { .. } => Some(
                 "build it with --cache-to type=inline, or name a cache that --cache-to \
                  type=registry has written"

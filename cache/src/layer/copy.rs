@@ -76,6 +76,40 @@ impl Staging {
     }
 }
 
+/// Gives a file its bytes, of which size and hash are told.
+type WriteFile<'a> =
+    dyn FnMut(&mut File, &RelPath, (u64, ContentHash)) -> Result<(), StoreError> + 'a;
+
+impl Staging {
+    /// Makes all entries of `index` below `fs/`, one after the other in its order, with what `write`
+    /// puts into files.
+    pub(crate) fn fill_from(
+        &self,
+        index: &LayerIndex,
+        write: &mut WriteFile<'_>,
+    ) -> Result<(), StoreError> {
+        check_shape(index)?;
+        let canvas = Canvas::open(&self.fs(), self.shared().options.userxattr)?;
+        make_dirs(&canvas, index)?;
+        let links = second_names(index.entries());
+        let mut parent = Parent::default();
+        for (number, entry) in index.entries().iter().enumerate() {
+            match entry.kind {
+                EntryKind::Dir { .. } => {}
+                _ if links.contains_key(&number) => {}
+                EntryKind::File { size, content } => {
+                    let mut file = canvas.create_file(&entry.path)?;
+                    write(&mut file, &entry.path, (size, content))?;
+                    canvas.finish_file(&file, entry)?;
+                }
+                _ => canvas.make_special(entry, &mut parent)?,
+            }
+        }
+        link_names(&canvas, &mut index.clone(), &links)?;
+        finish_dirs(&canvas, index)
+    }
+}
+
 /// Makes `items` on `canvas`.
 pub(super) fn fill(
     canvas: &Canvas,

@@ -58,6 +58,17 @@ impl LayerIndex {
         &mut self.entries
     }
 
+    /// Returns an index of entries as they are, in whatever order.
+    #[cfg(test)]
+    pub(crate) fn of_entries(entries: Vec<Entry>) -> Self {
+        Self { entries }
+    }
+
+    /// Keeps the entries that `wanted` says.
+    pub(crate) fn retain(&mut self, wanted: impl FnMut(&Entry) -> bool) {
+        self.entries.retain(wanted);
+    }
+
     /// Returns the entry at `path`.
     pub fn get(&self, path: &RelPath) -> Option<&Entry> {
         self.position(path.as_bytes()).map(|at| &self.entries[at])

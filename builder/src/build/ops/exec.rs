@@ -24,6 +24,8 @@ use crate::build::output::{Output, Root};
 use crate::build::scene;
 use crate::emulation::Execution;
 
+pub(in crate::build) use mounts::static_names;
+
 /// Runs the process of `op` and returns its root with one more layer.
 pub(super) fn exec(
     engine: &Engine,

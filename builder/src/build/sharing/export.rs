@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read, Seek, SeekFrom};
 
-use cooper_cache::LayerId;
+use cooper_cache::{LayerId, PackedMount};
 use cooper_oci::{Compression, Descriptor, Digest, Reference};
 use rayon::prelude::*;
 
@@ -16,6 +16,7 @@ use crate::build::remote::in_one_line;
 use crate::options::{BuildOptions, CachePlace, CacheTo, ImageFormat, Output};
 use crate::progress::{Progress, StepGuard};
 use crate::push::show;
+use crate::shared_cache::bucket::Bucket;
 use crate::shared_cache::{
     Bundle, Cargo, Document, Offer, Sent, SharedCacheError, layout, registry,
 };
@@ -75,7 +76,13 @@ impl Export<'_> {
         let layers = layers(&offers);
         let format = self.packing(to);
         let cargo = self.pack(&layers, &format)?;
-        let config = Document::of(&offers, &cargo).to_json();
+        let mounts = if to.mounts {
+            self.mounts()?
+        } else {
+            Vec::new()
+        };
+        let chunks: Vec<Descriptor> = mounts.iter().flat_map(PackedMount::blobs).collect();
+        let config = Document::of(&offers, &cargo, mounts).to_json();
         let holders: HashMap<Digest, LayerId> = cargo
             .iter()
             .filter_map(|(id, cargo)| Some((cargo.blob.as_ref()?.digest.clone(), id.clone())))
@@ -87,6 +94,7 @@ impl Export<'_> {
         let blobs = layers
             .iter()
             .filter_map(|layer| cargo[&layer.id].blob.clone());
+        let blobs = blobs.chain(chunks);
         let bundle = Bundle {
             config,
             blobs: blobs
@@ -101,11 +109,37 @@ impl Export<'_> {
         match &to.place {
             CachePlace::Inline => Ok(Sent::default()),
             CachePlace::Local { dir, tag, reset } => layout::store(dir, tag, *reset, &bundle),
+            CachePlace::Bucket(place) => {
+                Bucket::new(place, self.engine.remote().client().http()).store(&bundle)
+            }
             CachePlace::Registry { reference, .. } => {
                 let client = self.engine.remote().client();
                 registry::store(client, reference, &bundle, &|event| show(step, event))
             }
         }
+    }
+
+    /// Packs the cache mounts of the target's steps. Of those that are not here, what the shared
+    /// cache has that they would come from goes on.
+    fn mounts(&self) -> Result<Vec<PackedMount>, SharedCacheError> {
+        let mut names = self.harvest.mounts.clone();
+        names.extend(self.engine.used_mounts());
+        let store = self.engine.store();
+        let here = store.portable_mounts()?;
+        let mut mounts = Vec::new();
+        for name in names {
+            if !here.contains(&name) {
+                mounts.extend(self.engine.remote().mount(&name));
+                continue;
+            }
+            match store.pack_mount(&name)? {
+                Some(mount) => mounts.push(mount),
+                None => self.progress.warn(format!(
+                    "the cache gets no cache mount {name}: another build uses it"
+                )),
+            }
+        }
+        Ok(mounts)
     }
 
     /// Leaves out the results that hold a secret of the build.
@@ -193,6 +227,9 @@ impl Export<'_> {
             && let Some(id) = holders.get(&blob.digest)
         {
             let fetched = self.engine.remote().ensure_blob(store, id);
+            fetched.map_err(io::Error::other)?;
+        } else if !store.blobs().has(&blob.digest) {
+            let fetched = self.engine.remote().ensure_mount_blob(store, blob);
             fetched.map_err(io::Error::other)?;
         }
         let mut file = store.blobs().open(&blob.digest).map_err(io::Error::other)?;

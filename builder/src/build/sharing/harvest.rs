@@ -5,11 +5,13 @@
 //! the solve is over: what is not remembered any more is not given.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use cooper_solver::{CacheKey, VertexId};
+use cooper_frontend::ir::BuildOp;
+use cooper_solver::{CacheKey, Graph, VertexId};
 
 use crate::build::index::StoreIndex;
+use crate::build::ops::exec::static_names;
 use crate::build::output::Root;
 use crate::options::CacheMode;
 use crate::shared_cache::Offer;
@@ -24,6 +26,8 @@ pub(in crate::build) struct Keys {
 #[derive(Clone, Debug, Default)]
 pub(in crate::build) struct Harvest {
     offers: Vec<Offer>,
+    /// Names of the cache mounts of its steps, as far as these tell.
+    pub(in crate::build) mounts: BTreeSet<String>,
 }
 
 impl Keys {
@@ -35,6 +39,7 @@ impl Keys {
     /// Returns what is known of `vertices`.
     pub(in crate::build) fn harvest(
         &self,
+        graph: &Graph<BuildOp>,
         vertices: &[VertexId],
         index: &StoreIndex<'_>,
     ) -> Harvest {
@@ -42,6 +47,14 @@ impl Keys {
         let keys = vertices.iter().filter_map(|vertex| told.get(vertex));
         Harvest {
             offers: keys.filter_map(|key| index.find(key)).collect(),
+            mounts: vertices
+                .iter()
+                .filter_map(|vertex| match &graph.vertex(*vertex).op {
+                    BuildOp::Exec(op) => Some(static_names(op)),
+                    _ => None,
+                })
+                .flatten()
+                .collect(),
         }
     }
 }

@@ -12,6 +12,7 @@
 
 pub(super) mod export;
 pub(super) mod harvest;
+pub(super) mod mounts;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use super::{Request, Target};
 use crate::options::CacheFrom;
 use crate::progress::Progress;
 use crate::registry::{Client, Watch};
+use crate::shared_cache::bucket::Bucket;
 use crate::shared_cache::{Contents, Offer, SharedCacheError, layout, registry};
 
 /// The shared caches that a build may use.
@@ -62,13 +64,14 @@ impl Imports {
 
     /// Lets the caches' layers be fetched.
     pub(super) fn offer_layers(&self, remote: &RemoteLayers) {
+        let client = remote.client();
         for (number, source) in self.sources.iter().enumerate() {
-            let origin = match &source.from {
-                CacheFrom::Registry { reference, .. } => Origin::Registry(reference.clone()),
-                CacheFrom::Local { dir, .. } => Origin::Layout(dir.clone()),
-            };
+            let origin = origin(&source.from, client);
             for note in &source.contents.layers {
                 remote.offer(number, &origin, note);
+            }
+            for mount in &source.contents.mounts {
+                remote.offer_mount(&origin, mount);
             }
         }
     }
@@ -108,11 +111,7 @@ fn load(
         event: &|_| {},
         canceled,
     };
-    let contents = match from {
-        CacheFrom::Registry { reference, .. } => registry::load(client, reference, watch),
-        CacheFrom::Local { dir, wanted } => layout::load(dir, wanted),
-    };
-    match contents {
+    match read(from, client, watch) {
         Ok(contents) => {
             if contents.foreign {
                 progress.warn(format!(
@@ -120,7 +119,8 @@ fn load(
                      than cooper's, so that nothing of it can be used"
                 ));
             } else {
-                step.log(format!("{} keys\n", contents.len()).as_bytes());
+                let (keys, mounts) = (contents.len(), contents.mounts.len());
+                step.log(format!("keys: {keys}, cache mounts: {mounts}\n").as_bytes());
             }
             step.done();
             let from = from.clone();
@@ -131,6 +131,24 @@ fn load(
             progress.warn(warning(from, &error));
             None
         }
+    }
+}
+
+/// Reads a cache's list.
+fn read(from: &CacheFrom, client: &Client, watch: Watch<'_>) -> Result<Contents, SharedCacheError> {
+    match from {
+        CacheFrom::Registry { reference, .. } => registry::load(client, reference, watch),
+        CacheFrom::Local { dir, wanted } => layout::load(dir, wanted),
+        CacheFrom::Bucket(place) => Bucket::new(place, client.http()).load(watch.canceled),
+    }
+}
+
+/// Returns where a cache's blobs are.
+fn origin(from: &CacheFrom, client: &Client) -> Origin {
+    match from {
+        CacheFrom::Registry { reference, .. } => Origin::Registry(reference.clone()),
+        CacheFrom::Local { dir, .. } => Origin::Layout(dir.clone()),
+        CacheFrom::Bucket(place) => Origin::Bucket(Bucket::new(place, client.http())),
     }
 }
 

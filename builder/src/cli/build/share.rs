@@ -3,23 +3,43 @@
 //! | Written | Means |
 //! |---|---|
 //! | `NAME` | `type=registry,ref=NAME` |
-//! | `type=TYPE[,KEY=VALUE…]` | TYPE is registry, local or, to write to, inline |
+//! | `type=TYPE[,KEY=VALUE…]` | TYPE is registry, local, s3 or, to write to, inline |
+//!
+//! What is not said of a bucket is looked for in the environment, as Amazon's own tools do.
 
 use cooper_oci::{Digest, Reference};
 
 use super::super::output::Fields;
 use super::super::value::{ValueError, boolean, csv};
-use crate::options::{BuildOptions, CacheFrom, CacheMode, CachePlace, CacheTo};
+use crate::config::Environment;
+use crate::options::{BucketPlace, BuildOptions, CacheFrom, CacheMode, CachePlace, CacheTo};
 use crate::report::Report;
+use crate::shared_cache::Keys;
 
-const TYPES: [&str; 3] = ["registry", "local", "inline"];
+const TYPES: [&str; 4] = ["registry", "local", "inline", "s3"];
+
+/// What is said of a bucket.
+const BUCKET_KEYS: [&str; 11] = [
+    "bucket",
+    "region",
+    "prefix",
+    "manifests_prefix",
+    "blobs_prefix",
+    "endpoint_url",
+    "use_path_style",
+    "name",
+    "access_key_id",
+    "secret_access_key",
+    "session_token",
+];
 
 /// What the tag of a cache in a directory is if none is given.
 const TAG: &str = "latest";
 
 /// How a cache is written, wherever it is.
-const FORMAT_KEYS: [&str; 8] = [
+const FORMAT_KEYS: [&str; 9] = [
     "mode",
+    "mounts",
     "image-manifest",
     "oci-mediatypes",
     "compression",
@@ -30,7 +50,7 @@ const FORMAT_KEYS: [&str; 8] = [
 ];
 
 /// Returns the caches that one `--cache-from` names.
-pub(super) fn from(text: &str) -> Result<Vec<CacheFrom>, ValueError> {
+pub(in crate::cli) fn from(text: &str) -> Result<Vec<CacheFrom>, ValueError> {
     let fields = csv(text)?;
     if fields.iter().all(|field| !field.contains('=')) {
         let names = fields.iter().map(|name| {
@@ -66,6 +86,10 @@ pub(super) fn from(text: &str) -> Result<Vec<CacheFrom>, ValueError> {
                 },
             }
         }
+        "s3" => {
+            fields.only(&kind, &BUCKET_KEYS)?;
+            CacheFrom::Bucket(bucket(&mut fields)?)
+        }
         "inline" => {
             return Err(
                 ValueError::new("a cache within an image is read by the image's name")
@@ -78,7 +102,7 @@ pub(super) fn from(text: &str) -> Result<Vec<CacheFrom>, ValueError> {
 }
 
 /// Returns the caches that one `--cache-to` names.
-pub(super) fn to(text: &str) -> Result<Vec<CacheTo>, ValueError> {
+pub(in crate::cli) fn to(text: &str) -> Result<Vec<CacheTo>, ValueError> {
     let fields = csv(text)?;
     if fields.iter().all(|field| !field.contains('=')) {
         let names = fields.iter().map(|name| {
@@ -117,6 +141,10 @@ pub(super) fn to(text: &str) -> Result<Vec<CacheTo>, ValueError> {
                 reset: fields.flag("reset")?.unwrap_or(false),
             }
         }
+        "s3" => {
+            fields.only(&kind, &[&FORMAT_KEYS[..], &BUCKET_KEYS].concat())?;
+            CachePlace::Bucket(bucket(&mut fields)?)
+        }
         "inline" => {
             fields.only(&kind, &["mode", "ignore-error"])?;
             CachePlace::Inline
@@ -131,6 +159,7 @@ pub(super) fn to(text: &str) -> Result<Vec<CacheTo>, ValueError> {
         .hint("write the cache to a name of its own: type=registry,ref=NAME,mode=max"));
     }
     let ignore_error = fields.flag("ignore-error")?.unwrap_or(false);
+    let mounts = fields.flag("mounts")?.unwrap_or(false);
     let image_manifest = fields.flag("image-manifest")?;
     let format = fields.packing()?;
     if format.oci_media_types == Some(false) && image_manifest == Some(true) {
@@ -143,6 +172,7 @@ pub(super) fn to(text: &str) -> Result<Vec<CacheTo>, ValueError> {
         mode,
         format,
         image_manifest: image_manifest.unwrap_or(true),
+        mounts,
         ignore_error,
     }])
 }
@@ -155,8 +185,12 @@ fn kind(fields: &mut Fields) -> Result<String, ValueError> {
 
 fn unknown(kind: &str) -> ValueError {
     match kind {
-        "gha" | "azblob" | "s3" => ValueError::new(format!("type={kind} is not to be had"))
-            .hint("use type=registry, or type=local with a directory that CI keeps"),
+        "gha" => {
+            ValueError::new("type=gha is not to be had: GitHub does not document its cache service")
+                .hint("use type=registry,ref=ghcr.io/OWNER/NAME, or type=local with actions/cache")
+        }
+        "azblob" => ValueError::new("type=azblob is not to be had")
+            .hint("use type=registry, type=s3, or type=local with a directory that CI keeps"),
         other => ValueError::unknown("type", other, &TYPES),
     }
 }
@@ -164,6 +198,74 @@ fn unknown(kind: &str) -> ValueError {
 fn needed(fields: &mut Fields, key: &str) -> Result<String, ValueError> {
     let value = fields.take(key).filter(|value| !value.is_empty());
     value.ok_or_else(|| ValueError::new(format!("no {key}")).hint(format!("add {key}=…")))
+}
+
+/// Takes out what is said of a bucket.
+fn bucket(fields: &mut Fields) -> Result<BucketPlace, ValueError> {
+    let usual = BucketPlace::default();
+    let mut text = |key: &str| fields.take(key).filter(|value| !value.is_empty());
+    let names = text("name").map(|names| names.split(';').map(str::to_owned).collect());
+    let keys = match (text("access_key_id"), text("secret_access_key")) {
+        (Some(access), Some(secret)) => Some(Keys {
+            access,
+            secret,
+            session: text("session_token"),
+        }),
+        (None, None) => None,
+        _ => {
+            return Err(ValueError::new(
+                "access_key_id and secret_access_key are given together or not at all",
+            ));
+        }
+    };
+    Ok(BucketPlace {
+        bucket: text("bucket").unwrap_or_default(),
+        region: text("region").unwrap_or_default(),
+        prefix: text("prefix").unwrap_or_default(),
+        manifests_prefix: text("manifests_prefix").unwrap_or(usual.manifests_prefix),
+        blobs_prefix: text("blobs_prefix").unwrap_or(usual.blobs_prefix),
+        endpoint: text("endpoint_url"),
+        names: names.unwrap_or(usual.names),
+        keys,
+        path_style: fields.flag("use_path_style")?.unwrap_or(false),
+    })
+}
+
+/// Looks in the environment for what is not said of a bucket.
+pub(in crate::cli) fn complete(
+    place: &mut BucketPlace,
+    environment: &Environment,
+) -> Result<(), Report> {
+    let variable = |name: &str| environment.text(name).filter(|value| !value.is_empty());
+    if place.bucket.is_empty() {
+        place.bucket = variable("AWS_BUCKET").ok_or_else(|| {
+            Report::new("a cache in S3 needs the name of a bucket").hint("add bucket=NAME")
+        })?;
+    }
+    if place.region.is_empty() {
+        let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
+        place.region = region.ok_or_else(|| {
+            Report::new("a cache in S3 needs the region of its bucket")
+                .hint("add region=NAME (us-east-1 for services that have none), or set AWS_REGION")
+        })?;
+    }
+    if place.endpoint.is_none() {
+        let endpoint = variable("AWS_ENDPOINT_URL_S3");
+        place.endpoint = endpoint.or_else(|| variable("AWS_ENDPOINT_URL"));
+    }
+    if place.keys.is_none()
+        && let (Some(access), Some(secret)) = (
+            variable("AWS_ACCESS_KEY_ID"),
+            variable("AWS_SECRET_ACCESS_KEY"),
+        )
+    {
+        place.keys = Some(Keys {
+            access,
+            secret,
+            session: variable("AWS_SESSION_TOKEN"),
+        });
+    }
+    Ok(())
 }
 
 fn mode(fields: &mut Fields) -> Result<CacheMode, ValueError> {
@@ -182,7 +284,7 @@ fn reference(text: &str) -> Result<Reference, ValueError> {
 
 /// Takes `BUILDKIT_INLINE_CACHE=1` for `--cache-to type=inline`, and lets caches with
 /// `registry.insecure` be reached without a certificate.
-pub(super) fn settle(options: &mut BuildOptions) -> Result<(), Report> {
+pub(super) fn settle(options: &mut BuildOptions, environment: &Environment) -> Result<(), Report> {
     const INLINE: &str = "BUILDKIT_INLINE_CACHE";
     if let Some(value) = options.build_args.get(INLINE) {
         let wanted = boolean(INLINE, value).map_err(|error| error.report("--build-arg", value))?;
@@ -191,19 +293,23 @@ pub(super) fn settle(options: &mut BuildOptions) -> Result<(), Report> {
             options.cache_to.push(inline);
         }
     }
-    let read = options.cache_from.iter().filter_map(|from| match from {
-        CacheFrom::Registry {
-            reference,
-            insecure,
-        } => insecure.then_some(reference),
-        CacheFrom::Local { .. } => None,
-    });
+    for from in &mut options.cache_from {
+        if let CacheFrom::Bucket(place) = from {
+            complete(place, environment)?;
+        }
+    }
+    for to in &mut options.cache_to {
+        if let CachePlace::Bucket(place) = &mut to.place {
+            complete(place, environment)?;
+        }
+    }
+    let read = options.cache_from.iter().filter_map(CacheFrom::insecure);
     let written = options.cache_to.iter().filter_map(|to| match &to.place {
         CachePlace::Registry {
             reference,
             insecure,
         } => insecure.then_some(reference),
-        CachePlace::Local { .. } | CachePlace::Inline => None,
+        CachePlace::Local { .. } | CachePlace::Bucket(_) | CachePlace::Inline => None,
     });
     let hosts: Vec<String> = read
         .chain(written)
@@ -287,6 +393,7 @@ mod tests {
                 ..ImageFormat::default()
             },
             image_manifest: false,
+            mounts: true,
             ignore_error: true,
         };
         for (text, expected) in [
@@ -304,7 +411,7 @@ mod tests {
             (
                 "type=registry,ref=a:1,mode=max,image-manifest=false,oci-mediatypes=true,\
                  compression=zstd,compression-level=9,force-compression=true,ignore-error=true,\
-                 registry.insecure=true",
+                 registry.insecure=true,mounts=true",
                 full,
             ),
         ] {
@@ -347,15 +454,15 @@ mod tests {
         ERROR: invalid value "type=registry" for --cache-from: no ref
           hint: add ref=…
         ERROR: invalid value "ref=a" for --cache-from: no type
-          hint: add type=TYPE: registry, local, inline
+          hint: add type=TYPE: registry, local, inline, s3
         ERROR: invalid value "type=registry,ref=UPPER" for --cache-from: invalid reference format: repository name (UPPER) must be lowercase
         ERROR: invalid value "type=local,dest=d" for --cache-from: unknown key for type=local: "dest"
           hint: did you mean "digest"?
         ERROR: invalid value "type=local,src=d,digest=x" for --cache-from: invalid digest "x": expected ALGORITHM:HEX, such as sha256:<64 hex digits>
         ERROR: invalid value "type=inline" for --cache-from: a cache within an image is read by the image's name
           hint: write type=registry,ref=IMAGE
-        ERROR: invalid value "type=gha" for --cache-from: type=gha is not to be had
-          hint: use type=registry, or type=local with a directory that CI keeps
+        ERROR: invalid value "type=gha" for --cache-from: type=gha is not to be had: GitHub does not document its cache service
+          hint: use type=registry,ref=ghcr.io/OWNER/NAME, or type=local with actions/cache
         ERROR: invalid value "type=inline,mode=max" for --cache-to: an image can only tell of its own layers: mode=max has no place
           hint: write the cache to a name of its own: type=registry,ref=NAME,mode=max
         ERROR: invalid value "type=local,dest=d,mode=mid" for --cache-to: unknown mode "mid"

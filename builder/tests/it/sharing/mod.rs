@@ -1,6 +1,8 @@
 //! Caches that machines share. A machine is a `Cooper` with a store of its own.
 
+mod bucket;
 mod directory;
+mod mounts;
 mod registry;
 mod wrong;
 

@@ -16,6 +16,7 @@ use super::sandbox;
 use crate::build::engine::Engine;
 use crate::build::error::OpError;
 use crate::build::output::Output;
+use crate::build::remote::in_one_line;
 use crate::ssh::{Relay, RelayOptions};
 
 /// How often a lock that others hold is tried.
@@ -242,7 +243,8 @@ impl Mounts {
         self.locks.extend(lock);
         let own = dir.file_name().unwrap_or_default().to_string_lossy();
         self.holds.push(engine.store().hold_mount(&own)?);
-        if !dir.exists() {
+        engine.note_mount(&own);
+        if !dir.exists() && !restore(engine, &own, cx) {
             create(engine, &dir, *mode, (*uid, *gid), seed)?;
         }
         let subpath = if input.is_none() && source != "/" {
@@ -262,17 +264,61 @@ impl Mounts {
     }
 }
 
-/// Returns the name of a cache's directory: its id, its owner and what it begins with.
-fn cache_name(
-    engine: &Engine,
-    id: &str,
-    (uid, gid): (u32, u32),
-    seed: Option<(&Output, &str)>,
-) -> Result<String, OpError> {
+/// How many private copies of a cache there may be; one more waits for the first.
+const MOST_COPIES: u32 = 256;
+
+/// Takes a cache over from a shared one, if that has it; whether it did. One that cannot be had
+/// begins empty.
+fn restore(engine: &Engine, name: &str, cx: &ExecContext<'_>) -> bool {
+    match engine.remote().restore_mount(engine.store(), name) {
+        Ok(restored) => restored,
+        Err(error) => {
+            let reason = in_one_line(&error);
+            let said = format!("warning: the cache mount begins empty: {reason}\n");
+            cx.log(Stream::Stderr, said.as_bytes());
+            false
+        }
+    }
+}
+
+/// Returns the directories of the caches that `op` mounts and that begin empty, as far as they are
+/// known before it runs.
+pub(in crate::build) fn static_names(op: &ExecOp) -> impl Iterator<Item = String> {
+    op.mounts.iter().filter_map(|mount| match &mount.kind {
+        Asked::Cache {
+            id,
+            sharing,
+            uid,
+            gid,
+            input: None,
+            ..
+        } => {
+            let name = hasher(id, (*uid, *gid)).finish_content().to_string();
+            Some(match sharing {
+                CacheSharing::Private => format!("{name}.0"),
+                CacheSharing::Shared | CacheSharing::Locked => name,
+            })
+        }
+        _ => None,
+    })
+}
+
+fn hasher(id: &str, (uid, gid): (u32, u32)) -> StableHasher {
     let mut name = StableHasher::new("cooper.cache-mount");
     name.write_str(id);
     name.write_u64(u64::from(uid));
     name.write_u64(u64::from(gid));
+    name
+}
+
+/// Returns the name of a cache's directory: its id, its owner and what it begins with.
+fn cache_name(
+    engine: &Engine,
+    id: &str,
+    owner: (u32, u32),
+    seed: Option<(&Output, &str)>,
+) -> Result<String, OpError> {
+    let mut name = hasher(id, owner);
     match seed {
         Some((Output::Root(root), _)) => name.write_bytes(root.content().as_bytes()),
         Some((context, source)) => {
@@ -288,7 +334,7 @@ fn cache_name(
 
 /// Finds the directory of a cache and locks it as its sharing asks.
 ///
-/// A private cache that is busy is another one: the first that nobody holds.
+/// A private cache that is busy is another one: the first of [`MOST_COPIES`] that nobody holds.
 fn take(
     dir: &Path,
     name: &str,
@@ -313,7 +359,7 @@ fn take(
             Ok((dir.join(name), Some(lock)))
         }
         CacheSharing::Private => {
-            for number in 0_u32.. {
+            for number in 0..MOST_COPIES {
                 let own = format!("{name}.{number}");
                 let lock = lock_file(&dir.join(format!("{own}.lock")))?;
                 match lock.try_lock() {
@@ -324,7 +370,10 @@ fn take(
                     }
                 }
             }
-            Ok((dir.join(name), None))
+            let first = format!("{name}.0");
+            let lock = lock_file(&dir.join(format!("{first}.lock")))?;
+            wait_for(&lock, cx)?;
+            Ok((dir.join(first), Some(lock)))
         }
     }
 }

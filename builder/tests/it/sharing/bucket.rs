@@ -1,0 +1,168 @@
+//! `type=s3`, against a server that checks signatures.
+
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::{BELOW_B, NOTHING, machines, three_readers};
+use crate::support::peers::free_port;
+use crate::support::{Context, Cooper, need};
+
+/// Makes a bucket and a user who may use it; from then on the server takes nobody else's requests.
+const SETUP: &str = r"
+import boto3, json, sys
+how = dict(endpoint_url=sys.argv[1], region_name='us-east-1',
+           aws_access_key_id='none', aws_secret_access_key='none')
+iam = boto3.client('iam', **how)
+iam.create_user(UserName='ci')
+allow = {'Version': '2012-10-17',
+         'Statement': [{'Effect': 'Allow', 'Action': 's3:*', 'Resource': '*'}]}
+iam.put_user_policy(UserName='ci', PolicyName='all', PolicyDocument=json.dumps(allow))
+key = iam.create_access_key(UserName='ci')['AccessKey']
+boto3.client('s3', **how).create_bucket(Bucket='caches')
+print(key['AccessKeyId'], key['SecretAccessKey'])
+";
+
+/// A running moto with one bucket, `caches`, and its requests in a file.
+struct Moto {
+    child: Child,
+    port: u16,
+    keys: (String, String),
+    log: PathBuf,
+}
+
+impl Moto {
+    /// Needs what `./dev setup` puts into `out/moto`.
+    fn start(cooper: &Cooper) -> Option<Self> {
+        let bin = need::source_tree().join("out/moto/bin");
+        if !bin.join("moto_server").is_file() {
+            return need::skip("moto is not installed (`./dev setup`)");
+        }
+        let port = free_port();
+        let log = cooper.scratch("moto.log");
+        let child = Command::new(bin.join("moto_server"))
+            .args(["-p", &port.to_string()])
+            // As many as SETUP makes.
+            .env("INITIAL_NO_AUTH_ACTION_COUNT", "4")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(&log).expect("a log"))
+            .spawn()
+            .expect("moto_server");
+        let mut moto = Self {
+            child,
+            port,
+            keys: Default::default(),
+            log,
+        };
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline, "moto does not listen");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let mut setup = cooper.bare_command(bin.join("python"));
+        setup.args(["-c", SETUP, &moto.url()]);
+        let keys = crate::support::process::run(setup).ok().out();
+        let (access, secret) = keys.trim().split_once(' ').expect("two keys");
+        moto.keys = (access.to_owned(), secret.to_owned());
+        Some(moto)
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Returns what names the bucket, with these keys.
+    fn cache(&self, access: &str, secret: &str) -> String {
+        format!(
+            "type=s3,bucket=caches,region=us-east-1,prefix=ci/,name=main;feature,use_path_style=true,\
+             endpoint_url={},access_key_id={access},secret_access_key={secret}",
+            self.url()
+        )
+    }
+
+    fn requests(&self, method: &str) -> usize {
+        let log = std::fs::read_to_string(&self.log).expect("a log");
+        let what = format!("{method} /caches/");
+        log.lines().filter(|line| line.contains(&what)).count()
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_bucket_serves_an_empty_machine_and_only_what_is_missing_travels() {
+    let Some((here, there)) = machines() else {
+        return;
+    };
+    let Some(moto) = Moto::start(&here) else {
+        return;
+    };
+    let context = three_readers();
+    let cache = moto.cache(&moto.keys.0, &moto.keys.1);
+    let to = format!("--cache-to={cache},mode=max");
+    let from = format!("--cache-from={cache}");
+    let first = here.build(&context, &["-otype=cacheonly", &to, &from]).ok();
+    first.says("NoSuchKey").says("sent 7 blobs, 0 were there");
+    let puts = moto.requests("PUT");
+    assert_eq!(puts, 9, "seven layers and the list by two names");
+    let again = here.build(&context, &["-otype=cacheonly", &to]).ok();
+    again.says("sent 0 blobs, 7 were there");
+    assert_eq!(moto.requests("PUT"), puts + 2);
+
+    let gets = moto.requests("GET");
+    let second = there.steps(&context, &["-otype=cacheonly", &from]).ok();
+    assert_eq!(second.executed(), NOTHING);
+    assert_eq!(moto.requests("GET"), gets + 1, "the list alone");
+    context.write("b", "b2");
+    let third = there.steps(&context, &["-t=a", &from]).ok();
+    assert_eq!(third.executed(), BELOW_B);
+    there
+        .run(&["run", "--rm", "a", "cat", "/all"])
+        .ok()
+        .prints("a1b2");
+}
+
+#[test]
+fn keys_come_from_the_environment_and_wrong_ones_are_said() {
+    let Some(cooper) = Cooper::new() else { return };
+    let Some(moto) = Moto::start(&cooper) else {
+        return;
+    };
+    let context = Context::new("FROM busybox\nRUN echo x >/x\n");
+    let wrong = moto.cache(&moto.keys.0, "wrong");
+    let failed = cooper.build(
+        &context,
+        &["-otype=cacheonly", &format!("--cache-to={wrong}")],
+    );
+    failed.exits(1).says("403").says("AWS_SECRET_ACCESS_KEY");
+    let mut command = cooper.build_command(
+        context.path(),
+        &[
+            "--progress=plain",
+            "-otype=cacheonly",
+            "--cache-to=type=s3,bucket=caches,use_path_style=true",
+        ],
+    );
+    command
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_ENDPOINT_URL", moto.url())
+        .env("AWS_ACCESS_KEY_ID", &moto.keys.0)
+        .env("AWS_SECRET_ACCESS_KEY", &moto.keys.1);
+    let built = crate::support::process::run(command).ok();
+    built.says("sent 1 blobs");
+    cooper
+        .build(&context, &["--cache-from=type=s3,bucket=caches"])
+        .exits(1)
+        .says("AWS_REGION");
+    cooper
+        .build(&context, &["--cache-from=type=s3,region=r"])
+        .exits(1)
+        .says("bucket=NAME");
+}
