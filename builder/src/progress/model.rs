@@ -50,10 +50,21 @@ pub(super) struct Part {
     pub current: u64,
     /// Bytes (or items) in all, where known.
     pub total: Option<u64>,
+    /// Time since the step began, at the first status.
+    pub began: Duration,
     /// Time since the step began, at the latest status.
     pub at: Duration,
     /// Whether it is finished.
     pub done: bool,
+}
+
+impl Part {
+    /// Returns how many bytes moved in a second, once that can be told; only of transfers, whose
+    /// end is known.
+    pub(super) fn rate(&self) -> Option<u64> {
+        let elapsed = self.at.saturating_sub(self.began).as_secs_f64();
+        (self.total.is_some() && elapsed >= 0.1).then(|| (self.current as f64 / elapsed) as u64)
+    }
 }
 
 /// One step.
@@ -160,6 +171,7 @@ impl Model {
                 let part = Part {
                     current,
                     total,
+                    began: at,
                     at,
                     done,
                 };
@@ -226,8 +238,12 @@ impl Model {
             return;
         };
         part.at = part.at.saturating_sub(step.started);
+        part.began = part.at;
         match step.parts.iter_mut().find(|(name, _)| *name == item) {
-            Some((_, known)) => *known = part.clone(),
+            Some((_, known)) => {
+                part.began = known.began;
+                *known = part.clone();
+            }
             None => step.parts.push((item.clone(), part.clone())),
         }
         changes.push(Change::Part(id, item, part));
@@ -484,5 +500,19 @@ mod tests {
             step.state,
             StepState::Failed("login [REDACTED] failed".into())
         );
+    }
+
+    #[test]
+    fn a_transfer_has_a_rate_once_time_has_passed() {
+        let part = |at, total| Part {
+            current: 3_000_000,
+            total,
+            began: Duration::from_millis(500),
+            at: Duration::from_millis(at),
+            done: false,
+        };
+        assert_eq!(part(550, Some(9_000_000)).rate(), None);
+        assert_eq!(part(2000, Some(9_000_000)).rate(), Some(2_000_000));
+        assert_eq!(part(2000, None).rate(), None);
     }
 }

@@ -213,6 +213,9 @@ fn part_line(step: &Step, item: &str, part: &Part) -> String {
     match part.total {
         Some(total) => {
             let _ = write!(line, " {} / {}", size(part.current), size(total));
+            if let Some(rate) = part.rate() {
+                let _ = write!(line, " {}/s", size(rate));
+            }
         }
         None if part.current > 0 => {
             let _ = write!(line, " {}", size(part.current));

@@ -90,7 +90,9 @@ impl Tty {
                 .total
                 .map(|total| format!(" / {}", bytes(total)))
                 .unwrap_or_default();
-            let label = format!(" => => {item} {}{total}", bytes(part.current));
+            let rate = part.rate().map(|rate| format!(" {}/s", bytes(rate)));
+            let rate = rate.unwrap_or_default();
+            let label = format!(" => => {item} {}{total}{rate}", bytes(part.current));
             lines.push(timed(&label, part.at, self.columns));
         }
         let unfinished = step.unfinished_line();
