@@ -459,6 +459,30 @@ fn a_busy_registry_is_asked_again() {
     check(&client(), &registry.reference("app:1"), &image);
 }
 
+#[test]
+fn a_registry_that_does_not_answer_is_asked_again() {
+    let Some(registry) = RealRegistry::start(false) else {
+        return;
+    };
+    let image = TestImage::new();
+    let slow = [AtomicUsize::new(0), AtomicUsize::new(0)];
+    let server = proxy(&registry, move |request| {
+        let kind = ["POST", "PUT"]
+            .iter()
+            .position(|kind| *kind == request.method);
+        // The first of each kind.
+        if kind.is_some_and(|kind| slow[kind].fetch_add(1, Ordering::SeqCst) == 0) {
+            std::thread::sleep(std::time::Duration::from_secs(5));
+        }
+        None
+    });
+    let mut config = quick();
+    config.http.response_timeout = std::time::Duration::from_secs(2);
+    let impatient = Client::new(config, Credentials::none());
+    push(&impatient, &reference(&server, "app:1"), &image).unwrap();
+    check(&client(), &registry.reference("app:1"), &image);
+}
+
 /// A registry that takes everything and answers the manifest as told.
 fn accepting(manifest: impl Fn(&TestRequest) -> Reply + Send + Sync + 'static) -> TestServer {
     TestServer::start(move |request| match request.method.as_str() {
