@@ -62,7 +62,7 @@ pub use layer::{
     Confirm, CopyItem, DecodeError, Difference, Entry, EntryKind, FileBytes, FileReader, FileTimes,
     Files, Found, Layer, LayerId, LayerIndex, Layers, Limits, MadeLayers, NeedleGroup, Needles,
     Packed, Reason, Source, Staging, TarMember, TarReader, Timestamp, Unpack, Unpacked, Xattr,
-    detect_archive, unpack_archive,
+    detect_archive, open_archive, unpack_archive,
 };
 pub use lease::Lease;
 pub use lock::ClaimGuard;

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::{
-    Command, bake, build, du, history, images, info, inspect, prune, remote, tag, transfer,
+    Command, bake, build, du, history, image_prune, images, import, info, inspect, manifest, prune,
+    remote, tag, transfer,
 };
 use crate::report::Report;
 
@@ -62,6 +63,9 @@ pub(super) enum Buildx {
     Bake(Box<bake::BakeArgs>),
     /// Show what the build cache takes on disk
     Du(du::DuArgs),
+    /// Make and look at indexes that registries have
+    #[command(subcommand)]
+    Imagetools(manifest::ImagetoolsCommand),
     /// Remove what no image and no build needs
     Prune(prune::PruneArgs),
     /// Show where everything is; there is one builder
@@ -77,6 +81,7 @@ impl From<Buildx> for Command {
             Buildx::Build(args) => Self::Build(args),
             Buildx::Bake(args) => Self::Bake(args),
             Buildx::Du(args) => Self::Du(args),
+            Buildx::Imagetools(command) => Self::Imagetools(command),
             Buildx::Prune(args) => Self::Prune(args),
             Buildx::Inspect(args) => Self::Info(args),
             Buildx::Version(args) => Self::Version(args),
@@ -109,6 +114,8 @@ pub(super) enum Image {
     Build(Box<build::BuildArgs>),
     /// Show how an image came to be
     History(history::HistoryArgs),
+    /// Make an image of the files of an archive
+    Import(import::ImportArgs),
     /// Show everything about images
     Inspect(inspect::InspectArgs),
     /// Read images from an archive
@@ -116,6 +123,8 @@ pub(super) enum Image {
     /// List images
     #[command(visible_alias = "list")]
     Ls(images::ImagesArgs),
+    /// Remove images that nothing needs
+    Prune(image_prune::ImagePruneArgs),
     /// Fetch an image from a registry
     Pull(remote::PullArgs),
     /// Send an image to a registry
@@ -134,6 +143,8 @@ impl From<Image> for Command {
         match command {
             Image::Build(args) => Self::Build(args),
             Image::History(args) => Self::History(args),
+            Image::Import(args) => Self::Import(args),
+            Image::Prune(args) => Self::ImagePrune(args),
             Image::Inspect(args) => Self::Inspect(args),
             Image::Load(args) => Self::Load(args),
             Image::Ls(args) => Self::Images(args),

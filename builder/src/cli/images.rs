@@ -6,6 +6,8 @@ use cooper_oci::Reference;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::image_filter::{ImageFilter, ImageFilters, name_fits};
+use super::image_prune::admitted;
 use super::session::Session;
 use super::table::Table;
 use super::template::{Template, TemplateError};
@@ -38,6 +40,11 @@ pub struct ImagesArgs {
     /// Show every image; the store holds no hidden ones
     #[arg(short, long, hide = true)]
     pub all: bool,
+
+    /// Show only those that fit: dangling=BOOL, label=NAME[=VALUE], label!=…, before=IMAGE,
+    /// since=IMAGE, until=TIME or reference=PATTERN
+    #[arg(short, long, value_name = "FILTER")]
+    pub filter: Vec<ImageFilter>,
 
     /// How to show them: table, json or a Go template, such as '{{.Repository}}:{{.Tag}}'
     #[arg(long, value_name = "FORMAT", default_value = "table")]
@@ -157,7 +164,15 @@ impl ImagesArgs {
             .images()
             .list()
             .map_err(|error| Report::from_error(&error))?;
-        let mut lines = self.lines(images)?;
+        let filters = ImageFilters::new(&self.filter, &session)?;
+        let mut shown = Vec::with_capacity(images.len());
+        for (record, mut names) in images {
+            if admitted(&session, &filters, &record, &names)? {
+                names.retain(|name| filters.admits_name(name));
+                shown.push((record, names));
+            }
+        }
+        let mut lines = self.lines(shown)?;
         for line in &mut lines {
             let Some(name) = &line.name else { continue };
             let members = session.platforms(&name.to_string())?;
@@ -178,10 +193,11 @@ impl ImagesArgs {
     /// Returns the lines to show: youngest first, one for each name.
     fn lines(&self, images: Vec<(ImageRecord, Vec<Reference>)>) -> Result<Vec<Line>, Report> {
         let wanted = match &self.name {
-            Some(name) => Some(
+            Some(name) if name.contains(['*', '?', '[']) => Some(Wanted::Pattern(name)),
+            Some(name) => Some(Wanted::Name(
                 name.parse::<Reference>()
                     .map_err(|error| Report::from_error(&error))?,
-            ),
+            )),
             None => None,
         };
         let mut lines = Vec::new();
@@ -203,7 +219,7 @@ impl ImagesArgs {
             }
             let shown = names
                 .into_iter()
-                .filter(|name| wanted.as_ref().is_none_or(|wanted| matches(wanted, name)));
+                .filter(|name| wanted.as_ref().is_none_or(|wanted| wanted.is(name)));
             lines.extend(shown.map(|name| line(Some(name))));
         }
         sort(&mut lines);
@@ -314,8 +330,22 @@ pub fn short_id(id: &str) -> &str {
     hex.get(..12).unwrap_or(hex)
 }
 
-fn matches(wanted: &Reference, name: &Reference) -> bool {
-    wanted.name() == name.name() && (wanted.tag().is_none() || wanted.tag() == name.tag())
+/// What images are asked for by.
+enum Wanted<'a> {
+    Name(Reference),
+    Pattern(&'a str),
+}
+
+impl Wanted<'_> {
+    fn is(&self, name: &Reference) -> bool {
+        match self {
+            Self::Name(wanted) => {
+                wanted.name() == name.name()
+                    && (wanted.tag().is_none() || wanted.tag() == name.tag())
+            }
+            Self::Pattern(pattern) => name_fits(pattern, name),
+        }
+    }
 }
 
 #[cfg(test)]

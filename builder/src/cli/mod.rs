@@ -26,11 +26,15 @@ pub mod events;
 pub mod fsck;
 pub mod history;
 mod human;
+pub mod image_filter;
+pub mod image_prune;
 pub mod images;
+pub mod import;
 pub mod info;
 pub mod inspect;
 pub mod interrupt;
 pub mod login;
+pub mod manifest;
 pub mod network;
 pub mod output;
 pub mod prune;
@@ -178,6 +182,17 @@ enum Command {
     Pull(remote::PullArgs),
     /// Send an image to a registry
     Push(transfer::PushArgs),
+    /// Make an image of the files of an archive
+    Import(import::ImportArgs),
+    /// Make, look at and send indexes of images for several platforms
+    #[command(subcommand)]
+    Manifest(manifest::ManifestCommand),
+    /// Say `docker buildx imagetools` and mean cooper
+    #[command(subcommand, hide = true)]
+    Imagetools(manifest::ImagetoolsCommand),
+    /// Remove images that nothing needs
+    #[command(hide = true)]
+    ImagePrune(image_prune::ImagePruneArgs),
     /// Log in to a registry
     Login(login::LoginArgs),
     /// Forget the credentials for a registry
@@ -292,6 +307,10 @@ fn dispatch(command: Command, settings: &Settings) -> Result<ExitCode, Report> {
         Command::Run(args) => args.run(settings),
         Command::Pull(args) => args.run(settings),
         Command::Push(args) => args.run(settings),
+        Command::Import(args) => done(args.run(settings)),
+        Command::Manifest(command) => command.run(settings),
+        Command::Imagetools(command) => command.run(settings),
+        Command::ImagePrune(args) => done(args.run(settings)),
         Command::Login(args) => done(args.run(settings)),
         Command::Logout(args) => done(args.run(settings)),
         Command::Load(args) => done(args.run(settings)),

@@ -27,10 +27,16 @@ const OPTIONS: &[(&str, &[&str], &str)] = &[
 ];
 
 /// Commands of docker's that are absent, and what to do instead.
-const COMMANDS: &[(&str, &str)] = &[(
-    "import",
-    "a Dockerfile does it: FROM scratch, then ADD the archive to /",
-)];
+const COMMANDS: &[(&str, &str)] = &[
+    (
+        "search",
+        "search on the registry's web page, and pull what you find by its name",
+    ),
+    (
+        "context",
+        "there is no daemon to choose: run cooper where it is to work",
+    ),
+];
 
 /// Returns what is wrong with `args`, which the parser refused with `error`.
 ///

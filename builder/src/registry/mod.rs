@@ -16,7 +16,8 @@
 //!   in its place by `registries.conf`.
 //!   An error names every endpoint tried and what each answered.
 //!
-//! Endpoints used (specification's numbers): end-1 `GET /v2/`, end-2 blobs, end-3
+//! `docs/distribution.md` names the test of each endpoint and of each fault. Endpoints used
+//! (specification's numbers): end-1 `GET /v2/`, end-2 blobs, end-3
 //! manifests, end-4a/4b and end-5/6 uploads in parts, end-7 `PUT` manifest, end-11
 //! mount, end-13 upload status, and docker's `DELETE` of an upload.
 
@@ -24,6 +25,7 @@ mod auth;
 mod blob;
 mod config;
 mod credentials;
+mod document;
 mod error;
 mod helper;
 mod push;
@@ -37,6 +39,7 @@ use std::sync::Arc;
 pub use blob::FetchedBlob;
 pub use config::{ConfigError, RegistryConfig};
 pub use credentials::{Credential, CredentialError, Credentials, Kept, domain_of};
+pub use document::RemoteDocument;
 pub use error::{ApiError, Attempt, Failure, RegistryError};
 
 pub use push::{OpenBlob, PushImage, PushManifest, Pushed};

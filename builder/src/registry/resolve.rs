@@ -15,7 +15,7 @@ use crate::http;
 /// The largest manifest that registries must accept (specification, "Pushing
 /// Manifests"), and the largest that is read.
 const MANIFEST_LIMIT: u64 = 4 * 1024 * 1024;
-const CONFIG_LIMIT: u64 = 16 * 1024 * 1024;
+pub(super) const CONFIG_LIMIT: u64 = 16 * 1024 * 1024;
 /// Indexes of indexes are rare; without end they are an attack.
 const NESTING_LIMIT: usize = 4;
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -209,6 +209,16 @@ impl Transport {
             config,
             config_bytes,
         })
+    }
+
+    /// Fetches a manifest or an index; returns its descriptor and its bytes.
+    pub(super) fn fetch_document(
+        &self,
+        reference: &Reference,
+        watch: &Watch<'_>,
+    ) -> Result<(Descriptor, Vec<u8>), RegistryError> {
+        let fetched = self.fetch_top(reference, watch)?;
+        Ok((fetched.descriptor, fetched.bytes))
     }
 
     fn fetch_top(

@@ -18,6 +18,7 @@ mod debug;
 mod explain;
 mod export;
 mod hostile;
+mod images;
 mod interchange;
 mod interrupt;
 mod layers;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use cooper_cache::{Limits, MergedTree, RelPath, Store, StoreOptions, Unpack, unpack_archive};
+use cooper_cache::{FileBytes, Limits, MergedTree, RelPath, Store, StoreOptions, Unpack, unpack_archive};
 use cooper_oci::{
     Descriptor, DiffId, Digest, ImageConfig, Index, Manifest, Platform, Reference, media_type,
 };
@@ -66,7 +66,7 @@ fn add(store: &Store, archive: &Path) -> Result<(), Box<dyn std::error::Error>> 
         owner: None,
         limits: LIMITS,
     };
-    unpack_archive(archive, &staging, &how)?;
+    unpack_archive(&FileBytes::of(archive.to_owned()), &staging, &how)?;
     // What is outside of the destination is what leads there.
     for entry in std::fs::read_dir(staging.fs())? {
         assert_eq!(entry?.file_name(), "in");

@@ -36,14 +36,14 @@ pub struct Unpacked {
 /// of which at least the first header can be read.
 pub fn detect_archive(file: &FileBytes) -> Result<bool, StoreError> {
     let opened = file.open().during("open", file.path())?;
-    let Ok(stream) = decoder(opened) else {
+    let Ok(stream) = open_archive(opened) else {
         return Ok(false);
     };
     Ok(matches!(TarReader::new(stream).next(), Ok(Some(_))))
 }
 
 /// Returns the plain stream of an archive, recognising the compression by content.
-fn decoder(mut file: FileReader) -> io::Result<Box<dyn Read + Send>> {
+pub fn open_archive(mut file: FileReader) -> io::Result<Box<dyn Read + Send>> {
     let mut magic = [0; 6];
     let count = read_up_to(&mut file, &mut magic)?;
     file.rewind();
@@ -70,7 +70,7 @@ pub fn unpack_archive(
     how: &Unpack<'_>,
 ) -> Result<Unpacked, StoreError> {
     let opened = file.open().during("open", file.path())?;
-    let stream = decoder(opened).during("read", file.path())?;
+    let stream = open_archive(opened).during("read", file.path())?;
     let limit = how.limits.bytes;
     let stream = Limited {
         inner: stream,

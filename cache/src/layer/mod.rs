@@ -53,7 +53,7 @@ use crate::store::Shared;
 use crate::tree::MergedTree;
 
 pub use apply::Limits;
-pub use archive::{Unpack, Unpacked, detect_archive, unpack_archive};
+pub use archive::{Unpack, Unpacked, detect_archive, open_archive, unpack_archive};
 pub use compare::{Difference, Reason};
 pub(crate) use copy::write_nodes as write_files;
 pub use copy::{CopyItem, Source};

@@ -187,7 +187,7 @@ impl CommitArgs {
 }
 
 /// Applies one instruction to an image's configuration.
-fn change_config(config: &mut ImageConfig, text: &str) -> Result<(), Report> {
+pub(in crate::cli) fn change_config(config: &mut ImageConfig, text: &str) -> Result<(), Report> {
     let wrong = |what: &str| {
         Report::new(format!("invalid value {text:?} for --change: {what}"))
             .hint("ENV, LABEL, CMD, ENTRYPOINT, USER, WORKDIR, EXPOSE, VOLUME and STOPSIGNAL change an image")

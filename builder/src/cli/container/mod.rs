@@ -20,6 +20,7 @@ use crate::container::start::report;
 use crate::container::{ContainerError, Containers, Found};
 use crate::report::{Report, print_data};
 
+pub(super) use changes::change_config;
 pub use changes::{CommitArgs, DiffArgs, ExportArgs};
 pub use copy::CpArgs;
 pub use exec::{AttachArgs, ExecArgs};

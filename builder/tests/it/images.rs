@@ -1,0 +1,252 @@
+//! Images in the store and lists of images: importing, filtering, pruning, indexes.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::support::http::{Response, Server};
+use crate::support::peers::{DockerRegistry, skopeo};
+use crate::support::{Context, Cooper, NONE, layout, need};
+
+/// An archive with one file.
+fn archive(cooper: &Cooper) -> PathBuf {
+    let dir = cooper.scratch("tree");
+    std::fs::create_dir_all(dir.join("etc")).expect("mkdir");
+    std::fs::write(dir.join("etc/motd"), "hello\n").expect("write");
+    let file = cooper.scratch("tree.tar.gz");
+    let mut tar = cooper.bare_command("tar");
+    tar.arg("-czf").arg(&file).arg("-C").arg(&dir).arg("etc");
+    crate::support::process::run(tar).ok();
+    file
+}
+
+fn files_of(cooper: &Cooper, image: &str) -> String {
+    let dest = cooper.scratch("imported");
+    let _ = std::fs::remove_dir_all(&dest);
+    let output = format!("-otype=local,dest={}", dest.display());
+    cooper
+        .build(&Context::new(&format!("FROM {image}\n")), &[output])
+        .ok();
+    std::fs::read_to_string(dest.join("etc/motd")).expect("the file")
+}
+
+#[test]
+fn archives_of_files_become_images() {
+    let Some(cooper) = Cooper::new() else { return };
+    let file = archive(&cooper);
+    let path = file.to_str().expect("text");
+    let options = ["-c", "CMD [\"/bin/app\"]", "-c=ENV A=1", "-m", "by hand"];
+    let args = [
+        &["import"][..],
+        &options,
+        &["--platform=linux/s390x", path, "files:1"],
+    ]
+    .concat();
+    let id = cooper.run(&args).ok().out();
+    assert!(id.starts_with("sha256:"), "{id}");
+    let format = "{{.Id}} {{.Os}}/{{.Architecture}} {{json .Config.Cmd}} {{.Config.Env}} {{len .RootFS.Layers}}";
+    let shown = cooper.run(&["inspect", "-f", format, "files:1"]).ok();
+    shown.prints(&format!(
+        "{} linux/s390x [\"/bin/app\"] [A=1] 1\n",
+        id.trim()
+    ));
+    let comment = cooper
+        .run(&["history", "--format={{.Comment}}", "files:1"])
+        .ok();
+    comment.prints("by hand\n");
+
+    let bytes = std::fs::read(&file).expect("the archive");
+    cooper
+        .start(&["import", "-", "piped"], &bytes)
+        .finish()
+        .ok();
+    assert_eq!(files_of(&cooper, "piped"), "hello\n");
+    let server = Server::start(move |_| Response::ok(bytes.clone()));
+    cooper
+        .run(&["import", &server.url("tree.tar.gz"), "fetched"])
+        .ok();
+    assert_eq!(files_of(&cooper, "fetched"), "hello\n");
+
+    for (args, input, expected) in [
+        (
+            &["import", "-"][..],
+            &b"no archive at all"[..],
+            "an image is made of a tar",
+        ),
+        (&["import", "-"], b"", "it is empty"),
+        (&["import", "/nonexistent"], b"", "cannot read /nonexistent"),
+        (&["import", path, "Not/Valid"], b"", "Not/Valid"),
+        (&["import", "-c=RUN x", path], b"", "RUN x"),
+    ] {
+        cooper.start(args, input).finish().exits(1).says(expected);
+    }
+}
+
+#[test]
+fn images_are_filtered_and_pruned() {
+    let Some(cooper) = Cooper::new() else { return };
+    let build = |tag: &str, label: &str| {
+        let context = Context::new(&format!("FROM busybox\nLABEL stage={label}\n"));
+        cooper.build(&context, &["-t", tag]).ok();
+    };
+    build("app:1", "test");
+    build("app:2", "live");
+    build("team/web:1", "test");
+    build("gone:1", "old");
+    build("gone:1", "new");
+    let list = |args: &[&str]| -> Vec<String> {
+        let format = "--format={{.Repository}}:{{.Tag}}";
+        let listed = cooper.run(&[&["images", format], args].concat()).ok().out();
+        let mut lines: Vec<_> = listed.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let dangling = ["<none>:<none>"];
+    assert_eq!(list(&["-f", "dangling=true"]), dangling);
+    assert_eq!(
+        list(&["--filter=label=stage=test"]),
+        ["app:1", "team/web:1"]
+    );
+    assert_eq!(
+        list(&["-f=label=stage=test", "-f=reference=app*"]),
+        ["app:1"]
+    );
+    assert_eq!(list(&["-f", "reference=*/*"]), ["team/web:1"]);
+    assert_eq!(list(&["a*"]), ["app:1", "app:2"]);
+    assert_eq!(list(&["app:2"]), ["app:2"]);
+    let wrong = cooper.run(&["images", "-f", "lable=x"]).exits(125);
+    wrong.says("did you mean label?");
+
+    let pruned = cooper.run(&["image", "prune", "-f"]).ok().out();
+    assert!(
+        pruned.starts_with("Deleted Images:\ndeleted: sha256:"),
+        "{pruned}"
+    );
+    assert!(pruned.contains("Total reclaimed space: "), "{pruned}");
+    assert_eq!(list(&["-f", "dangling=true"]), [""; 0]);
+    let asked = cooper
+        .start(&["image", "prune", "-a"], b"n\n")
+        .finish()
+        .ok();
+    assert_eq!(asked.out(), "");
+    let filter = "--filter=label=stage=test";
+    let all = cooper.run(&["image", "prune", "-a", "-f", filter]).ok();
+    assert!(all.out().contains("untagged: team/web:1\n"), "{all}");
+    assert_eq!(list(NONE), ["app:2", "gone:1"]);
+}
+
+/// Copies of busybox that say they are for other platforms, in a registry.
+fn platforms(cooper: &Cooper, registry: &DockerRegistry) {
+    for architecture in ["amd64", "arm64"] {
+        let dir: PathBuf = cooper.scratch(architecture);
+        layout::with_config(cooper.busybox_layout(), Path::new(&dir), |config| {
+            config["architecture"] = architecture.into();
+        });
+        let source = format!("oci:{}", dir.display());
+        let target = format!("docker://{}/parts/{architecture}:1", registry.host());
+        skopeo(
+            cooper,
+            &["copy", "-q", "--dest-tls-verify=false", &source, &target],
+        )
+        .ok();
+    }
+}
+
+#[test]
+fn lists_are_made_of_what_registries_have() {
+    if need::tool("skopeo").is_none() {
+        return;
+    }
+    let Some(cooper) = Cooper::new() else { return };
+    let Some(registry) = DockerRegistry::start(&cooper) else {
+        return;
+    };
+    let Some(other) = Cooper::new() else { return };
+    let Some(elsewhere) = DockerRegistry::start(&other) else {
+        return;
+    };
+    platforms(&cooper, &registry);
+    let part = |architecture: &str| format!("{}/parts/{architecture}:1", registry.host());
+    // The second registry has none of the blobs: they are copied.
+    for target in [&registry, &elsewhere] {
+        let list = format!("{}/whole:1", target.host());
+        let create = ["manifest", "create", &list, &part("amd64")];
+        let created = cooper.run(&create).ok();
+        created.prints(&format!("Created manifest list {list}\n"));
+        cooper.run(&create).exits(1).says("--amend");
+        cooper
+            .run(&["manifest", "create", "-a", &list, &part("arm64")])
+            .ok();
+        let annotate = [
+            "manifest",
+            "annotate",
+            "--variant=v8",
+            "--os-features=a,b",
+            &list,
+            &part("arm64"),
+        ];
+        cooper.run(&annotate).ok();
+        let missing = ["manifest", "annotate", "--os=linux", &list, "nobody/knows"];
+        cooper
+            .run(&missing)
+            .exits(1)
+            .says("there is no image nobody/knows");
+        let shown = cooper.run(&["manifest", "inspect", &list]).ok().out();
+        let index: Value = serde_json::from_str(&shown).expect("JSON");
+        let platform = |at: usize| index["manifests"][at]["platform"].clone();
+        assert_eq!(platform(0)["architecture"], "amd64");
+        assert_eq!(
+            (&platform(1)["architecture"], &platform(1)["variant"]),
+            (&"arm64".into(), &"v8".into())
+        );
+        let digest = cooper
+            .run(&["manifest", "push", "--purge", &list])
+            .ok()
+            .out();
+        let pushed = format!("docker://{list}");
+        let raw = skopeo(
+            &cooper,
+            &["inspect", "--raw", "--tls-verify=false", &pushed],
+        )
+        .ok();
+        assert_eq!(
+            cooper_oci::Digest::sha256(&raw.stdout).to_string(),
+            digest.trim()
+        );
+        assert_eq!(
+            serde_json::from_slice::<Value>(&raw.stdout).expect("JSON"),
+            index
+        );
+        cooper.run(&["pull", "--platform=linux/arm64", &list]).ok();
+        let verbose = cooper.run(&["manifest", "inspect", "-v", &list]).ok().out();
+        let verbose: Value = serde_json::from_str(&verbose).expect("JSON");
+        assert_eq!(verbose[1]["Descriptor"]["platform"]["variant"], "v8");
+        assert!(verbose[0]["OCIManifest"]["layers"].is_array(), "{verbose}");
+        cooper
+            .run(&["manifest", "rm", &list])
+            .exits(1)
+            .says("there is no list");
+    }
+
+    let tools = |args: &[&str]| cooper.run(&[&["buildx", "imagetools"], args].concat());
+    let name = format!("{}/tools:1", registry.host());
+    tools(&["create", "-t", &name, &part("amd64")]).ok();
+    let added = tools(&["create", "--append", "-t", &name, &part("arm64")])
+        .ok()
+        .out();
+    let inspected = tools(&["inspect", &name]).ok().out();
+    assert!(
+        inspected.contains("Platform:  linux/arm64\n"),
+        "{inspected}"
+    );
+    let digest = added
+        .trim()
+        .rsplit('@')
+        .next()
+        .expect("a digest")
+        .to_owned();
+    assert!(inspected.contains(&digest), "{inspected}");
+    tools(&["create", &part("amd64")])
+        .exits(1)
+        .says("give --tag");
+}
