@@ -1,10 +1,10 @@
 //! Caches that machines share: what is in one, and the places where one can lie.
 //!
 //! A shared cache is a list of results by solver key, and the layers that they are made of as
-//! packed blobs. It is carried in BuildKit's public form ([`document`]): a manifest whose
-//! configuration is the list. A [`place`](layout) keeps the blobs and the manifest: a directory
-//! ([`layout`]), a registry ([`registry`]) or a bucket ([`bucket`]); an image can have the list in its own configuration
-//! ([`inline`]).
+//! packed blobs. It is carried in BuildKit's public form (`document`): a manifest whose
+//! configuration is the list. A `layout` keeps the blobs and the manifest: a directory
+//! (`layout`), a registry (`registry`) or a bucket (`bucket`); an image can have the list in its own configuration
+//! (`inline`).
 //!
 //! This module knows no graph and no solve: which results are offered, and which are asked for, is
 //! `build::sharing`'s. Its invariants:
