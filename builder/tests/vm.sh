@@ -73,9 +73,13 @@ echo 'root:x:0:' >"$root/etc/group"
 
 # What the tests look for is where it was when they were built.
 place() { mkdir -p "$root$(dirname "$2")" && cp "$1" "$root$2"; }
-python=$(realpath "$(type -P python3)")
-place "$python" /bin/python3
-library=$(python3 -c 'import os; print(os.path.dirname(os.__file__))')
+python=python3
+if [ -x /usr/bin/python3 ]; then python=/usr/bin/python3; fi
+library=$("$python" -c 'import os; print(os.path.dirname(os.__file__))')
+python=$("$python" -c 'import os, sys; print(os.path.realpath(sys.executable))')
+place "$python" "$python"
+ln -sf "$python" "$root/bin/python3"
+place "$top/builder/benches/layout_tar.py" "$top/builder/benches/layout_tar.py"
 mkdir -p "$root$library"
 tar -C "$library" --exclude=__pycache__ --exclude=dist-packages --exclude=test -c . | tar -C "$root$library" -x
 place "${cooper:-$linked}" "$linked"
@@ -103,7 +107,15 @@ for part in net fs/overlayfs lib crypto drivers/net/veth.ko drivers/net/dummy.ko
 done
 depmod -b "$root" "$version" 2>/dev/null
 
+# The kernel unpacks into a root that cannot be left by pivot_root(2), as containers are entered.
 cat >"$root/init" <<INIT
+#!/bin/sh
+mkdir /new
+mount -t tmpfs -o size=70% root /new
+cp -a /[!n]* /new/
+exec switch_root /new /tests
+INIT
+cat >"$root/tests" <<INIT
 #!/bin/sh
 mount -t proc proc /proc
 mount -t sysfs sys /sys
@@ -121,7 +133,7 @@ export PATH=/bin:/sbin HOME=/root RUST_BACKTRACE=0
 echo "tests ended with \$?"
 poweroff -f
 INIT
-chmod 755 "$root/init"
+chmod 755 "$root/init" "$root/tests"
 (cd "$root" && find . -print0 | cpio -0 -o -H newc --quiet) | gzip -1 >"$dir/initrd.gz"
 
 accelerated=()
