@@ -113,7 +113,11 @@ fn overlay_by_layers(stack: &Stack) -> Result<Option<OwnedFd>> {
             rustix::mount::fsconfig_set_string(&fs, key, value)?;
         }
     }
-    rustix::mount::fsconfig_create(&fs)?;
+    match rustix::mount::fsconfig_create(&fs) {
+        // Kernels before 6.5 only collect the parameters, and look at them here.
+        Err(Errno::INVAL) => return Ok(None),
+        result => result?,
+    }
     mount_fs(&fs, MountAttrFlags::empty()).map(Some)
 }
 
