@@ -35,10 +35,12 @@ dir=$(cd "$dir" && pwd)
 
 # The kernel's package: that of virtual machines is the smallest.
 kernel_package() {
-    local name
+    local name package
     for name in linux-image-cloud-amd64 linux-image-virtual linux-image-amd64; do
-        apt-cache depends "$name" 2>/dev/null | awk '/Depends: linux-image-/ { print $2; exit }'
-    done | head -1
+        package=$(apt-cache depends "$name" 2>/dev/null |
+            awk '/Depends: linux-image-/ && !found { print $2; found = 1 }') || continue
+        if [ -n "$package" ]; then echo "$package"; return; fi
+    done
 }
 if ! [ -e "$dir/kernel/.done" ]; then
     package=$(kernel_package)

@@ -371,7 +371,7 @@ fn help_and_version_go_to_standard_output() {
     cooper.run(&["biuld", "."]).exits(1).says("build");
     cooper
         .run(&["build", "--taget=x", "."])
-        .exits(1)
+        .exits(125)
         .says("--target");
 }
 
