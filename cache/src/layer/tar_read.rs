@@ -417,11 +417,12 @@ mod tests {
     #[test]
     fn many_extensions_count_together() {
         let mut header = Header::new_ustar();
+        let extension = b"29 SCHILY.xattr.user.k=\0\xff\n=v\n";
         header.set_entry_type(tar::EntryType::XHeader);
-        header.set_size(BLOCK as u64);
+        header.set_size(extension.len() as u64);
         header.set_cksum();
         let mut record = header.as_bytes().to_vec();
-        record.extend(b"30 SCHILY.xattr.user.k=\0\xff\n=v\n");
+        record.extend(extension);
         record.resize(2 * BLOCK, 0);
         let endless = Endless { record, at: 0 };
         let error = TarReader::new(endless).next().expect_err("endless");

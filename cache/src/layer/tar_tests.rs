@@ -486,6 +486,47 @@ fn big_layer(store: &Store) -> Layer {
         .expect("commit")
 }
 
+/// Each of rayon's threads writes a tar and waits for what is read ahead: the readers must not be in
+/// need of those threads.
+#[test]
+fn as_many_tars_are_written_at_once_as_there_are_threads() {
+    use rayon::prelude::*;
+
+    let (_dir, store) = store();
+    let item = |number: usize| CopyItem {
+        entry: Entry::file(
+            format!("f{number:04}").as_str().into(),
+            0o644,
+            0,
+            ContentHash::UNHASHED,
+        ),
+        source: Source::Bytes(number.to_string().into_bytes()),
+    };
+    let staging = store.layers().prepare().expect("prepare");
+    let index = staging
+        .populate((0..1500).map(item).collect())
+        .expect("populate");
+    let layer = store
+        .layers()
+        .commit_indexed(staging, index)
+        .expect("commit");
+    let write = |_| {
+        let mut tar = Vec::new();
+        store
+            .layers()
+            .write_tar(layer.id(), &mut tar)
+            .expect("write");
+        tar
+    };
+    let tars: Vec<_> = (0..4 * rayon::current_num_threads())
+        .into_par_iter()
+        .map(write)
+        .collect();
+    let alone = write(0);
+    assert!(alone.len() > 1500 * 1024);
+    assert!(tars.iter().all(|tar| *tar == alone));
+}
+
 #[test]
 fn packed_bytes_are_the_same_for_any_number_of_threads_and_read_back() {
     let (_dir, store) = store();

@@ -24,6 +24,8 @@ use crate::tree::Node;
 const READ_AHEAD: u64 = 1 << 20;
 /// How many entries are looked at together, and how many bytes they may hold.
 const WINDOW: (usize, u64) = (256, 8 << 20);
+/// How many windows are read at once at most; each reader holds two.
+const READERS: usize = 4;
 
 /// Writes the tar of the layer that `index` describes.
 pub(super) fn write_layer(
@@ -117,23 +119,34 @@ impl<'a> Members<'a> {
         to: &mut dyn Write,
         passed: &dyn Fn(usize),
     ) -> Result<(), StoreError> {
-        if nodes.len() <= window(nodes) {
-            return self.write_window(nodes, read_window(nodes), to, &mut 0, passed);
+        let windows = windows(nodes);
+        let mut count = 0;
+        if let [window] = windows[..] {
+            let ahead = window.par_iter().with_min_len(8).map(read_ahead);
+            return self.write_window(window, ahead.collect(), to, &mut count, passed);
         }
+        // Readers are threads of their own: this one may be of rayon's pool, as all others of it
+        // may be that wait for a reader here.
         std::thread::scope(|scope| {
-            let (give, windows) = bounded(1);
-            scope.spawn(move || {
-                let mut rest = nodes;
-                while !rest.is_empty() {
-                    let (window, later) = rest.split_at(window(rest));
-                    rest = later;
-                    if give.send((window, read_window(window))).is_err() {
-                        return;
-                    }
-                }
-            });
-            let mut count = 0;
-            for (window, ahead) in windows {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            let readers = cores.min(READERS).min(windows.len());
+            let ahead: Vec<_> = (0..readers)
+                .map(|reader| {
+                    let (give, ahead) = bounded(1);
+                    let own = windows.iter().skip(reader).step_by(readers);
+                    scope.spawn(move || {
+                        for window in own {
+                            let read: Ahead = window.iter().map(read_ahead).collect();
+                            if give.send(read).is_err() {
+                                return;
+                            }
+                        }
+                    });
+                    ahead
+                })
+                .collect();
+            for (window, ahead) in windows.iter().zip(ahead.iter().cycle()) {
+                let Ok(ahead) = ahead.recv() else { break };
                 self.write_window(window, ahead, to, &mut count, passed)?;
             }
             Ok(())
@@ -183,13 +196,15 @@ fn is_mark(entry: &Entry) -> bool {
     names.any(|name| name.starts_with(b".wh."))
 }
 
-fn read_window(nodes: &[Node<'_>]) -> Ahead {
-    if nodes.len() > 8 {
-        let nodes = nodes.par_iter().with_min_len(8);
-        nodes.map(read_ahead).collect()
-    } else {
-        nodes.iter().map(read_ahead).collect()
+/// Cuts `nodes` into what is read together.
+fn windows<'n, 'a>(nodes: &'n [Node<'a>]) -> Vec<&'n [Node<'a>]> {
+    let (mut windows, mut rest) = (Vec::new(), nodes);
+    while !rest.is_empty() {
+        let (window, later) = rest.split_at(window(rest));
+        windows.push(window);
+        rest = later;
     }
+    windows
 }
 
 fn window(nodes: &[Node<'_>]) -> usize {
