@@ -4,6 +4,7 @@
 //! what holds wrong bytes, then what refers to something that is gone. A later
 //! build misses and makes it anew.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -179,22 +180,32 @@ impl Check<'_> {
             if !self.has_layer(&id) {
                 self.checked();
                 self.found(&path, format!("{id} is gone"))?;
-            } else if let Some(kind @ ("diff_id" | "bytes")) =
-                path.extension().and_then(|kind| kind.to_str())
-            {
-                self.checked();
-                let parsed = match kind {
-                    "bytes" => parse::<u64>(&path).map(drop),
-                    _ => parse::<DiffId>(&path).map(drop),
-                };
-                if let Err(reason) = parsed {
-                    self.found(&path, reason)?;
-                }
             } else {
-                self.descriptor(&path)?;
+                self.memo(&path)?;
             }
         }
         Ok(())
+    }
+
+    /// Checks what was remembered about a layer that is there.
+    ///
+    /// A squashed layer or a blob with other file times may have been collected since: who reads
+    /// such a memo looks for itself.
+    fn memo(&mut self, path: &Path) -> Result<(), StoreError> {
+        let kind = path.extension().and_then(|kind| kind.to_str());
+        let parsed = match kind.unwrap_or_default() {
+            "diff_id" => parse::<DiffId>(path).map(drop),
+            "bytes" => parse::<u64>(path).map(drop),
+            "clean" => parse::<BTreeSet<String>>(path).map(drop),
+            squash if squash.starts_with("squash-") => parse::<LayerId>(path).map(drop),
+            _ if parse::<(DiffId, Descriptor)>(path).is_ok() => Ok(()),
+            _ => return self.descriptor(path),
+        };
+        self.checked();
+        match parsed {
+            Err(reason) => self.found(path, reason),
+            Ok(()) => Ok(()),
+        }
     }
 
     fn descriptor(&mut self, path: &Path) -> Result<(), StoreError> {

@@ -181,6 +181,35 @@ fn a_store_can_be_moved() {
 }
 
 #[test]
+fn a_store_is_sound_whatever_was_made_of_its_layers() {
+    let Some(cooper) = Cooper::new() else { return };
+    let dir = tempfile::tempdir().expect("a directory");
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "a value that is looked for").expect("written");
+    let secret = format!("--secret=id=s,src={}", secret.display());
+    let output = |more: &str| format!("-o=type=oci,dest={}/o.tar{more}", dir.path().display());
+    cooper.build(&context(), &["-t=squashed", "--squash"]).ok();
+    for more in ["", ",compression=zstd", ",rewrite-timestamp=true"] {
+        let epoch = "--build-arg=SOURCE_DATE_EPOCH=1000";
+        cooper
+            .build(&context(), &[&secret, epoch, &output(more)])
+            .ok();
+    }
+    cooper.run(&["fsck"]).ok();
+    // Each thing that is remembered is checked, though.
+    let memos = cooper.root().join("memos");
+    let mut damaged = 0;
+    for memo in std::fs::read_dir(memos).expect("memos").flatten() {
+        std::fs::write(memo.path(), "{\"").expect("written");
+        damaged += 1;
+    }
+    let found = cooper.run(&["fsck"]).exits(1).out();
+    assert!(found.contains(&format!("{damaged} damaged")), "{found}");
+    cooper.run(&["fsck", "--repair"]);
+    cooper.run(&["fsck"]).ok();
+}
+
+#[test]
 fn shells_accept_their_completions() {
     let Some(cooper) = Cooper::new() else { return };
     for shell in ["bash", "zsh", "fish"] {
