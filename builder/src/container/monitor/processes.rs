@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 const ROUNDS: usize = 64;
 
 /// How often, a millisecond apart, is looked whether a process stands still.
-const SETTLING: usize = 1000;
+const SETTLING: usize = 10_000;
 
 /// Returns the processes that share the PID namespace of `first`, as the host numbers them, in
 /// that order. Where that namespace is the host's, `first` alone is meant.
