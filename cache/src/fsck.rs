@@ -177,11 +177,11 @@ impl Check<'_> {
             self.descriptor(&path)?;
         }
         for (path, id) in self.store.memos()? {
-            if !self.has_layer(&id) {
+            if self.has_layer(&id) {
+                self.memo(&path)?;
+            } else {
                 self.checked();
                 self.found(&path, format!("{id} is gone"))?;
-            } else {
-                self.memo(&path)?;
             }
         }
         Ok(())
