@@ -42,6 +42,7 @@
 //!     progress,
 //!     cancel,
 //!     environment: &|name| std::env::var(name).ok().map(String::into_bytes),
+//!     on_failure: None,
 //! });
 //! for (target, built) in targets.iter().zip(outcome.result.unwrap()) {
 //!     println!("{}: {:?}", target.name, built.id);
