@@ -19,8 +19,8 @@ use cooper_oci::DEFAULT_DOMAIN;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::credential_helper::Helper;
 use super::error::show;
-use super::helper::Helper;
 
 /// What docker stores Docker Hub's credentials under.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";

@@ -24,10 +24,10 @@
 mod auth;
 mod blob;
 mod config;
+mod credential_helper;
 mod credentials;
 mod document;
 mod error;
-mod helper;
 mod push;
 mod resolve;
 mod rules;
