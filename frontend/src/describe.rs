@@ -356,13 +356,7 @@ COPY --from=base /out /
         assert_eq!(
             rows,
             [
-                (
-                    "base",
-                    false,
-                    "is the base stage of all others",
-                    base,
-                    "$BUILDPLATFORM"
-                ),
+                ("base", false, "is the base stage", base, "$BUILDPLATFORM"),
                 ("other", false, "", "scratch", ""),
                 ("", true, "", "base", ""),
             ]

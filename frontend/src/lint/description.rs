@@ -11,18 +11,12 @@ pub(crate) fn is_description(comment: &str) -> bool {
         .any(|directive| key.eq_ignore_ascii_case(directive))
 }
 
-/// Returns what the comments above an instruction say of `name`, over all the lines from the
-/// one that starts with the name.
+/// Returns what the comments above an instruction say of `name`: the rest of the first line
+/// that starts with it, in its own case.
 pub(crate) fn describe(comments: &[String], name: &str) -> Option<String> {
-    let mut lines = comments.iter().filter(|line| is_description(line));
-    let first = lines.find_map(|line| {
-        let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        word.eq_ignore_ascii_case(name).then_some(rest.trim())
-    })?;
-    let all: Vec<&str> = std::iter::once(first)
-        .chain(lines.map(String::as_str))
-        .collect();
-    Some(all.join(" ").trim().to_owned())
+    let lines = comments.iter().filter(|line| is_description(line));
+    let mut said = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    said.next().map(|text| text.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -33,10 +27,10 @@ mod tests {
     fn a_description_starts_with_the_name() {
         let table: &[(&[&str], Option<&str>)] = &[
             (&["base is the base"], Some("is the base")),
-            (&["Base is the base"], Some("is the base")),
+            (&["Base is the base"], None),
             (&["about", "base is the base"], Some("is the base")),
-            (&["base is the base", "of all"], Some("is the base of all")),
-            (&["base"], Some("")),
+            (&["base is the base", "of all"], Some("is the base")),
+            (&["base"], None),
             (&["based on"], None),
             (&["check=skip=A", "base b", "check=error=true"], Some("b")),
             (&[], None),

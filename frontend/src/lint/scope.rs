@@ -1,7 +1,7 @@
 //! What is known in a stage before each of its instructions.
 
 use crate::image::ResolvedImages;
-use crate::instruction::{Instruction, Kind};
+use crate::instruction::{ArgDefinition, Instruction, Kind};
 use crate::plan::{Base, Plan};
 use crate::word::Environment;
 
@@ -88,25 +88,30 @@ impl Scope {
             }
             Kind::Arg(definitions) => {
                 for definition in definitions {
-                    let name = definition.name.value.as_str();
-                    let given = plan.settings.build_args.get(name).cloned();
-                    let value = match (given, &definition.default) {
-                        (Some(given), _) => Some(given),
-                        (None, Some(default)) => lexer
-                            .expand(default, &self.env)
-                            .ok()
-                            .map(|value| value.word),
-                        (None, None) => plan.globals.get(name).map(str::to_owned),
-                    };
-                    if let Some(value) = value {
-                        self.env.set(name, value);
-                    }
-                    self.declared.push(name.to_owned());
+                    self.declare(plan, definition);
                 }
             }
             Kind::Shell(_) => self.shell = true,
             Kind::Workdir(_) => self.workdir = true,
             _ => {}
         }
+    }
+
+    /// Takes one ARG in: the value given for it, else its default, else the global one.
+    pub(super) fn declare(&mut self, plan: &Plan, definition: &ArgDefinition) {
+        let name = definition.name.value.as_str();
+        let given = plan.settings.build_args.get(name).cloned();
+        let value = match (given, &definition.default) {
+            (Some(given), _) => Some(given),
+            (None, Some(default)) => {
+                let expanded = plan.lexer().expand(default, &self.env);
+                expanded.ok().map(|value| value.word)
+            }
+            (None, None) => plan.globals.get(name).map(str::to_owned),
+        };
+        if let Some(value) = value {
+            self.env.set(name, value);
+        }
+        self.declared.push(name.to_owned());
     }
 }

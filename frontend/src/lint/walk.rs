@@ -21,9 +21,13 @@ pub(super) struct File<'a> {
 impl<'a> File<'a> {
     /// Returns all instructions but FROM, in order.
     pub(super) fn instructions(&self) -> impl Iterator<Item = &'a Instruction> {
+        self.dockerfile.preamble.iter().chain(self.in_stages())
+    }
+
+    /// Returns the instructions below the first FROM, without FROM lines.
+    pub(super) fn in_stages(&self) -> impl Iterator<Item = &'a Instruction> {
         let stages = self.dockerfile.stages.iter();
-        let inner = stages.flat_map(|stage| &stage.instructions);
-        self.dockerfile.preamble.iter().chain(inner)
+        stages.flat_map(|stage| &stage.instructions)
     }
 }
 

@@ -13,7 +13,8 @@ use super::ports;
 use super::stage::StageLowering;
 
 /// Build arguments that never become variables.
-const NO_VARIABLES: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
+pub(crate) const NO_VARIABLES: [&str; 2] =
+    ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
 
 impl StageLowering<'_, '_> {
     /// Lowers an instruction without a layer.

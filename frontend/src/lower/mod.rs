@@ -35,6 +35,7 @@ use crate::plan::{Plan, Reach};
 use crate::source::Span;
 
 pub use graph::{GraphBuilder, Target};
+pub(crate) use meta::NO_VARIABLES;
 pub use scan::Scans;
 pub(crate) use stage::DEFAULT_PATH;
 use stage::StageState;

@@ -8,7 +8,7 @@ pub(super) static RULE: Rule = Rule {
     doc: "\
 The names of instructions may be written in any case. A file that mixes them is harder to skim;
 the case that most of its instructions have is taken as the one that was meant, and capitals if
-there are as many of either.",
+there are as many of either. What stands above the first `FROM` is not looked at.",
     bad: &[
         "From alpine\nRun echo hello > /greeting.txt\nEntRYpOiNT [\"cat\", \"/greeting.txt\"]\n",
         "FROM alpine\nrun echo hello\nUSER nobody\n",
@@ -25,7 +25,7 @@ fn check(file: &File<'_>, findings: &mut Findings<'_>) {
     let stages = file.dockerfile.stages.iter();
     let keywords: Vec<_> = stages
         .map(|stage| (Site::from(stage), &stage.keyword))
-        .chain(file.instructions().map(|one| (one.into(), &one.keyword)))
+        .chain(file.in_stages().map(|one| (one.into(), &one.keyword)))
         .collect();
     let capital = |text: &str| !text.contains(|c: char| c.is_ascii_lowercase());
     let small = |text: &str| !text.contains(|c: char| c.is_ascii_uppercase());

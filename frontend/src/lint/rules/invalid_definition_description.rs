@@ -9,8 +9,8 @@ pub(super) static RULE: Rule = Rule {
     summary: "A comment right above a stage or `ARG` describes it",
     doc: "\
 `cooper build --call=outline` and `--call=targets` show the comments that stand directly above a
-`FROM` or an `ARG` and begin with the name of the stage or of the argument. Any other comment
-there is reported, as its author may have meant one; an empty line below it says that it is not.",
+`FROM` or an `ARG` and begin with the name of the stage (in small letters) or of the argument. Any
+other comment there is reported, as its author may have meant one; an empty line below it says that it is not.",
     bad: &["# not a description\nFROM scratch AS base\n# nor this\nARG VERSION=1\n"],
     good: &[
         "# not a description\n\nFROM scratch AS base\n",
@@ -55,7 +55,7 @@ fn report(
         .filter(|line| is_description(line));
     let Some(last) = lines.next() else { return };
     let first = last.split_whitespace().next().unwrap_or_default();
-    if names.iter().any(|name| name.eq_ignore_ascii_case(first)) {
+    if names.iter().any(|name| name.value == first) {
         return;
     }
     let example = match names {
