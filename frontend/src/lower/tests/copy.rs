@@ -261,3 +261,233 @@ fn copies_that_cannot_work_are_errors() {
     let scratch = Case::new("FROM scratch\nCOPY --chown=a a b").errors();
     assert_eq!(scratch.len(), 1, "{scratch:?}");
 }
+
+const COPIES: &[(&str, &str)] = &[
+    (
+        "COPY file1.txt file2.txt /usr/src/things/",
+        "file copy 1:/file1.txt /file2.txt -> /usr/src/things/",
+    ),
+    (
+        "COPY ../something /something",
+        "file copy 1:/something -> /something",
+    ),
+    (
+        "COPY something/ /something",
+        "file copy 1:/something -> /something",
+    ),
+    (
+        "COPY /something /something",
+        "file copy 1:/something -> /something",
+    ),
+    ("COPY *.png /dest/", "file copy 1:/*.png? -> /dest/"),
+    ("COPY index.?s /dest/", "file copy 1:/index.?s? -> /dest/"),
+    (
+        "COPY arr[[]0].txt /dest/",
+        "file copy 1:/arr[[]0].txt? -> /dest/",
+    ),
+    (
+        "COPY [\"arr[[]0] x.txt\", \"/d/\"]",
+        "file copy 1:/arr[[]0] x.txt? -> /d/",
+    ),
+    ("COPY test.txt /abs", "file copy 1:/test.txt -> /abs"),
+    ("COPY test.txt /abs/", "file copy 1:/test.txt -> /abs/"),
+    ("COPY test.txt rel/", "file copy 1:/test.txt -> /w/rel/"),
+    (
+        "COPY --chmod=755 app.sh /app/",
+        "file copy 1:/app.sh -> /app/ chmod=755",
+    ),
+    (
+        "ARG MODE=440\nCOPY --chmod=$MODE . .",
+        "file copy 1:/ -> /w/ chmod=440",
+    ),
+    (
+        "COPY --chmod=+x script.sh /app/",
+        "file copy 1:/script.sh -> /app/ chmod=+x",
+    ),
+    (
+        "COPY --chmod=u=rwX,go=rX . /app/",
+        "file copy 1:/ -> /app/ chmod=u=rwX,go=rX",
+    ),
+    (
+        "COPY --chmod=g=u config/ /config/",
+        "file copy 1:/config -> /config/ chmod=g=u",
+    ),
+    (
+        "COPY --chown=55:mygroup files* /somedir/",
+        "file copy 1:/files*? -> /somedir/ chown=55:mygroup",
+    ),
+    (
+        "COPY --chown=bin files* /somedir/",
+        "file copy 1:/files*? -> /somedir/ chown=bin",
+    ),
+    (
+        "COPY --chown=1 files* /somedir/",
+        "file copy 1:/files*? -> /somedir/ chown=1",
+    ),
+    (
+        "COPY --chown=10:11 files* /somedir/",
+        "file copy 1:/files*? -> /somedir/ chown=10:11",
+    ),
+    (
+        "COPY --chown=myuser:mygroup --chmod=644 files* /somedir/",
+        "file copy 1:/files*? -> /somedir/ chown=myuser:mygroup chmod=644",
+    ),
+    ("COPY --link=false a b", "file copy 1:/a -> /w/b"),
+    (
+        "COPY ./x/a.txt ./y/a.txt /no_parents/",
+        "file copy 1:/x/a.txt /y/a.txt -> /no_parents/",
+    ),
+    (
+        "COPY --parents ./x/a.txt ./y/a.txt /parents/",
+        "file copy 1:///x/a.txt ///y/a.txt -> /parents/",
+    ),
+    (
+        "COPY --parents=false ./x/a.txt /p/",
+        "file copy 1:/x/a.txt -> /p/",
+    ),
+    (
+        "COPY --parents ./x/./y/*.txt /parents/",
+        "file copy 1:/x//y/*.txt? -> /parents/",
+    ),
+    (
+        "COPY --parents ./src/**/*.txt /parents/",
+        "file copy 1:///src/**/*.txt? -> /parents/",
+    ),
+    (
+        "COPY --exclude=*.txt --exclude=*.md hom* /mydir/",
+        "file copy 1:/hom*? -> /mydir/ exclude=*.txt,*.md",
+    ),
+    (
+        "COPY --from=img /etc/nginx/nginx.conf /nginx.conf",
+        "file copy 1:/etc/nginx/nginx.conf -> /nginx.conf",
+    ),
+    // A source below --from is looked for from the root, wherever WORKDIR is.
+    (
+        "COPY --from=img nginx.conf .",
+        "file copy 1:/nginx.conf -> /w/",
+    ),
+    ("ENV FOO=/bar\nADD . $FOO", "file copy 1:/ -> /bar unpack"),
+    (
+        "ENV FOO=/bar\nCOPY \\$FOO /quux",
+        "file copy 1:/$FOO -> /quux",
+    ),
+    ("COPY '$v' /quux", "file copy 1:/$v -> /quux"),
+    // What is not quite JSON is words.
+    ("COPY [\"a\", 'b']  /c", "file copy 1:/[a,? /b] -> /c"),
+];
+
+#[test]
+fn the_reference_s_copies() {
+    for (fragment, want) in COPIES {
+        assert_eq!(file(fragment), *want, "{fragment}");
+    }
+}
+
+const ADDITIONS: &[(&str, &[&str])] = &[
+    (
+        "ADD https://example.com/archive.zip /usr/src/things/",
+        &[
+            "https://example.com/archive.zip archive.zip ",
+            "file copy 1:/archive.zip -> /usr/src/things/",
+        ],
+    ),
+    (
+        "ADD http://example.com/foobar /",
+        &[
+            "http://example.com/foobar foobar ",
+            "file copy 1:/foobar -> /",
+        ],
+    ),
+    (
+        "ADD http://example.com/foo /bar",
+        &["http://example.com/foo foo ", "file copy 1:/foo -> /bar"],
+    ),
+    (
+        "ADD --unpack=true https://example.com/archive.tar.gz /download",
+        &[
+            "https://example.com/archive.tar.gz archive.tar.gz ",
+            "file copy 1:/archive.tar.gz -> /download unpack",
+        ],
+    ),
+    (
+        "ADD --unpack=false my-archive.tar.gz .",
+        &["file copy 1:/my-archive.tar.gz -> /"],
+    ),
+    (
+        "ADD --checksum=sha256:24454f830cdb571e2c4ad15481119c43b3cafd48dd869a9b2945d1036d1dc68d https://h/linux-0.01.tar.gz /",
+        &[
+            "https://h/linux-0.01.tar.gz linux-0.01.tar.gz sha256:24454f830cdb571e2c4ad15481119c43b3cafd48dd869a9b2945d1036d1dc68d",
+            "file copy 1:/linux-0.01.tar.gz -> /",
+        ],
+    ),
+    (
+        "ARG V=1\nADD https://h/$V/f${V}.tgz?v=$V /",
+        &["https://h/1/f1.tgz?v=1 f1.tgz ", "file copy 1:/f1.tgz -> /"],
+    ),
+    (
+        "ADD [\"https://h/a b\", \"/c d/\"]",
+        &["https://h/a b a b ", "file copy 1:/a b -> /c d/"],
+    ),
+    (
+        "ADD --chmod=755 --chown=1 HTTPS://h/a /b",
+        &["file copy 1:/HTTPS:/h/a -> /b chown=1 chmod=755 unpack"],
+    ),
+    (
+        "ADD git@github.com:user/repo.git /usr/src/things/",
+        &[
+            "git@github.com:user/repo.git None None None None",
+            "file copy 1:/ -> /usr/src/things/",
+        ],
+    ),
+    (
+        "ADD git@github.com:moby/buildkit.git#v0.14.1:docs /buildkit-docs",
+        &[
+            "git@github.com:moby/buildkit.git Some(\"v0.14.1\") Some(\"docs\") None None",
+            "file copy 1:/ -> /buildkit-docs",
+        ],
+    ),
+    (
+        "ADD --keep-git-dir=true https://github.com/moby/buildkit.git#v0.10.1 /buildkit",
+        &[
+            "https://github.com/moby/buildkit.git Some(\"v0.10.1\") None None Some(true)",
+            "file copy 1:/ -> /buildkit",
+        ],
+    ),
+    (
+        "ADD --checksum=be1f38e https://github.com/moby/buildkit.git#v0.26.2 /",
+        &[
+            "https://github.com/moby/buildkit.git Some(\"v0.26.2\") None Some(\"be1f38e\") None",
+            "file copy 1:/ -> /",
+        ],
+    ),
+];
+
+#[test]
+fn the_reference_s_additions() {
+    let sources = |fragment: &str| {
+        let lowered = below_base(fragment);
+        let shown = lowered.graph.iter().filter_map(|(_, vertex)| {
+            Some(match &vertex.op {
+                BuildOp::Source(SourceOp::Http(http)) => {
+                    let checksum = http.checksum.as_ref().map(ToString::to_string);
+                    format!(
+                        "{} {} {}",
+                        http.url,
+                        http.filename,
+                        checksum.unwrap_or_default()
+                    )
+                }
+                BuildOp::Source(SourceOp::Git(git)) => format!(
+                    "{} {:?} {:?} {:?} {:?}",
+                    git.remote, git.reference, git.subdir, git.checksum, git.keep_git_dir
+                ),
+                BuildOp::File(file) => show_file(file),
+                _ => return None,
+            })
+        });
+        shown.collect::<Vec<_>>()
+    };
+    for (fragment, want) in ADDITIONS {
+        assert_eq!(sources(fragment), *want, "{fragment}");
+    }
+}

@@ -327,3 +327,178 @@ fn forbidden_and_empty_runs_are_errors() {
         assert_eq!(errors_below_base(fragment), [*want], "{fragment}");
     }
 }
+
+#[test]
+fn the_reference_s_commands() {
+    let sh = |line: &str| vec!["/bin/sh".to_owned(), "-c".to_owned(), line.to_owned()];
+    let exec_form = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+    let table: &[(&str, Vec<String>)] = &[
+        (
+            "RUN echo 'we are running some # of cool things'",
+            sh("echo 'we are running some # of cool things'"),
+        ),
+        (
+            "RUN echo hello \\\n# comment\nworld",
+            sh("echo hello world"),
+        ),
+        (
+            "    # a comment\n    RUN echo hello \\\n  # indented\nworld",
+            sh("echo hello world"),
+        ),
+        (
+            "RUN echo \"\\\n     hello\\\n     world\"",
+            sh("echo \"     hello     world\""),
+        ),
+        (
+            "RUN source $HOME/.bashrc && \\\necho $HOME",
+            sh("source $HOME/.bashrc && echo $HOME"),
+        ),
+        (
+            "RUN <<EOF\n  source $HOME/.bashrc\n  echo $HOME\nEOF",
+            sh("  source $HOME/.bashrc\n  echo $HOME\n"),
+        ),
+        ("RUN [ \"echo\", \"$HOME\" ]", exec_form(&["echo", "$HOME"])),
+        (
+            "RUN [\"c:\\\\windows\\\\system32\\\\tasklist.exe\"]",
+            exec_form(&["c:\\windows\\system32\\tasklist.exe"]),
+        ),
+        // What is not quite JSON is for the shell.
+        (
+            "RUN [\"c:\\windows\\system32\\tasklist.exe\"]",
+            sh("[\"c:\\windows\\system32\\tasklist.exe\"]"),
+        ),
+        ("RUN [\"a', 'b']", sh("[\"a', 'b']")),
+        ("RUN [\"a\",]", sh("[\"a\",]")),
+        ("RUN [a, b]", sh("[a, b]")),
+        ("RUN [\"a\"] && b", sh("[\"a\"] && b")),
+        ("RUN [[ -f x ]] && y", sh("[[ -f x ]] && y")),
+        (
+            "SHELL [\"/bin/bash\", \"-c\"]\nRUN echo hello",
+            exec_form(&["/bin/bash", "-c", "echo hello"]),
+        ),
+        (
+            "RUN --network=default --security=sandbox echo hello",
+            sh("echo hello"),
+        ),
+        ("RUN --network=none [\"a\"]", exec_form(&["a"])),
+        // Only the first words are flags.
+        ("RUN echo --mount=x", sh("echo --mount=x")),
+        ("RUN -- --mount=x", sh("--mount=x")),
+        (
+            "ARG VERSION=1\nRUN echo $VERSION > image_version",
+            sh("echo $VERSION > image_version"),
+        ),
+    ];
+    for (fragment, args) in table {
+        assert_eq!(exec(&below_base(fragment)).args, *args, "{fragment}");
+    }
+}
+
+const MOUNTS: &[(&str, &[&str])] = &[
+    (
+        "--mount=type=cache,target=/var/cache/apt,sharing=locked \\\n  --mount=type=cache,target=/var/lib/apt,sharing=locked \\\n ",
+        &[
+            "cache /var/cache/apt Locked 755 0:0 on /var/cache/apt",
+            "cache /var/lib/apt Locked 755 0:0 on /var/lib/apt",
+        ],
+    ),
+    (
+        "--mount=type=secret,id=aws,target=/root/.aws/credentials",
+        &["secret aws 400 0:0 on /root/.aws/credentials"],
+    ),
+    (
+        "--mount=type=secret,id=API_KEY,env=API_KEY",
+        &["secret API_KEY env API_KEY 400 0:0 on "],
+    ),
+    (
+        "--mount=type=ssh --mount=type=ssh,id=b",
+        &[
+            "ssh default 600 0:0 on /run/buildkit/ssh_agent.0",
+            "ssh b 600 0:0 on /run/buildkit/ssh_agent.1",
+        ],
+    ),
+    ("--mount=type=bind,target=.", &["bind 1:/ on /w"]),
+    (
+        "--mount=from=model,target=/models --mount=from=prompt,target=/tmp",
+        &["bind 1:/ on /models", "bind 2:/ on /tmp"],
+    ),
+    // Types and modes of sharing are read in any case, keys too.
+    (
+        "--mount=TYPE=Cache,Target=/a,sharing=LOCKED",
+        &["cache /a Locked 755 0:0 on /a"],
+    ),
+    // All values may be variables.
+    (
+        "--mount=type=$T,target=$D,sharing=$S,uid=$U,id=x-$U",
+        &["cache x-7 Private 755 7:0 on /d"],
+    ),
+    ("--mount=type=bind,target=/a,rw=$Y", &["bind 1:/ on /a rw"]),
+    // A field with a comma is quoted as a whole.
+    (
+        "--mount=type=bind,\\\"source=a,b\\\",target=/a",
+        &["bind 1:/a,b on /a"],
+    ),
+    (
+        "--mount=type=cache,target=/a,from=img,source=s,ro",
+        &["cache /a Shared 755 0:0 from 1:/s on /a ro"],
+    ),
+    (
+        "--mount=type=tmpfs,target=/a,size=64m",
+        &["tmpfs Some(67108864) on /a"],
+    ),
+    // The name of an image or a stage takes global arguments, which docker refuses.
+    ("--mount=from=i${SUFFIX},target=/a", &["bind 1:/ on /a"]),
+    ("--mount=from=${NONE:-img},target=/a", &["bind 1:/ on /a"]),
+];
+
+#[test]
+fn the_reference_s_mounts() {
+    for (mounts, want) in MOUNTS {
+        let text = format!(
+            "ARG SUFFIX=mg\nFROM base\nWORKDIR /w\nARG T=cache D=/d S=private U=7 Y=true SUFFIX=x\nRUN {mounts} x"
+        );
+        let lowered = Case::new(&text).lower();
+        let shown = exec(&lowered).mounts.iter();
+        let shown: Vec<_> = shown
+            .map(|mount| show_mount(&mount.kind, &mount.target))
+            .collect();
+        assert_eq!(shown, *want, "{mounts}");
+    }
+    let text = "ARG SUFFIX=mg\nFROM base\nARG SUFFIX=x\nRUN --mount=from=i$SUFFIX,target=/a x";
+    assert_eq!(
+        graph(&Case::new(text).lower())[1],
+        "image layer-of-docker.io/library/img:latest()"
+    );
+    assert_eq!(
+        errors_below_base("ARG STAGE=x\nRUN --mount=from=$STAGE,target=/a x"),
+        ["blank-from@$STAGE: --from ($STAGE) is blank"]
+    );
+}
+
+#[test]
+fn the_reference_s_devices() {
+    let table: &[(&str, &str, bool)] = &[
+        ("vendor1.com/device", "vendor1.com/device", false),
+        ("vendor1.com/device=foo", "vendor1.com/device=foo", false),
+        ("vendor1.com/device=*", "vendor1.com/device=*", false),
+        ("class1,required", "class1", true),
+        (
+            "nvidia.com/gpu=all,required=true",
+            "nvidia.com/gpu=all",
+            true,
+        ),
+        ("name=class1,required=false", "class1", false),
+    ];
+    for (flag, name, required) in table {
+        let text = format!("FROM base\nRUN --device={flag} x");
+        let lowered = Case::new(&text)
+            .with(|settings| settings.entitlements.devices = crate::settings::AllowedDevices::All)
+            .lower();
+        let devices = &exec(&lowered).devices;
+        assert_eq!(
+            (devices[0].name.as_str(), devices[0].required),
+            (*name, *required),
+            "{flag}"
+        );
+    }
+}

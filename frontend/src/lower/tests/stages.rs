@@ -356,3 +356,60 @@ fn labels_of_the_build_come_last() {
         ]
     );
 }
+
+#[test]
+fn the_reference_s_stages() {
+    let table: &[(&str, &[&str])] = &[
+        (
+            "ARG  CODE_VERSION=latest\nFROM base:${CODE_VERSION}\nCMD  /code/run-app\n\nFROM extras:${CODE_VERSION}\nCMD  /code/run-extras\n",
+            &["image layer-of-docker.io/library/extras:latest()"],
+        ),
+        (
+            "ARG VERSION=latest\nFROM busybox:$VERSION\nARG VERSION\nRUN echo $VERSION > image_version\n",
+            &[
+                "image layer-of-docker.io/library/busybox:latest()",
+                "exec [\"/bin/sh\", \"-c\", \"echo $VERSION > image_version\"](0)",
+            ],
+        ),
+        (
+            "FROM ubuntu AS base\nRUN a\nFROM base AS dev\nRUN b\nFROM base AS prod\nCOPY --from=dev /app /app\n",
+            &[
+                "image layer-of-docker.io/library/ubuntu:latest()",
+                "exec [\"/bin/sh\", \"-c\", \"a\"](0)",
+                "exec [\"/bin/sh\", \"-c\", \"b\"](1)",
+                "file copy 1:/app -> /app(1,2)",
+            ],
+        ),
+        (
+            "FROM golang AS build\nWORKDIR /app\nRUN --mount=type=bind,target=. go build -o /myapp ./cmd\nFROM scratch\nCOPY --from=build /myapp /usr/bin/\n",
+            &[
+                "image layer-of-docker.io/library/golang:latest()",
+                "file mkdir /app 755(0)",
+                "local context []()",
+                "exec [\"/bin/sh\", \"-c\", \"go build -o /myapp ./cmd\"] bind 1:/ on /app(1,2)",
+                "file bare copy 0:/myapp -> /usr/bin/(3)",
+            ],
+        ),
+        // The backslash at the end of a line of COPY joins it with the next.
+        (
+            "FROM microsoft/nanoserver\nCOPY testfile.txt c:\\\\\nRUN dir c:\\\n",
+            &[
+                "image layer-of-docker.io/microsoft/nanoserver:latest()",
+                "local context [c:RUN dir testfile.txt]()",
+                "file copy 1:/testfile.txt /c:RUN /dir -> /c:(0,1)",
+            ],
+        ),
+        (
+            "# escape=`\n\nFROM microsoft/nanoserver\nCOPY testfile.txt c:\\\nRUN dir c:\\\n",
+            &[
+                "image layer-of-docker.io/microsoft/nanoserver:latest()",
+                "local context [testfile.txt]()",
+                "file copy 1:/testfile.txt -> /c:\\(0,1)",
+                "exec [\"/bin/sh\", \"-c\", \"dir c:\\\\\"](2)",
+            ],
+        ),
+    ];
+    for (text, want) in table {
+        assert_eq!(graph(&Case::new(text).lower()), *want, "{text}");
+    }
+}
