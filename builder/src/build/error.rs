@@ -153,6 +153,16 @@ pub enum OpError {
 }
 
 impl OpError {
+    /// Returns the word of the instruction that it is about, expanded; none if it is about all of it.
+    pub fn word(&self) -> Option<&str> {
+        match self {
+            Self::File(error) => error.word(),
+            Self::MissingSecret { id } | Self::MissingSsh { id } => Some(id),
+            Self::Download { url, .. } => Some(url),
+            _ => None,
+        }
+    }
+
     /// Returns advice for the user.
     pub fn hints(&self) -> Vec<String> {
         match self {

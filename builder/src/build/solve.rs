@@ -330,10 +330,17 @@ impl<'a> Joined<'a> {
         }
     }
 
-    /// Returns the step to blame: for a bad layer of a base image its FROM, not who needed it first.
+    /// Returns the step to blame: for a bad layer of a base image its FROM, not who needed it first;
+    /// for what an ADD fetches, that ADD.
     fn blamed(&self, vertex: VertexId, cause: &OpError) -> VertexId {
         let OpError::BaseLayer { layer, .. } = cause else {
-            return vertex;
+            let mut consumers = self.graph.consumers(vertex).map(|(consumer, _)| consumer);
+            return match self.steps.get(&vertex) {
+                Some(_) => vertex,
+                None => consumers
+                    .find(|id| self.steps.contains_key(id))
+                    .unwrap_or(vertex),
+            };
         };
         let layer = layer.to_string();
         let brings_it = |op: &BuildOp| match op {

@@ -14,6 +14,7 @@ use crate::plan::{From, word_error};
 use crate::source::{Span, Spanned};
 use crate::word::Lexer;
 
+use super::Step;
 use super::chmod;
 use super::remote::{self, Remote};
 use super::stage::StageLowering;
@@ -29,6 +30,21 @@ struct Expanded {
     exclude: Vec<String>,
     checksum: Option<Spanned<String>>,
     inline: Vec<(String, String)>,
+}
+
+impl Expanded {
+    /// Returns what a failed copy may be about, each where `copy` writes it.
+    fn words(&self, copy: &CopyFiles) -> Vec<Spanned<String>> {
+        let options = [(&self.chown, &copy.chown), (&self.chmod, &copy.chmod)];
+        let options = options.into_iter().filter_map(|(value, word)| {
+            let (value, word) = value.as_ref().zip(word.as_ref())?;
+            Some(Spanned::new(value.clone(), word.span))
+        });
+        let patterns = self.exclude.iter().zip(&copy.exclude);
+        let patterns = patterns.map(|(value, word)| Spanned::new(value.clone(), word.span));
+        let sources = self.sources.iter().cloned();
+        sources.chain(options).chain(patterns).collect()
+    }
 }
 
 /// A layer under way: actions, and the inputs they read.
@@ -105,15 +121,16 @@ impl StageLowering<'_, '_> {
                 chmod: expanded.chmod.clone(),
             }));
         }
-        let vertex = self.push_copy(layer, link, original, span);
+        let step = self.next_step(self.shown(original), span);
+        let step = self.with_words(step, expanded.words(copy));
+        let vertex = self.push_copy(layer, link, step);
         self.commit(history(copy, &expanded, is_add), Some(vertex));
         Ok(())
     }
 
     /// Adds the vertices; with `--link` the files are a layer of their own that
     /// is stacked on what was there.
-    fn push_copy(&mut self, layer: Layer, link: bool, original: &str, span: Span) -> VertexId {
-        let step = self.next_step(self.shown(original), span);
+    fn push_copy(&mut self, layer: Layer, link: bool, step: Step) -> VertexId {
         let op = BuildOp::File(FileOp {
             base: layer.base,
             actions: layer.actions,
@@ -123,7 +140,7 @@ impl StageLowering<'_, '_> {
         match below {
             Some(below) => {
                 let display = step.display.replacen("] ", "] LINK ", 1);
-                let step = super::Step { display, ..step };
+                let step = Step { display, ..step };
                 self.push_layer(BuildOp::Merge, &[below, vertex], step)
             }
             None => vertex,

@@ -32,7 +32,7 @@ use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::image::ResolvedImages;
 use crate::ir::BuildOp;
 use crate::plan::{Plan, Reach};
-use crate::source::Span;
+use crate::source::{Span, Spanned};
 
 pub use graph::{GraphBuilder, Target};
 pub(crate) use meta::NO_VARIABLES;
@@ -111,6 +111,9 @@ pub struct Step {
     pub display: String,
     /// Where it is written; for a trigger of a base image, its `FROM` line.
     pub span: Span,
+    /// Its words that what happens to it may be about, expanded: what is copied, whose it is to be,
+    /// the fields of its mounts. None for a trigger, which is not written in this file.
+    pub words: Vec<Spanned<String>>,
     /// The configuration of an image of what the step comes to.
     pub image: Arc<ImageConfig>,
 }

@@ -11,7 +11,7 @@ use crate::ir::{
     BuildOp, ExecOp, ExecUnkeyed, MountKind, MountOp, NetworkMode, Script, SecurityMode,
 };
 use crate::plan::From;
-use crate::source::Span;
+use crate::source::{Span, Spanned};
 use crate::syntax::heredoc;
 
 use super::stage::StageLowering;
@@ -98,6 +98,7 @@ impl StageLowering<'_, '_> {
             shown.extend([" (", summary.as_str(), ")"]);
         }
         let step = self.next_step(shown, span);
+        let step = self.with_words(step, self.mount_words(run));
         let vertex = self.push_layer(BuildOp::Exec(Box::new(exec)), &inputs.vertices, step);
         let created_by = self.created_by(&command.args);
         self.commit(created_by, Some(vertex));
@@ -239,6 +240,22 @@ impl StageLowering<'_, '_> {
         } else {
             Err(errors)
         }
+    }
+
+    /// Returns the fields of mounts that a failed step may be about.
+    fn mount_words(&self, run: &Run) -> Vec<Spanned<String>> {
+        let fields = run.mounts.iter().flat_map(|mount| &mount.fields);
+        let named = fields.filter_map(|field| {
+            let written = field.value.as_ref()?;
+            let value = self.expand(written).ok()?;
+            let value = match field.key.as_str() {
+                "source" | "src" => clean(&format!("/{value}")),
+                "id" => value,
+                _ => return None,
+            };
+            Some(Spanned::new(value, written.span))
+        });
+        named.collect()
     }
 
     fn mount(

@@ -317,8 +317,15 @@ impl StageLowering<'_, '_> {
             command,
             display,
             span,
+            words: Vec::new(),
             image: Arc::new(self.state.image.clone()),
         }
+    }
+
+    /// Adds to `step` the words that its failure may be about.
+    pub(super) fn with_words(&self, step: Step, words: Vec<Spanned<String>>) -> Step {
+        let words = if self.is_trigger { Vec::new() } else { words };
+        Step { words, ..step }
     }
 
     /// Returns an instruction's text with the variables that are set expanded

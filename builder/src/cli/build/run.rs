@@ -178,7 +178,10 @@ pub(super) fn failed(error: &BuildError, summary: Summary) -> Report {
                 .causes_of(&**source)
                 .steps(summary.failed);
             if let Some(step) = step {
-                report = report.excerpt(place(file, step.span, source.to_string()));
+                let word = source.word();
+                let named = step.words.iter().find(|one| Some(one.as_str()) == word);
+                let span = named.map_or(step.span, |one| one.span);
+                report = report.excerpt(place(file, span, source.to_string()));
             }
             source.hints().into_iter().fold(report, Report::hint)
         }

@@ -114,6 +114,19 @@ pub enum FileError {
 }
 
 impl FileError {
+    /// Returns the word of the instruction that it is about, expanded.
+    pub fn word(&self) -> Option<&str> {
+        match self {
+            Self::NotFound { written, .. }
+            | Self::Copy { written, .. }
+            | Self::Source { written, .. }
+            | Self::Pattern { written } => Some(written),
+            Self::NamedOwner { spec } | Self::OwnerRange { spec } => Some(spec),
+            Self::Exclude { pattern, .. } => Some(pattern),
+            _ => None,
+        }
+    }
+
     /// Returns advice for the user.
     pub fn hint(&self) -> Option<String> {
         match self {
