@@ -276,7 +276,7 @@ impl ContainerArgs {
             command: self.command.clone(),
             entrypoint: process.entrypoint.clone(),
             env: process.env(settings)?,
-            workdir: process.workdir.clone(),
+            workdir: process.workdir()?,
             user: process.user.clone(),
             groups: process.group_add.clone(),
             hostname: process.hostname.clone(),
@@ -414,6 +414,7 @@ mod tests {
             &["--env-file", "no-such-file", "i"],
             &["--ulimit", "nofile=2:1", "i"],
             &["-e", "=x", "i"],
+            &["-w", "srv", "i"],
         ];
         let reports: String = lines
             .iter()
@@ -429,6 +430,8 @@ mod tests {
         ERROR: invalid value "nofile=2:1" for --ulimit: the soft limit is above the hard limit
         ERROR: invalid value "=x" for --env: the name is empty
           hint: write NAME=VALUE
+        ERROR: invalid value "srv" for --workdir: no absolute path
+          hint: write /srv
         "#);
     }
 }

@@ -91,8 +91,8 @@ impl MountArgs {
     }
 }
 
-/// Parses `[SOURCE:]TARGET[:OPTIONS]`. A source with a slash, or `.`, is a path of this machine;
-/// any other is a volume's name.
+/// Parses `[SOURCE:]TARGET[:OPTIONS]`. A source that begins with a slash or a dot is a path of this
+/// machine; any other is a volume's name.
 fn volume(text: &str) -> Result<VolumeMount, ValueError> {
     let parts: Vec<_> = text.split(':').collect();
     let (source, target, words) = match parts.as_slice() {
@@ -109,7 +109,7 @@ fn volume(text: &str) -> Result<VolumeMount, ValueError> {
     };
     match source {
         None => {}
-        Some(path) if path.contains('/') || path == "." || path == ".." => {
+        Some(path) if path.starts_with(['/', '.']) => {
             mount.source = VolumeSource::Host(path.into());
         }
         Some(name) => mount.source = VolumeSource::Named(volume_name(name)?),
@@ -141,7 +141,7 @@ fn volume_name(name: &str) -> Result<String, ValueError> {
     }
     Err(
         ValueError::new(format!("{name:?} is neither a path nor a volume's name"))
-            .hint("a path has a slash; a name has letters, digits, '_', '.' and '-'"),
+            .hint("a path begins with / or ./; a name has letters, digits, '_', '.' and '-'"),
     )
 }
 
@@ -386,6 +386,10 @@ mod tests {
             (
                 "a b:/c",
                 error("\"a b\" is neither a path nor a volume's name"),
+            ),
+            (
+                "rel/a:/c",
+                error("\"rel/a\" is neither a path nor a volume's name"),
             ),
             ("/a:/b:or", error("unknown mount option \"or\"")),
             ("/a:/b:nocopy", error("unknown mount option \"nocopy\"")),

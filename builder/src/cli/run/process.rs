@@ -103,6 +103,16 @@ impl ProcessArgs {
         variables(&self.env_file, &self.env, settings)
     }
 
+    /// Returns the working directory, which the image does not lead to if it is asked for.
+    pub fn workdir(&self) -> Result<Option<PathBuf>, Report> {
+        match &self.workdir {
+            Some(path) if !path.is_absolute() => Err(ValueError::new("no absolute path")
+                .hint(format!("write /{}", path.display()))
+                .report("--workdir", &path.to_string_lossy())),
+            path => Ok(path.clone()),
+        }
+    }
+
     /// Returns the labels of the files, then those of the options.
     pub fn labels(&self) -> Result<BTreeMap<String, String>, Report> {
         let mut lines = Vec::new();
