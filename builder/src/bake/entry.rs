@@ -122,6 +122,11 @@ impl Entry {
         self.pairs.get(key).map(String::as_str)
     }
 
+    /// Returns the files of `ssh`.
+    pub fn paths(&self) -> &[String] {
+        &self.paths
+    }
+
     /// Sets the value of a key.
     pub fn set(&mut self, key: &str, value: &str) {
         self.pairs.insert(key.to_owned(), value.to_owned());

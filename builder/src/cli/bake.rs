@@ -1,42 +1,33 @@
 //! `cooper bake`: many builds from one definition, as `docker buildx bake`.
 
+mod access;
 mod call;
 mod definition;
 mod list;
 mod run;
 mod target;
 
-use std::path::PathBuf;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{ArgAction, Args};
 
 use super::Settings;
 use super::build::Placement;
+use super::confirm;
 use super::value::{ValueError, boolean};
 use crate::bake::{Definition, Override, Plan, attestation, is_remote, print};
 use crate::report::{self, Report};
 
+use access::Grants;
 use definition::World;
 
 /// The time stamped on what a build creates, which every target is given.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
-/// What `--allow` takes. Files are only reached as the user that runs the build, so leave to read
-/// and write them is taken for granted.
-const ENTITLEMENTS: [&str; 11] = [
-    "network.host",
-    "security.insecure",
-    "device",
-    "secret-export",
-    "fs",
-    "fs.read",
-    "fs.write",
-    "image",
-    "image.load",
-    "image.push",
-    "ssh",
-];
+/// Switches off, set to false, what is asked of the files that a definition names.
+const CHECK_FILES: &str = "BUILDX_BAKE_ENTITLEMENTS_FS";
 
 /// Options of `cooper bake`.
 #[derive(Args, Clone, Debug, Default)]
@@ -98,8 +89,9 @@ pub struct BakeArgs {
     #[arg(long, value_name = "VALUE")]
     pub sbom: Option<String>,
 
-    /// Grant targets what they ask for: network.host, security.insecure, device; secret-export
-    /// lets outputs hold secrets
+    /// Grant targets what they ask for: network.host, security.insecure, device, ssh (the agent),
+    /// fs.read=PATH, fs.write=PATH or fs=PATH (files outside of the working directory; * for all);
+    /// secret-export lets outputs hold secrets
     #[arg(long, value_name = "ENTITLEMENT")]
     pub allow: Vec<String>,
 
@@ -135,7 +127,7 @@ impl BakeArgs {
             report::print_data(&print::pretty(&print::plan(&plan)))?;
             return Ok(ExitCode::SUCCESS);
         }
-        self.check_allowed(&plan)?;
+        self.check_allowed(&plan, &world, settings)?;
         run::run(self, &plan, settings)
     }
 
@@ -163,27 +155,37 @@ impl BakeArgs {
         Ok(plan)
     }
 
-    /// Fails if a target asks for what `--allow` does not grant.
-    fn check_allowed(&self, plan: &Plan) -> Result<(), Report> {
-        for text in &self.allow {
-            let key = text.split_once('=').map_or(text.as_str(), |(key, _)| key);
-            if !ENTITLEMENTS.contains(&key) {
-                let error = ValueError::unknown("entitlement", key, &ENTITLEMENTS);
-                return Err(error.report("--allow", text));
+    /// Fails if a target asks for what nobody grants, neither `--allow` nor the user when asked.
+    fn check_allowed(
+        &self,
+        plan: &Plan,
+        world: &World<'_>,
+        settings: &Settings,
+    ) -> Result<(), Report> {
+        let here = Path::new(".").canonicalize().map_err(|error| {
+            Report::from_error(&error).context("cannot find the working directory")
+        })?;
+        let files = match settings.environment.text(CHECK_FILES) {
+            Some(text) => {
+                boolean(CHECK_FILES, &text).map_err(|error| error.report(CHECK_FILES, &text))?
             }
+            None => true,
+        };
+        let grants = Grants::new(&self.allow, &self.overrides(world)?, &here)?;
+        let missing = grants.missing(plan, &here, files);
+        if missing.is_empty() {
+            return Ok(());
         }
-        for target in plan.targets.values() {
-            let wanted = target.texts("entitlements");
-            let refused = wanted.iter().find(|one| !self.allow.contains(one));
-            if let Some(entitlement) = refused {
-                let name = &target.name;
-                return Err(
-                    Report::new(format!("the target {name} asks for {entitlement}"))
-                        .hint(format!("to grant it: --allow={entitlement}")),
-                );
-            }
+        let refusal = access::refusal(&missing);
+        if !std::io::stdin().is_terminal() {
+            return Err(refusal);
         }
-        Ok(())
+        report::print_error(&refusal.render(false));
+        if confirm::agreed("Do you want to grant requested privileges and continue?")? {
+            Ok(())
+        } else {
+            Err(refusal)
+        }
     }
 
     /// Returns the overrides: `--set`, then what other options say for all targets.

@@ -231,3 +231,70 @@ fn checks_answer_for_each_target() {
         "good"
     );
 }
+
+#[test]
+fn files_elsewhere_are_reached_if_that_is_granted() {
+    let Some(cooper) = Cooper::new() else { return };
+    let definition = r#"
+        target "default" {
+          context    = ".."
+          dockerfile = "sub/Dockerfile"
+          secret     = ["id=s,src=/etc/hostname"]
+          output     = ["../out"]
+        }
+    "#;
+    let context = Context::empty()
+        .with("sub/docker-bake.hcl", definition)
+        .with("sub/Dockerfile", "FROM scratch\nCOPY file /\n")
+        .with("file", "x\n");
+    let bake = |args: &[&str], check: &str| {
+        let mut command = cooper.command();
+        command.arg("bake").args(args);
+        command.current_dir(context.path().join("sub"));
+        command.env("BUILDX_BAKE_ENTITLEMENTS_FS", check);
+        run(command)
+    };
+    let written = context.join("out/file");
+    let up = context.path().canonicalize().expect("it exists");
+    let up = up.display();
+    let refused = bake(&[], "1")
+        .exits(1)
+        .says("additional privileges requested");
+    for flag in [
+        "fs.read=/etc/hostname",
+        &format!("fs.read={up}"),
+        &format!("fs.write={up}/out"),
+    ] {
+        assert!(
+            refused.stderr.contains(&format!("--allow={flag}")),
+            "{refused}"
+        );
+    }
+    bake(&["--allow=fs.read=..", "--allow=fs.write=../out"], "1")
+        .exits(1)
+        .says("the target default asks for leave to read /etc/hostname");
+    bake(&["--allow=fs.raed=.."], "1").exits(1).says("fs.read");
+    assert!(!written.exists());
+    // Nothing is built by printing, and what --set says is the user's own word.
+    bake(&["--print"], "1").ok();
+    let own = [
+        "--set=*.secret=id=s,src=/etc/hostname",
+        "--set=*.output=../out",
+    ];
+    bake(
+        &[
+            own[0],
+            own[1],
+            "--set=*.context=..",
+            "--set=*.dockerfile=sub/Dockerfile",
+        ],
+        "1",
+    )
+    .ok();
+    assert!(written.exists());
+    std::fs::remove_file(&written).expect("removed");
+    bake(&["--allow=fs=..", "--allow=fs.read=/etc"], "1").ok();
+    bake(&["--allow=fs=*"], "1").ok();
+    bake(&[], "0").ok();
+    assert!(written.exists());
+}
