@@ -8,7 +8,7 @@ use cooper_cache::{Store, StoreError};
 use cooper_oci::{Descriptor, Digest, Reference, media_type};
 use thiserror::Error;
 
-use crate::image::{Image, ImageSet, Packed};
+use crate::image::{Image, ImageSet, Packed, Tars};
 use crate::options::ImageFormat;
 use crate::progress::StepGuard;
 use crate::registry::{Client, Event, PushImage, PushManifest, RegistryError, Watch};
@@ -68,7 +68,7 @@ pub fn push_image(
         let (set, names) = (request.set, request.names);
         Sent::packed(
             set,
-            set.pack(&store.layers(), request.format, docker, names)?,
+            set.pack(&store.layers(), request.format, docker, names, Tars::Stored)?,
         )
     };
     let small = packed.small;

@@ -109,7 +109,7 @@ impl Blobs {
             shared: self.shared.clone(),
             file,
             path: Some(path),
-            hasher: Hasher::new(algorithm),
+            hasher: Some(Hasher::new(algorithm)),
             written: 0,
         })
     }
@@ -203,7 +203,8 @@ pub struct BlobWriter {
     shared: Arc<Shared>,
     file: File,
     path: Option<PathBuf>,
-    hasher: Hasher,
+    /// None if what is written is digested elsewhere.
+    hasher: Option<Hasher>,
     written: u64,
 }
 
@@ -255,8 +256,7 @@ impl BlobWriter {
             });
         }
         let algorithm = expected.map(Digest::algorithm);
-        let hasher =
-            std::mem::replace(&mut self.hasher, Hasher::new(cooper_oci::Algorithm::Sha256));
+        let hasher = self.hasher.take().expect("left only to be published");
         let actual = hasher.finish();
         if let Some(expected) = expected
             && *expected != actual
@@ -271,22 +271,34 @@ impl BlobWriter {
                 actual,
             });
         }
+        self.publish(actual)
+    }
+
+    /// Leaves it to the caller to digest what is written, who [publishes](Self::publish) it.
+    pub(crate) fn leave_undigested(&mut self) {
+        self.hasher = None;
+    }
+
+    /// Stores the blob under the digest that its bytes have.
+    pub(crate) fn publish(mut self, digest: Digest) -> Result<(Digest, u64), StoreError> {
         if let Some(path) = &self.path {
             self.shared
                 .boot_mark
                 .put_on(&self.file)
                 .during("mark", path)?;
-            Blobs::new(self.shared.clone()).adopt(path, &actual)?;
+            Blobs::new(self.shared.clone()).adopt(path, &digest)?;
         }
         self.path = None;
-        Ok((actual, self.written))
+        Ok((digest, self.written))
     }
 }
 
 impl Write for BlobWriter {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let count = self.file.write(data)?;
-        self.hasher.update(&data[..count]);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&data[..count]);
+        }
         self.written += count as u64;
         Ok(count)
     }

@@ -14,12 +14,12 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use cooper_cache::Store;
-use cooper_oci::{Descriptor, Digest, Index, Reference};
+use cooper_cache::{ImageLayer, Store};
+use cooper_oci::{Compression, Descriptor, Digest, Index, Reference, media_type};
 use serde_json::json;
 
 use super::{ExportError, Names, failed, open_blob, to_sink};
-use crate::image::{Image, ImageSet, Packed, PackedManifest};
+use crate::image::{Image, ImageSet, Packed, PackedManifest, Tars};
 use crate::options::{AnnotationPlace, ArchiveDest, ArchiveOutput};
 
 /// The layout file of the OCI image layout specification.
@@ -59,7 +59,8 @@ pub(super) struct Exported<'a> {
 
 /// Writes images to an archive; `names` are what each is called in it.
 ///
-/// Layers that are not packed yet are packed first; nothing is read twice.
+/// Layers that are to be compressed and are not yet are packed into the store first; plain tars
+/// go straight into the archive, since their digests and sizes are known. Nothing is read twice.
 pub fn export_archive(
     store: &Store,
     images: &[(&ImageSet, Vec<Reference>)],
@@ -78,6 +79,7 @@ pub fn export_archive(
                 &output.format,
                 !oci_types.unwrap_or(layout == Layout::Oci || set.indexed()),
                 names,
+                Tars::Streamed,
             )?,
             names,
             annotations: output.format.annotations(
@@ -115,12 +117,20 @@ impl<'a> Exported<'a> {
     }
 }
 
+/// Writes a file's bytes.
+type Fill<'a> = dyn Fn(&mut dyn Write) -> Result<(), ExportError> + 'a;
+
+/// How much of a file of the store is copied at once.
+const PART: usize = 256 << 10;
+
 /// Receives the files of a layout.
 trait Target {
     fn directory(&mut self, name: &str) -> Result<(), ExportError>;
     fn file(&mut self, name: &str, size: u64, from: &mut dyn Read) -> Result<(), ExportError>;
     /// Takes a file of the store.
     fn stored(&mut self, name: &str, size: u64, from: File) -> Result<(), ExportError>;
+    /// Takes `size` bytes that `fill` writes.
+    fn made(&mut self, name: &str, size: u64, fill: &Fill<'_>) -> Result<(), ExportError>;
     /// Whether a blob is there already, from an earlier export.
     fn has(&self, name: &str, size: u64) -> bool;
 }
@@ -138,8 +148,20 @@ impl<W: Write> Target for TarTarget<W> {
         self.append(&mut header, name, from)
     }
 
-    fn stored(&mut self, name: &str, size: u64, mut from: File) -> Result<(), ExportError> {
-        self.file(name, size, &mut from)
+    fn stored(&mut self, name: &str, size: u64, from: File) -> Result<(), ExportError> {
+        self.made(name, size, &|to| {
+            copy_exactly(&from, size, to).map_err(|e| failed(Path::new(name), e))
+        })
+    }
+
+    fn made(&mut self, name: &str, size: u64, fill: &Fill<'_>) -> Result<(), ExportError> {
+        // The builder pads what it copies, which is nothing here.
+        self.file(name, size, &mut io::empty())?;
+        let to = self.0.get_mut();
+        fill(to)?;
+        let padding = size.next_multiple_of(512) - size;
+        to.write_all(&[0; 512][..padding as usize])
+            .map_err(|e| failed(Path::new(name), e))
     }
 
     fn has(&self, _: &str, _: u64) -> bool {
@@ -158,6 +180,19 @@ impl<W: Write> TarTarget<W> {
             .append_data(header, name, from)
             .map_err(|e| failed(Path::new(name), e))
     }
+}
+
+/// Copies `size` bytes, no fewer.
+fn copy_exactly(mut from: &File, size: u64, to: &mut dyn Write) -> io::Result<()> {
+    let mut part = vec![0; PART];
+    let mut left = size;
+    while left > 0 {
+        let wanted = part.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        from.read_exact(&mut part[..wanted])?;
+        to.write_all(&part[..wanted])?;
+        left -= wanted as u64;
+    }
+    Ok(())
 }
 
 /// A header that says nothing of who wrote it or when.
@@ -181,13 +216,23 @@ impl Target for DirTarget {
     }
 
     fn file(&mut self, name: &str, _: u64, from: &mut dyn Read) -> Result<(), ExportError> {
-        self.write(name, |to| io::copy(from, to))
+        self.write(name, |to| {
+            io::copy(from, to).map_err(|e| failed(&self.0.join(name), e))?;
+            Ok(())
+        })
     }
 
     /// The layout has blobs in the store's own form: the kernel copies them, and shares their
     /// blocks where the file system can. A link would let whoever edits the layout edit the store.
     fn stored(&mut self, name: &str, _: u64, mut from: File) -> Result<(), ExportError> {
-        self.write(name, |to| io::copy(&mut from, to))
+        self.write(name, |to| {
+            io::copy(&mut from, to).map_err(|e| failed(&self.0.join(name), e))?;
+            Ok(())
+        })
+    }
+
+    fn made(&mut self, name: &str, _: u64, fill: &Fill<'_>) -> Result<(), ExportError> {
+        self.write(name, |to| fill(to))
     }
 
     fn has(&self, name: &str, size: u64) -> bool {
@@ -200,22 +245,21 @@ impl DirTarget {
     fn write(
         &self,
         name: &str,
-        fill: impl FnOnce(&mut File) -> io::Result<u64>,
+        fill: impl FnOnce(&mut File) -> Result<(), ExportError>,
     ) -> Result<(), ExportError> {
         let path = self.0.join(name);
         let dir = path.parent().unwrap_or(&self.0);
         std::fs::create_dir_all(dir).map_err(|e| failed(dir, e))?;
-        let write = || -> io::Result<()> {
-            let mut file = tempfile::Builder::new()
-                .prefix(".cooper-")
-                .tempfile_in(dir)?;
-            fill(file.as_file_mut())?;
-            file.as_file()
-                .set_permissions(Permissions::from_mode(0o644))?;
-            file.persist(&path)?;
-            Ok(())
-        };
-        write().map_err(|e| failed(&path, e))
+        let mut file = tempfile::Builder::new()
+            .prefix(".cooper-")
+            .tempfile_in(dir)
+            .map_err(|e| failed(&path, e))?;
+        fill(file.as_file_mut())?;
+        file.as_file()
+            .set_permissions(Permissions::from_mode(0o644))
+            .map_err(|e| failed(&path, e))?;
+        file.persist(&path).map_err(|e| failed(&path, e.error))?;
+        Ok(())
     }
 }
 
@@ -230,8 +274,8 @@ fn write_layout(
     let mut written = BTreeSet::new();
     for one in images {
         for (image, packed) in one.images() {
-            for layer in &packed.manifest.layers {
-                put_blob(store, layer, &mut written, to)?;
+            for (layer, blob) in image.layers.iter().zip(&packed.manifest.layers) {
+                put_layer(store, layer, blob, &mut written, to)?;
             }
             put_bytes(&image.id, &image.config_bytes, &mut written, to)?;
             put_bytes(&packed.descriptor.digest, &packed.bytes, &mut written, to)?;
@@ -275,8 +319,9 @@ fn put_bytes(
     }
 }
 
-fn put_blob(
+fn put_layer(
     store: &Store,
+    layer: &ImageLayer,
     blob: &Descriptor,
     written: &mut BTreeSet<Digest>,
     to: &mut dyn Target,
@@ -284,6 +329,12 @@ fn put_blob(
     let name = blob_name(&blob.digest);
     if !written.insert(blob.digest.clone()) || to.has(&name, blob.size) {
         return Ok(());
+    }
+    let plain = media_type::layer_compression(&blob.media_type) == Some(Compression::None);
+    if plain && !store.blobs().has(&blob.digest) {
+        return to.made(&name, blob.size, &|to| {
+            Ok(store.layers().write_plain(&layer.layer, blob, to)?)
+        });
     }
     to.stored(&name, blob.size, open_blob(store, &blob.digest)?)
 }

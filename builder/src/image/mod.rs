@@ -12,7 +12,7 @@ mod load;
 mod set;
 
 pub use load::{LoadError, Loaded, load};
-pub use set::{ImageSet, Packed, PackedManifest};
+pub use set::{ImageSet, Packed, PackedManifest, Tars};
 
 use cooper_cache::{
     FileTimes, ImageLayer, ImageRecord, LayerId, Layers, Store, StoreError, Timestamp,
@@ -260,6 +260,7 @@ impl Image {
         layers: &Layers,
         format: &ImageFormat,
         docker: bool,
+        tars: Tars,
     ) -> Result<Manifest, StoreError> {
         let compression = format.compression.unwrap_or(Compression::Gzip);
         let descriptors: Vec<Descriptor> = self
@@ -272,9 +273,16 @@ impl Image {
                     let away = || !layers.has(&layer.layer);
                     layer.blobs.first().cloned().filter(|_| away())
                 });
+                let streamed = || match (tars, compression) {
+                    (Tars::Streamed, Compression::None) => layers.plain_tar(&layer.layer),
+                    _ => Ok(None),
+                };
                 let packed = match brought.filter(|_| !format.force) {
                     Some(blob) => blob,
-                    None => layers.pack(&layer.layer, compression, format.level)?,
+                    None => match streamed()? {
+                        Some(blob) => blob,
+                        None => layers.pack(&layer.layer, compression, format.level)?,
+                    },
                 };
                 Ok(for_manifest(&packed, docker))
             })

@@ -16,6 +16,15 @@ pub struct ImageSet {
     pub several: bool,
 }
 
+/// Where the layers are that leave the store uncompressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tars {
+    /// In the store, like all others.
+    Stored,
+    /// Nowhere yet, if the store lacks them: they are made when they are written.
+    Streamed,
+}
+
 /// An image set as it leaves the store.
 #[derive(Debug, Clone)]
 pub struct Packed {
@@ -99,12 +108,13 @@ impl ImageSet {
         format: &ImageFormat,
         docker: bool,
         names: &[Reference],
+        tars: Tars,
     ) -> Result<Packed, StoreError> {
         let docker = docker && !self.is_attested();
         let mut manifests = Vec::with_capacity(self.images.len());
         let mut attestations = Vec::new();
         for image in &self.images {
-            let manifest = image.manifest(layers, format, docker)?;
+            let manifest = image.manifest(layers, format, docker, tars)?;
             let bytes = manifest.to_json();
             let descriptor = Descriptor::of(manifest.media_type(), &bytes);
             if !image.attestations.is_empty() {

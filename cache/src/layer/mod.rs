@@ -17,6 +17,7 @@ mod apply;
 mod archive;
 mod compare;
 mod copy;
+mod digest;
 mod disk;
 mod entry;
 mod files;
@@ -413,6 +414,23 @@ impl Layers {
         level: Option<i32>,
     ) -> Result<(DiffId, Descriptor), StoreError> {
         pack::pack_retimed(self, id, times, compression, level)
+    }
+
+    /// Returns the blob that the layer's plain tar would be in the store, which it need not be:
+    /// [`write_plain`](Self::write_plain) makes it. None if the tar has to be made to be known.
+    pub fn plain_tar(&self, id: &LayerId) -> Result<Option<Descriptor>, StoreError> {
+        pack::plain_tar(self, id)
+    }
+
+    /// Writes the plain tar that `blob` describes; fails, if only at its end, if the layer's is
+    /// another one.
+    pub fn write_plain(
+        &self,
+        id: &LayerId,
+        blob: &Descriptor,
+        to: &mut dyn Write,
+    ) -> Result<(), StoreError> {
+        pack::write_plain(self, id, blob, to)
     }
 
     /// Writes the layer's tar: from the blob that it came as, else made from its files.

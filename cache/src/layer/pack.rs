@@ -15,7 +15,8 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use crate::content::BlobWriter;
 use crate::error::StoreError;
 use crate::images::{json, read_json};
-use crate::layer::scan::{Seam, StreamSearch, Watch};
+use crate::layer::digest::digesting;
+use crate::layer::scan::{Seam, Watch};
 use crate::layer::{LayerId, Layers, Timestamp, resume, tar_write};
 use crate::lock::ClaimGuard;
 
@@ -31,11 +32,10 @@ pub(super) fn diff_id(layers: &Layers, id: &LayerId) -> Result<DiffId, StoreErro
     if let Some(known) = known_diff_id(layers, id) {
         return Ok(known);
     }
-    let watch = layers.watch();
+    let watch = layers.watch(id)?;
     let diff_id = if watch.is_some() {
-        let mut plain = Plain::new(io::sink(), watch.as_ref());
-        layers.write_tar(id, &mut plain)?;
-        DiffId(plain.finish())
+        let source = |to: &mut dyn Write| layers.write_tar(id, to);
+        DiffId(digesting(source, &mut io::sink(), watch.as_ref())?)
     } else {
         DiffId(resume::digest(layers, &layers.ensure(id)?)?)
     };
@@ -125,7 +125,7 @@ pub(super) fn pack(
     if let Some(known) = packed(layers, &memo)? {
         return Ok(known);
     }
-    let watch = layers.watch();
+    let watch = layers.watch(id)?;
     let source = |to: &mut dyn Write| layers.write_tar(id, to);
     let (diff_id, descriptor) = to_blob(layers, source, compression, level, watch.as_ref())?;
     if let LayerId::Pulled(expected) = id
@@ -217,10 +217,45 @@ fn to_blob(
         threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         watch,
     };
-    let (writer, diff_id) = compress(source, layers.blobs().writer()?, &how)?;
-    let (digest, size) = writer.commit(None, None)?;
+    let (diff_id, (digest, size)) = compress(source, layers.blobs().writer()?, &how)?;
     let media_type = compression.layer_media_type(false);
     Ok((diff_id, Descriptor::new(media_type, digest, size)))
+}
+
+/// Returns the blob that a built layer's plain tar would be in the store, without making it; none
+/// if the tar is not made of the layer's files, or has not been digested yet.
+pub(super) fn plain_tar(layers: &Layers, id: &LayerId) -> Result<Option<Descriptor>, StoreError> {
+    let LayerId::Built(_) = id else {
+        return Ok(None);
+    };
+    let (Some(diff_id), None) = (known_diff_id(layers, id), layers.registered_blob(id)) else {
+        return Ok(None);
+    };
+    let Some(layer) = layers.get(id)? else {
+        return Ok(None);
+    };
+    let size = tar_write::size(&*layer.index()?, &layer.files()?)?;
+    let media_type = Compression::None.layer_media_type(false);
+    Ok(Some(Descriptor::new(media_type, diff_id.0, size)))
+}
+
+/// Writes a layer's tar, which `blob` describes; fails if it is another one.
+pub(super) fn write_plain(
+    layers: &Layers,
+    id: &LayerId,
+    blob: &Descriptor,
+    to: &mut dyn Write,
+) -> Result<(), StoreError> {
+    let watch = layers.watch(id)?;
+    let source = |to: &mut dyn Write| layers.write_tar(id, to);
+    let actual = digesting(source, to, watch.as_ref())?;
+    if actual != blob.digest {
+        return Err(StoreError::DiffIdMismatch {
+            expected: DiffId(blob.digest.clone()),
+            actual: DiffId(actual),
+        });
+    }
+    layers.note_clean(id, watch.as_ref())
 }
 
 fn packed(layers: &Layers, memo: &Path) -> Result<Option<Descriptor>, StoreError> {
@@ -237,18 +272,19 @@ pub(super) struct Packing<'a> {
     pub(super) watch: Option<&'a Watch>,
 }
 
-/// Compresses what `source` writes; returns the filled writer and the digest of the plain stream.
+/// Compresses what `source` writes into a blob; returns the digest of the plain stream, and the
+/// blob's digest and size.
 pub(super) fn compress(
     source: impl FnOnce(&mut dyn Write) -> Result<(), StoreError>,
     mut writer: BlobWriter,
     how: &Packing<'_>,
-) -> Result<(BlobWriter, DiffId), StoreError> {
+) -> Result<(DiffId, (Digest, u64)), StoreError> {
     let block = match how.compression {
         Compression::None => {
-            let mut plain = Plain::new(&mut writer, how.watch);
-            source(&mut plain)?;
-            let digest = plain.finish();
-            return Ok((writer, DiffId(digest)));
+            // What it is known by is taken on the way.
+            writer.leave_undigested();
+            let digest = digesting(source, &mut writer, how.watch)?;
+            return Ok((DiffId(digest.clone()), writer.publish(digest)?));
         }
         Compression::Gzip => GZIP_BLOCK,
         Compression::Zstd => ZSTD_BLOCK,
@@ -278,7 +314,7 @@ pub(super) fn compress(
             .map_err(|_| io::Error::other("writer panicked"));
         let written = written.and_then(|written| written);
         match (produced, written) {
-            (Ok(digest), Ok(writer)) => Ok((writer, DiffId(digest))),
+            (Ok(digest), Ok(writer)) => Ok((DiffId(digest), writer.commit(None, None)?)),
             // A failed writer makes the producer fail too; its error is the cause.
             (_, Err(error)) => Err(StoreError::io("write", &to_path, error)),
             (Err(error), Ok(_)) => Err(error),
@@ -425,44 +461,5 @@ impl Write for Blocks<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// A stream that is stored as it is. Its blob's digest is the tar's.
-struct Plain<'a, W> {
-    to: W,
-    hasher: Sha256Hasher,
-    search: Option<(&'a Watch, StreamSearch)>,
-}
-
-impl<'a, W: Write> Plain<'a, W> {
-    fn new(to: W, watch: Option<&'a Watch>) -> Self {
-        Self {
-            to,
-            hasher: Sha256Hasher::new(),
-            search: watch.map(|watch| (watch, watch.stream())),
-        }
-    }
-
-    fn finish(self) -> Digest {
-        if let Some((watch, search)) = &self.search {
-            watch.note(search);
-        }
-        self.hasher.finish()
-    }
-}
-
-impl<W: Write> Write for Plain<'_, W> {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let count = self.to.write(data)?;
-        self.hasher.update(&data[..count]);
-        if let Some((_, search)) = &mut self.search {
-            search.feed(&data[..count]);
-        }
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.to.flush()
     }
 }

@@ -100,36 +100,6 @@ impl Needles {
     }
 }
 
-/// A search of one stream that comes in pieces; a needle may be cut between two of them.
-#[derive(Debug)]
-pub(super) struct StreamSearch {
-    needles: Arc<Needles>,
-    tail: Vec<u8>,
-    hit: bool,
-}
-
-impl StreamSearch {
-    pub(super) fn new(needles: Arc<Needles>) -> Self {
-        Self {
-            needles,
-            tail: Vec::new(),
-            hit: false,
-        }
-    }
-
-    pub(super) fn feed(&mut self, data: &[u8]) {
-        if !self.hit {
-            let seam = Seam::new(&self.needles, &self.tail);
-            self.hit = seam.search(&self.needles, data);
-            self.tail = seam.next(&self.needles, data);
-        }
-    }
-
-    pub(super) fn hit(&self) -> bool {
-        self.hit
-    }
-}
-
 /// The end of what came before a piece, as long as a needle's beginning can be.
 #[derive(Debug, Default)]
 pub(super) struct Seam(Vec<u8>);
@@ -173,17 +143,6 @@ impl Watch {
     /// Searches a block that comes behind `seam`.
     pub(super) fn block(&self, seam: &Seam, block: &[u8]) {
         if !self.hit() && seam.search(&self.needles, block) {
-            self.hit.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Starts the search of a stream in one piece after the other.
-    pub(super) fn stream(&self) -> StreamSearch {
-        StreamSearch::new(self.needles.clone())
-    }
-
-    pub(super) fn note(&self, search: &StreamSearch) {
-        if search.hit() {
             self.hit.store(true, Ordering::Relaxed);
         }
     }
@@ -242,8 +201,12 @@ impl Layers {
         }
     }
 
-    pub(super) fn watch(&self) -> Option<Watch> {
-        self.watched.as_ref().map(Watch::new)
+    /// Returns what a layer is to be searched for; nothing if it is known to have nothing of it.
+    pub(super) fn watch(&self, id: &LayerId) -> Result<Option<Watch>, StoreError> {
+        match &self.watched {
+            Some(needles) if !self.is_clean(id, needles)? => Ok(Some(Watch::new(needles))),
+            _ => Ok(None),
+        }
     }
 
     /// Remembers that a layer has nothing of what was watched for.

@@ -547,7 +547,7 @@ fn packed_bytes_are_the_same_for_any_number_of_threads_and_read_back() {
                     .map_err(|error| StoreError::io("write", "tar".as_ref(), error))
             };
             let writer = store.blobs().writer().expect("writer");
-            let (writer, diff_id) = {
+            let (diff_id, (digest, _)) = {
                 let how = pack::Packing {
                     compression,
                     level,
@@ -557,7 +557,7 @@ fn packed_bytes_are_the_same_for_any_number_of_threads_and_read_back() {
                 pack::compress(source, writer, &how).expect("compress")
             };
             assert_eq!(diff_id, DiffId(Digest::sha256(&tar)));
-            writer.commit(None, None).expect("commit").0
+            digest
         };
         let one = packed(1);
         assert_eq!(one, packed(2));
@@ -584,6 +584,32 @@ fn packed_bytes_are_the_same_for_any_number_of_threads_and_read_back() {
         .expect("get")
         .expect("alias");
     assert_eq!(same.id(), layer.id());
+}
+
+#[test]
+fn a_plain_tar_is_described_before_it_is_written() {
+    let (_dir, store) = store();
+    let layers = store.layers();
+    let layer = big_layer(&store);
+    let id = layer.id();
+    let known = |layers: &crate::layer::Layers| layers.plain_tar(id).expect("look");
+    assert_eq!(known(&layers), None, "nobody knows its digest");
+    layers.diff_id(id).expect("digest");
+    let blob = known(&layers).expect("it is known");
+    let mut tar = Vec::new();
+    layers.write_plain(id, &blob, &mut tar).expect("write");
+    assert_eq!(blob.size, tar.len() as u64);
+    assert!(!store.blobs().has(&blob.digest));
+    assert_eq!(
+        layers.pack(id, Compression::None, None).expect("pack"),
+        blob
+    );
+    assert!(store.blobs().read(&blob.digest).expect("read") == tar);
+    let other = Descriptor::new(&*blob.media_type, Digest::sha256("other"), blob.size);
+    assert!(matches!(
+        layers.write_plain(id, &other, &mut Vec::new()),
+        Err(StoreError::DiffIdMismatch { .. })
+    ));
 }
 
 #[test]

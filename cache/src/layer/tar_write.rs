@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Sender, bounded};
 use rayon::prelude::*;
 use tar::{EntryType, Header};
 
@@ -63,6 +63,40 @@ pub(super) fn write_rest(
     write_end(to)
 }
 
+/// Returns how many bytes that tar has; no file is read.
+pub(super) fn size(index: &LayerIndex, files: &Files) -> Result<u64, StoreError> {
+    let root = RelPath::root();
+    let mut members = Members::new(Marks::Keep, &root);
+    let mut length = Length(0);
+    for (number, entry) in index.entries().iter().enumerate() {
+        let node = Node {
+            entry,
+            files,
+            number,
+            layer: 0,
+        };
+        if !is_mark(entry) {
+            members.write_one(&node, Ok(Content::Absent), &mut length)?;
+        }
+    }
+    write_end(&mut length)?;
+    Ok(length.0)
+}
+
+/// A tar of which only the length counts.
+struct Length(u64);
+
+impl Write for Length {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0 += data.len() as u64;
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// What becomes of opaque marks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Marks {
@@ -95,7 +129,17 @@ struct Members<'a> {
     first_names: HashMap<(usize, u32), &'a Entry>,
 }
 
-type Ahead = Vec<Result<Option<Vec<u8>>, StoreError>>;
+/// The bytes of a regular file.
+enum Content {
+    /// Here they are.
+    Read(Vec<u8>),
+    /// They are many, and read while they are written.
+    Streamed,
+    /// Only how many there are matters.
+    Absent,
+}
+
+type Ahead = Vec<Result<Content, StoreError>>;
 
 impl<'a> Members<'a> {
     fn new(marks: Marks, below: &'a RelPath) -> Self {
@@ -174,7 +218,7 @@ impl<'a> Members<'a> {
     fn write_one(
         &mut self,
         node: &Node<'a>,
-        data: Result<Option<Vec<u8>>, StoreError>,
+        data: Result<Content, StoreError>,
         to: &mut dyn Write,
     ) -> Result<(), StoreError> {
         let entry = node.entry;
@@ -216,19 +260,19 @@ fn window(nodes: &[Node<'_>]) -> usize {
     nodes.iter().take(WINDOW.0).take_while(fits).count().max(1)
 }
 
-fn read_ahead(node: &Node<'_>) -> Result<Option<Vec<u8>>, StoreError> {
+fn read_ahead(node: &Node<'_>) -> Result<Content, StoreError> {
     let EntryKind::File { size, content } = node.entry.kind else {
-        return Ok(None);
+        return Ok(Content::Absent);
     };
     if size > READ_AHEAD {
-        return Ok(None);
+        return Ok(Content::Streamed);
     }
     let bytes = node.bytes();
     let data = bytes.read().during("read", bytes.path())?;
     if data.len() as u64 != size || ContentHash::of(&data) != content {
         return Err(damaged(bytes.path()));
     }
-    Ok(Some(data))
+    Ok(Content::Read(data))
 }
 
 fn damaged(full: &Path) -> StoreError {
@@ -241,7 +285,7 @@ fn damaged(full: &Path) -> StoreError {
 fn write_entry(
     to: &mut dyn Write,
     node: &Node<'_>,
-    data: Option<Vec<u8>>,
+    data: Content,
     marks: Marks,
     below: &RelPath,
 ) -> Result<(), StoreError> {
@@ -277,8 +321,9 @@ fn write_entry(
             member.size = *size;
             member.write(to, &name, b"").during("write", &full)?;
             return match data {
-                Some(data) => write_padded(to, &data).during("write", &full),
-                None => stream(to, &node.bytes(), *size, *content),
+                Content::Read(data) => write_padded(to, &data).during("write", &full),
+                Content::Streamed => stream(to, &node.bytes(), *size, *content),
+                Content::Absent => write_zeros(to, padded(*size)).during("write", &full),
             };
         }
         EntryKind::Symlink { target } => {
@@ -307,9 +352,20 @@ fn write_link(to: &mut dyn Write, [name, target]: &[RelPath; 2], first: &Entry) 
 
 fn write_padded(to: &mut dyn Write, data: &[u8]) -> io::Result<()> {
     to.write_all(data)?;
-    to.write_all(&[0; 512][..data.len().wrapping_neg() % 512])
+    let length = data.len() as u64;
+    write_zeros(to, padded(length) - length)
 }
 
+/// Returns how much room `size` bytes take in a tar.
+fn padded(size: u64) -> u64 {
+    size.next_multiple_of(512)
+}
+
+fn write_zeros(to: &mut dyn Write, count: u64) -> io::Result<()> {
+    io::copy(&mut io::repeat(0).take(count), to).map(drop)
+}
+
+/// Writes a large file, the next part of which is read while one is written.
 fn stream(
     to: &mut dyn Write,
     bytes: &FileBytes,
@@ -317,27 +373,44 @@ fn stream(
     content: ContentHash,
 ) -> Result<(), StoreError> {
     let full = bytes.path();
-    let mut file = bytes.open().during("open", full)?;
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; 256 << 10];
-    let mut left = size;
-    while left > 0 {
-        let most = usize::try_from(left)
-            .unwrap_or(usize::MAX)
-            .min(buffer.len());
-        let count = file.read(&mut buffer[..most]).during("read", full)?;
-        if count == 0 {
+    std::thread::scope(|scope| {
+        let (give, parts) = bounded(4);
+        let reader = scope.spawn(move || read_parts(bytes, size, &give));
+        for part in parts {
+            to.write_all(&part).during("write", full)?;
+        }
+        let read = reader.join().unwrap_or_else(|_| Err(damaged(full)))?;
+        if read != content {
             return Err(damaged(full));
         }
-        hasher.update(&buffer[..count]);
-        to.write_all(&buffer[..count]).during("write", full)?;
-        left -= count as u64;
+        write_zeros(to, padded(size) - size).during("write", full)
+    })
+}
+
+/// Reads `size` bytes in parts, until nobody takes them; returns the hash of what was read.
+fn read_parts(
+    bytes: &FileBytes,
+    size: u64,
+    give: &Sender<Vec<u8>>,
+) -> Result<ContentHash, StoreError> {
+    let full = bytes.path();
+    let mut file = bytes.open().during("open", full)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut left = size;
+    while left > 0 {
+        let wanted = left.min(READ_AHEAD);
+        let mut part = Vec::with_capacity(wanted as usize);
+        let count = file.by_ref().take(wanted).read_to_end(&mut part);
+        if (count.during("read", full)? as u64) < wanted {
+            return Err(damaged(full));
+        }
+        hasher.update(&part);
+        left -= wanted;
+        if give.send(part).is_err() {
+            break;
+        }
     }
-    if hasher.finalize().as_bytes() != content.as_bytes() {
-        return Err(damaged(full));
-    }
-    to.write_all(&[0; 512][..(size.wrapping_neg() % 512) as usize])
-        .during("write", full)
+    Ok(ContentHash::from_bytes(hasher.finalize().into()))
 }
 
 /// What goes into a header, beside the names.

@@ -179,3 +179,75 @@ fn a_layout_of_packed_layers_is_copied_by_the_kernel() {
         }
     }
 }
+
+#[test]
+fn plain_layers_go_into_archives_past_the_store() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new("FROM busybox\nCOPY large small /d/\nRUN ln /d/small /d/hard\n")
+        .with("large", "0123456789".repeat(300_001))
+        .with("small", "s");
+    let file = cooper.scratch("file.tar");
+    let dir = cooper.scratch("dir");
+    let outputs = [
+        format!(
+            "-otype=oci,compression=uncompressed,dest={}",
+            file.display()
+        ),
+        format!(
+            "-otype=oci,compression=uncompressed,tar=false,dest={}",
+            dir.display()
+        ),
+        "-otype=image,name=kept:1".to_owned(),
+    ];
+    cooper.build(&context, &outputs).ok();
+    let image = Image::read(&dir);
+    let plain = &image.layers()[1..];
+    let diff_ids: Vec<_> = image.config["rootfs"]["diff_ids"]
+        .as_array()
+        .expect("diff ids")[1..]
+        .iter()
+        .map(|id| id.as_str().expect("text"))
+        .collect();
+    assert_eq!(plain, diff_ids);
+    for digest in plain {
+        layout::read_blob(&dir, digest);
+        assert!(!layout::blob(&cooper.root(), digest).exists(), "{digest}");
+    }
+    // Saved by another command, loaded elsewhere, and saved again from the blobs that came: the
+    // bytes are the same.
+    let save = |cooper: &Cooper, name: &str| {
+        let file = cooper.scratch(name);
+        let to = file.display().to_string();
+        let args = ["save", "--compression=uncompressed", "-o", &to, "kept:1"];
+        cooper.run(&args).ok();
+        std::fs::read(&file).expect("read")
+    };
+    let streamed = save(&cooper, "streamed.tar");
+    let other = Cooper::new().expect("as before");
+    let path = cooper.scratch("streamed.tar").display().to_string();
+    other.run(&["load", "-i", &path]).ok();
+    for digest in plain {
+        assert!(layout::blob(&other.root(), digest).exists(), "{digest}");
+    }
+    assert!(save(&other, "stored.tar") == streamed, "other bytes");
+    // What changed in the store is no layer of any archive.
+    let layers = std::fs::read_dir(cooper.root().join("layers/blake3")).expect("layers");
+    for layer in layers {
+        let large = layer.expect("a layer").path().join("fs/d/large");
+        if large.exists() {
+            let mut bytes = std::fs::read(&large).expect("read");
+            bytes[2_000_000] ^= 1;
+            std::fs::write(&large, bytes).expect("write");
+        }
+    }
+    std::fs::remove_file(&path).expect("remove");
+    let args = ["save", "--compression=uncompressed", "-o", &path, "kept:1"];
+    let outcome = cooper.run(&args);
+    assert_eq!(outcome.code(), 1, "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("content differs from its index"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(!cooper.scratch("streamed.tar").exists());
+}

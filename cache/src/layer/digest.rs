@@ -1,0 +1,190 @@
+//! Digesting and searching a stream while it is written.
+//!
+//! To read files, to digest a tar, to look for secrets in it and to write it cost about as much
+//! each. A stream is therefore cut into blocks that other threads digest and search, while the
+//! one that makes it goes on writing. A stream of one block costs no threads.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::thread::{Scope, ScopedJoinHandle};
+
+use cooper_oci::{Digest, Sha256Hasher};
+use crossbeam_channel::{Sender, bounded};
+
+use crate::error::StoreError;
+use crate::layer::scan::{Seam, Watch};
+
+/// Bytes that are handed on together.
+const BLOCK: usize = 1 << 20;
+/// How many blocks may wait for each of the other threads.
+const AHEAD: usize = 8;
+/// Threads that search a stream: looking for many strings is slower than digesting.
+const SEARCHERS: usize = 2;
+
+/// Writes what `source` gives to `to`; returns its SHA-256 digest, with everything searched.
+pub(super) fn digesting(
+    source: impl FnOnce(&mut dyn Write) -> Result<(), StoreError>,
+    to: &mut dyn Write,
+    watch: Option<&Watch>,
+) -> Result<Digest, StoreError> {
+    std::thread::scope(|scope| {
+        let mut pieces = Pieces {
+            scope,
+            to,
+            watch,
+            block: Vec::new(),
+            seam: Seam::default(),
+            beside: None,
+        };
+        source(&mut pieces)?;
+        let finished = pieces.finish();
+        finished.map_err(|error| StoreError::io("write", "a tar".as_ref(), error))
+    })
+}
+
+/// A stream on its way, cut into blocks.
+struct Pieces<'scope, 'env, 'a> {
+    scope: &'scope Scope<'scope, 'env>,
+    to: &'a mut dyn Write,
+    watch: Option<&'env Watch>,
+    block: Vec<u8>,
+    /// The end of the block before, for what is looked for.
+    seam: Seam,
+    /// Begins with the second block.
+    beside: Option<Beside<'scope>>,
+}
+
+/// The threads beside the one that writes.
+struct Beside<'scope> {
+    to_hasher: Sender<Arc<Vec<u8>>>,
+    hasher: ScopedJoinHandle<'scope, Digest>,
+    to_searchers: Option<Sender<(Seam, Arc<Vec<u8>>)>>,
+}
+
+impl<'scope> Beside<'scope> {
+    fn start<'env>(scope: &'scope Scope<'scope, 'env>, watch: Option<&'env Watch>) -> Self {
+        let (to_hasher, blocks) = bounded::<Arc<Vec<u8>>>(AHEAD);
+        let hasher = scope.spawn(move || {
+            let mut hasher = Sha256Hasher::new();
+            for block in blocks {
+                hasher.update(&block);
+            }
+            hasher.finish()
+        });
+        let to_searchers = watch.map(|watch| {
+            let (to_searchers, blocks) = bounded::<(Seam, Arc<Vec<u8>>)>(AHEAD);
+            for _ in 0..SEARCHERS {
+                let blocks = blocks.clone();
+                scope.spawn(move || {
+                    for (seam, block) in blocks {
+                        watch.block(&seam, &block);
+                    }
+                });
+            }
+            to_searchers
+        });
+        Self {
+            to_hasher,
+            hasher,
+            to_searchers,
+        }
+    }
+}
+
+impl Pieces<'_, '_, '_> {
+    /// Hands a full block on.
+    fn send(&mut self) -> io::Result<()> {
+        let block = Arc::new(std::mem::replace(
+            &mut self.block,
+            Vec::with_capacity(BLOCK),
+        ));
+        let (scope, watch) = (self.scope, self.watch);
+        let beside = self
+            .beside
+            .get_or_insert_with(|| Beside::start(scope, watch));
+        let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+        beside.to_hasher.send(block.clone()).map_err(gone)?;
+        if let (Some(watch), Some(to)) = (watch, &beside.to_searchers) {
+            let behind = watch.seam(&self.seam, &block);
+            let seam = std::mem::replace(&mut self.seam, behind);
+            to.send((seam, block.clone()))
+                .map_err(|_| io::ErrorKind::BrokenPipe)?;
+        }
+        self.to.write_all(&block)
+    }
+
+    fn finish(mut self) -> io::Result<Digest> {
+        if self.beside.is_none() {
+            if let Some(watch) = self.watch {
+                watch.block(&self.seam, &self.block);
+            }
+            self.to.write_all(&self.block)?;
+            return Ok(Digest::sha256(&self.block));
+        }
+        if !self.block.is_empty() {
+            self.send()?;
+        }
+        let beside = self.beside.take().expect("begun above");
+        drop((beside.to_hasher, beside.to_searchers));
+        let digest = beside.hasher.join();
+        digest.map_err(|_| io::Error::other("the thread that digests panicked"))
+    }
+}
+
+impl Write for Pieces<'_, '_, '_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if self.block.len() == BLOCK {
+            self.send()?;
+        }
+        let count = data.len().min(BLOCK - self.block.len());
+        self.block.extend_from_slice(&data[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_of_any_length_is_passed_on_and_digested() {
+        for length in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 20 * BLOCK + 7] {
+            let data: Vec<u8> = (0..length).map(|at| (at / 511) as u8).collect();
+            let mut to = Vec::new();
+            let source = |to: &mut dyn Write| {
+                let written = data.chunks(100_003).try_for_each(|part| to.write_all(part));
+                written.map_err(|error| StoreError::io("write", "a test".as_ref(), error))
+            };
+            let digest = digesting(source, &mut to, None).expect("digest");
+            assert!(to == data, "{length}");
+            assert_eq!(digest, Digest::sha256(&data), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_writer_that_fails_ends_the_stream() {
+        struct Full(usize);
+        impl Write for Full {
+            fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+                self.0 = self
+                    .0
+                    .checked_sub(data.len())
+                    .ok_or(io::ErrorKind::StorageFull)?;
+                Ok(data.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let source = |to: &mut dyn Write| {
+            let written = (0..40).try_for_each(|_| to.write_all(&[0; BLOCK]));
+            written.map_err(|error| StoreError::io("write", "a test".as_ref(), error))
+        };
+        let failed = digesting(source, &mut Full(3 * BLOCK), None).expect_err("it is full");
+        assert!(failed.to_string().contains("write"), "{failed}");
+    }
+}
