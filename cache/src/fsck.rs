@@ -196,7 +196,7 @@ impl Check<'_> {
         let parsed = match kind.unwrap_or_default() {
             "diff_id" => parse::<DiffId>(path).map(drop),
             "bytes" => parse::<u64>(path).map(drop),
-            "clean" => parse::<BTreeSet<String>>(path).map(drop),
+            "clean" | "leaks" => parse::<BTreeSet<String>>(path).map(drop),
             squash if squash.starts_with("squash-") => parse::<LayerId>(path).map(drop),
             _ if parse::<(DiffId, Descriptor)>(path).is_ok() => Ok(()),
             _ => return self.descriptor(path),

@@ -59,6 +59,8 @@ pub(crate) struct Workshop {
     /// The first RUN that failed, if it is wanted.
     failure: OnceLock<Failure>,
     keeps_failure: bool,
+    /// Layers of steps that were shown a secret, and of failed steps.
+    suspects: Mutex<BTreeSet<LayerId>>,
     /// Names of the cache mounts that steps have used.
     mounts: Mutex<BTreeSet<String>>,
     trees: Mutex<HashMap<Vec<LayerId>, MergedTree>>,
@@ -100,6 +102,7 @@ impl Workshop {
             emulation: Mutex::default(),
             starting: Mutex::new(()),
             failure: OnceLock::new(),
+            suspects: Mutex::default(),
             keeps_failure: false,
             mounts: Mutex::default(),
             trees: Mutex::new(HashMap::new()),
@@ -136,6 +139,12 @@ impl Workshop {
     /// From now on keeps the first RUN that fails.
     pub(crate) fn keep_failure(&mut self) {
         self.keeps_failure = true;
+    }
+
+    /// Returns the layers that were made by steps which might have written a secret into them.
+    pub(crate) fn suspects(&self) -> BTreeSet<LayerId> {
+        let suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        suspects.clone()
     }
 
     /// Returns the RUN that was kept.
@@ -296,6 +305,13 @@ impl Engine {
     /// Keeps a RUN that failed, unless another was faster.
     pub(crate) fn keep_failure(&self, failure: Failure) {
         let _ = self.shared.failure.set(failure);
+    }
+
+    /// Has a layer searched at the end, for what was secret when it was made.
+    pub(crate) fn suspect(&self, layer: &LayerId) {
+        let suspects = &self.shared.suspects;
+        let mut suspects = suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        suspects.insert(layer.clone());
     }
 
     /// Makes sure that all layers are here, fetching and unpacking in parallel.

@@ -9,45 +9,31 @@
 //! The layers' bytes are searched while their digests are taken; only what was not searched for
 //! the same strings before is read again.
 
-use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cooper_cache::{LayerId, Layers, NeedleGroup, Needles, RelPath, StoreError};
+use cooper_cache::{LayerId, Layers, Needles, RelPath, StoreError};
 use cooper_frontend::lint::is_secret_name;
 use cooper_frontend::lower::HistoryItem;
 use cooper_frontend::{SourceFile, Span};
 use serde_json::Value;
 
-use super::engine::Engine;
+use super::engine::{Engine, Workshop};
 use super::error::{BuildError, OpError};
 use super::output::Root;
 use super::secrets::Secrets;
 use crate::image::Image;
 use crate::options::{BuildOptions, Leaks as Policy, Output, SshSource};
 use crate::progress::{Progress, Secrets as Redaction};
-use crate::secrecy::{Coding, SHAPES, is_public, needles};
+use crate::secrecy::{Search, Sought, config_place, is_public, needles};
 
 /// What is looked for.
 pub(super) struct Guard {
-    needles: Option<Arc<Needles>>,
-    /// For each group of needles, what it is.
-    sought: Vec<Sought>,
-    /// For each needle that is a form of a value, how it was made; the shapes follow.
-    codings: Vec<Coding>,
+    search: Search,
     /// Secrets that are too short to be looked for.
     gaps: Vec<String>,
     redaction: Redaction,
     policy: Policy,
-}
-
-/// What a group of needles stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Sought {
-    Secret(String),
-    Key(String),
-    Argument(String),
-    Credential,
 }
 
 /// A secret that is in what was to be written.
@@ -85,44 +71,33 @@ impl Guard {
         keys: Vec<(String, Vec<u8>)>,
         options: &BuildOptions,
     ) -> Result<Self, StoreError> {
-        let mut guard = Self {
-            needles: None,
-            sought: Vec::new(),
-            gaps: Vec::new(),
-            codings: Vec::new(),
-            redaction: Redaction::default(),
-            policy: options.leaks,
-        };
-        let mut groups = Vec::new();
+        let mut redaction = Redaction::default();
+        let mut values: Vec<(Sought, Vec<u8>)> = Vec::new();
+        let mut gaps = Vec::new();
         for (id, value) in secrets.flat_map(Secrets::all) {
-            guard.redaction.add(value);
-            if !guard.add(&mut groups, Sought::Secret(id.to_owned()), value) {
-                guard.gaps.push(id.to_owned());
+            if is_gap(value) {
+                gaps.push(id.to_owned());
             }
+            values.push((Sought::Secret(id.to_owned()), value.to_vec()));
         }
-        for (id, value) in keys {
-            guard.redaction.add(&value);
-            guard.add(&mut groups, Sought::Key(id), &value);
-        }
+        let keys = keys.into_iter();
+        values.extend(keys.map(|(id, value)| (Sought::Key(id), value)));
         if options.leaks.credentials {
             for (name, value) in &options.build_args {
                 if is_secret_name(name) {
-                    guard.redaction.add(value.as_bytes());
-                    guard.add(
-                        &mut groups,
-                        Sought::Argument(name.clone()),
-                        value.as_bytes(),
-                    );
+                    values.push((Sought::Argument(name.clone()), value.as_bytes().to_vec()));
                 }
             }
-            guard.sought.push(Sought::Credential);
-            groups.push(NeedleGroup {
-                identity: format!("shapes 1 of {}", SHAPES.len()).into_bytes(),
-                strings: SHAPES.iter().map(|shape| shape.prefix.to_vec()).collect(),
-            });
         }
-        guard.needles = layers.needles(&groups)?;
-        Ok(guard)
+        for (_, value) in &values {
+            redaction.add(value);
+        }
+        Ok(Self {
+            search: Search::new(layers, &values, options.leaks.credentials)?,
+            gaps,
+            redaction,
+            policy: options.leaks,
+        })
     }
 
     /// Says what cannot be looked for.
@@ -134,22 +109,6 @@ impl Guard {
         }
     }
 
-    /// Adds the forms of a value; returns whether it is long enough to be looked for, if it is a
-    /// secret at all.
-    fn add(&mut self, groups: &mut Vec<NeedleGroup>, sought: Sought, value: &[u8]) -> bool {
-        let forms = needles(value);
-        if forms.is_empty() {
-            return value.trim_ascii().is_empty() || is_public(value);
-        }
-        self.sought.push(sought);
-        self.codings.extend(forms.iter().map(|form| form.coding));
-        groups.push(NeedleGroup {
-            identity: [b"value 1 ", value].concat(),
-            strings: forms.into_iter().map(|form| form.bytes).collect(),
-        });
-        true
-    }
-
     /// Returns what hides everything that is looked for.
     pub(super) fn redaction(&self) -> &Redaction {
         &self.redaction
@@ -157,7 +116,7 @@ impl Guard {
 
     /// Returns what layers are to be searched for whenever their bytes go by.
     pub(super) fn needles(&self) -> Option<&Arc<Needles>> {
-        self.needles.as_ref()
+        self.search.needles()
     }
 
     /// Stops the build if an output would give away something secret.
@@ -168,25 +127,22 @@ impl Guard {
         outputs: &[Output],
         progress: &Progress,
     ) -> Result<(), BuildError> {
-        let Some(needles) = &self.needles else {
-            return Ok(());
-        };
         let is_tree = |output: &Output| matches!(output, Output::Local { .. } | Output::Tar { .. });
         let is_image = |output: &Output| !is_tree(output) && !matches!(output, Output::CacheOnly);
         let mut leaks = Vec::new();
         if outputs.iter().any(is_image) {
-            leaks.extend(self.in_image(engine, needles, outcome)?);
-            leaks.extend(self.in_config(needles, outcome));
-            leaks.extend(self.in_annotations(needles, outputs));
+            leaks.extend(self.in_image(engine, outcome)?);
+            leaks.extend(self.in_config(outcome));
+            leaks.extend(self.in_annotations(outputs));
         }
         if outputs
             .iter()
             .any(|output| is_tree(output) || is_image(output))
         {
-            leaks.extend(self.in_attestations(needles, outcome.image));
+            leaks.extend(self.in_attestations(outcome.image));
         }
         if outputs.iter().any(is_tree) {
-            leaks.extend(self.in_tree(engine, needles, outcome)?);
+            leaks.extend(self.in_tree(engine, outcome)?);
         }
         let mut unique: Vec<Leak> = Vec::new();
         for leak in leaks {
@@ -209,21 +165,38 @@ impl Guard {
         })
     }
 
-    fn search(
+    /// Returns what a layer holds, and where; what must not leave is noted beside it.
+    fn in_layer(
         &self,
-        engine: &Engine,
-        needles: &Needles,
+        layers: &Layers,
         id: &LayerId,
     ) -> Result<Vec<(String, RelPath)>, StoreError> {
         // What was pulled held nothing of this build's before, and holds nothing now; what a
         // shared cache has was searched before it was given to it.
-        if matches!(id, LayerId::Pulled(_)) || !engine.layers().has(id) {
+        if matches!(id, LayerId::Pulled(_)) {
             return Ok(Vec::new());
         }
-        let confirm = |string: usize, after: &[u8]| self.confirms(string, after);
-        let found = engine.layers().search(id, needles, &confirm)?;
-        let tell = |found: cooper_cache::Found| (self.what(found.group, found.string), found.path);
-        Ok(found.into_iter().map(tell).collect())
+        let found = self.search.in_layer(layers, id)?;
+        if !self.policy.allowed {
+            let certain = found.iter().filter(|find| find.certain);
+            let notes = certain.map(|find| self.sentence(&find.what, &find.path));
+            layers.note_leaks(id, &notes.collect::<Vec<_>>())?;
+        }
+        let found = found.into_iter();
+        Ok(found.map(|find| (find.what, find.path)).collect())
+    }
+
+    fn sentence(&self, what: &str, path: &RelPath) -> String {
+        format!("{what} is in {}", self.shown(path))
+    }
+
+    /// Searches layers that may hold a secret and that no output has had searched: those of steps
+    /// that were shown one, and what a failed step left.
+    pub(super) fn note_suspects(&self, shared: &Workshop) -> Result<(), StoreError> {
+        for layer in shared.suspects() {
+            self.in_layer(shared.layers(), &layer)?;
+        }
+        Ok(())
     }
 
     /// Returns what a layer holds that no shared cache may get, if anything.
@@ -232,76 +205,61 @@ impl Guard {
         engine: &Engine,
         id: &LayerId,
     ) -> Result<Option<String>, StoreError> {
-        let Some(needles) = self.needles.as_ref().filter(|_| !self.policy.allowed) else {
+        if self.policy.allowed {
             return Ok(None);
-        };
-        let found = self.search(engine, needles, id)?;
-        Ok(found.into_iter().next().map(|(what, _)| what))
-    }
-
-    fn confirms(&self, string: usize, after: &[u8]) -> bool {
-        match string.checked_sub(self.codings.len()) {
-            Some(shape) => SHAPES[shape].confirms(after),
-            None => true,
         }
-    }
-
-    /// Says what was found.
-    fn what(&self, group: usize, string: usize) -> String {
-        let coded = match self.codings.get(string) {
-            None | Some(Coding::Plain) => String::new(),
-            Some(coding) => format!(" {}", coding.words()),
-        };
-        match &self.sought[group] {
-            Sought::Secret(id) => format!("the secret {id}{coded}"),
-            Sought::Key(id) => format!("a key of the ssh agent {id}{coded}"),
-            Sought::Argument(name) => format!("the value of the build argument {name}{coded}"),
-            Sought::Credential => SHAPES[string - self.codings.len()].name.to_owned(),
+        let found = self.in_layer(engine.layers(), id)?;
+        match found.into_iter().next() {
+            Some((what, _)) => Ok(Some(what)),
+            None => Ok(engine.layers().noted_leaks(id)?.pop_first()),
         }
     }
 
     /// Searches the image's layers, each by itself.
-    fn in_image(
-        &self,
-        engine: &Engine,
-        needles: &Needles,
-        outcome: &Product<'_>,
-    ) -> Result<Vec<Leak>, BuildError> {
+    fn in_image(&self, engine: &Engine, outcome: &Product<'_>) -> Result<Vec<Leak>, BuildError> {
         let mut leaks = Vec::new();
         for layer in &outcome.image.layers {
-            for (what, path) in self.search(engine, needles, &layer.layer)? {
+            let short = layer.diff_id.0.short();
+            // A squashed layer is none of the root's: the file is from where it shows.
+            let ids = outcome.root.layers.iter();
+            let holder = ids.rev().position(|one| one.id == layer.layer);
+            let holder = holder.map(|back| outcome.root.layers.len() - 1 - back);
+            let mut said = Vec::new();
+            for (what, path) in self.in_layer(engine.layers(), &layer.layer)? {
                 let tree = tree(engine, outcome)?;
                 let shown = tree.get(&path).map(|node| node.layer);
-                // A squashed layer is none of the root's: the file is from where it shows.
-                let ids = outcome.root.layers.iter();
-                let holder = ids.rev().position(|one| one.id == layer.layer);
-                let holder = holder.map(|back| outcome.root.layers.len() - 1 - back);
                 let from = holder.or(shown);
-                let short = layer.diff_id.0.short();
+                let sentence = self.sentence(&what, &path);
                 leaks.push(Leak {
-                    message: format!("{what} is in {}, in layer {short}", self.shown(&path)),
+                    message: format!("{sentence}, in layer {short}"),
                     span: from.and_then(|layer| outcome.place(layer)),
                     removed: holder.is_some() && shown != holder,
                 });
+                said.push(sentence);
+            }
+            // What a build found that was told of more secrets than this one.
+            for sentence in engine.layers().noted_leaks(&layer.layer)? {
+                if !said.contains(&sentence) {
+                    leaks.push(Leak {
+                        message: format!("{sentence}, in layer {short}"),
+                        span: holder.and_then(|layer| outcome.place(layer)),
+                        removed: false,
+                    });
+                }
             }
         }
         Ok(leaks)
     }
 
     /// Searches the layers for files that are still there in the end.
-    fn in_tree(
-        &self,
-        engine: &Engine,
-        needles: &Needles,
-        outcome: &Product<'_>,
-    ) -> Result<Vec<Leak>, BuildError> {
+    fn in_tree(&self, engine: &Engine, outcome: &Product<'_>) -> Result<Vec<Leak>, BuildError> {
         let mut leaks = Vec::new();
         for (number, layer) in outcome.root.layers.iter().enumerate() {
-            for (what, path) in self.search(engine, needles, &layer.id)? {
+            for (what, path) in self.in_layer(engine.layers(), &layer.id)? {
                 let shown = tree(engine, outcome)?.get(&path).map(|node| node.layer);
                 if shown == Some(number) {
                     leaks.push(Leak {
-                        message: format!("{what} is in {}", self.shown(&path)),
+                        message: self.sentence(&what, &path),
                         span: outcome.place(number),
                         removed: false,
                     });
@@ -321,40 +279,33 @@ impl Guard {
     }
 
     /// Searches all strings of the configuration, its history among them.
-    fn in_config(&self, needles: &Needles, outcome: &Product<'_>) -> Vec<Leak> {
+    fn in_config(&self, outcome: &Product<'_>) -> Vec<Leak> {
         let config: Value = serde_json::from_slice(&outcome.image.config_bytes).unwrap_or_default();
         let mut leaks = Vec::new();
-        each_string(&config, &mut String::new(), &mut |place, text| {
-            self.in_text(needles, text, &mut |what| {
-                let wanted = |item: &&HistoryItem| {
-                    let mut found = false;
-                    self.in_text(needles, &item.created_by, &mut |other| {
-                        found |= other == what;
-                    });
-                    found
-                };
-                let step = outcome.history.iter().find(wanted).map(|item| item.span);
-                let place = if place.starts_with(".history[") {
-                    "the image's history".to_owned()
-                } else {
-                    format!("the image's configuration, in {}", &place[1..])
-                };
-                leaks.push(Leak {
-                    message: format!("{what} is in {place}"),
-                    span: step,
-                    removed: false,
+        self.search.in_document(&config, &mut |place, what| {
+            let wanted = |item: &&HistoryItem| {
+                let mut found = false;
+                self.search.in_text(&item.created_by, &mut |other| {
+                    found |= other == what;
                 });
+                found
+            };
+            let step = outcome.history.iter().find(wanted).map(|item| item.span);
+            leaks.push(Leak {
+                message: format!("{what} is in {}", config_place(place)),
+                span: step,
+                removed: false,
             });
         });
         leaks
     }
 
-    fn in_annotations(&self, needles: &Needles, outputs: &[Output]) -> Vec<Leak> {
+    fn in_annotations(&self, outputs: &[Output]) -> Vec<Leak> {
         let mut leaks = Vec::new();
         for format in outputs.iter().filter_map(Output::format) {
             for annotation in &format.annotations {
                 let key = &annotation.name;
-                self.in_text(needles, &annotation.value, &mut |what| {
+                self.search.in_text(&annotation.value, &mut |what| {
                     leaks.push(Leak {
                         message: format!("{what} is in the annotation {key}"),
                         span: None,
@@ -366,31 +317,26 @@ impl Guard {
         leaks
     }
 
-    fn in_attestations(&self, needles: &Needles, image: &Image) -> Vec<Leak> {
+    fn in_attestations(&self, image: &Image) -> Vec<Leak> {
         let mut leaks = Vec::new();
         for said in &image.attestations {
-            each_string(&said.predicate, &mut String::new(), &mut |place, text| {
-                self.in_text(needles, text, &mut |what| {
+            self.search
+                .in_document(&said.predicate, &mut |place, what| {
+                    let place = place.trim_start_matches('.');
                     leaks.push(Leak {
-                        message: format!("{what} is in {}, in {}", said.file_name, &place[1..]),
+                        message: format!("{what} is in {}, in {place}", said.file_name),
                         span: None,
                         removed: false,
                     });
                 });
-            });
         }
         leaks
     }
+}
 
-    fn in_text(&self, needles: &Needles, text: &str, each: &mut dyn FnMut(String)) {
-        needles.each_in(text.as_bytes(), |group, string, at| {
-            let confirmed = self.confirms(string, &text.as_bytes()[at.end..]);
-            if confirmed {
-                each(self.what(group, string));
-            }
-            confirmed
-        });
-    }
+/// Whether a value is a secret, but too short to be told from other text.
+fn is_gap(value: &[u8]) -> bool {
+    needles(value).is_empty() && !value.trim_ascii().is_empty() && !is_public(value)
 }
 
 /// Returns the private keys that the build passes on, each with the name that steps ask for.
@@ -409,29 +355,4 @@ pub(super) fn keys(options: &BuildOptions) -> Vec<(String, Vec<u8>)> {
 fn tree(engine: &Engine, outcome: &Product<'_>) -> Result<cooper_cache::MergedTree, BuildError> {
     let internal = |source: OpError| BuildError::Internal { source };
     engine.root_tree(outcome.root).map_err(internal)
-}
-
-/// Calls `each` with every string in `value`, keys included, and where it stands.
-fn each_string(value: &Value, place: &mut String, each: &mut dyn FnMut(&str, &str)) {
-    let depth = place.len();
-    match value {
-        Value::String(text) => each(place, text),
-        Value::Array(values) => {
-            for (number, value) in values.iter().enumerate() {
-                let _ = write!(place, "[{number}]");
-                each_string(value, place, each);
-                place.truncate(depth);
-            }
-        }
-        Value::Object(values) => {
-            for (key, value) in values {
-                each(place, key);
-                place.push('.');
-                place.push_str(key);
-                each_string(value, place, each);
-                place.truncate(depth);
-            }
-        }
-        _ => {}
-    }
 }

@@ -315,46 +315,77 @@ fn execute(
     checked: &mut Vec<Checked>,
     explained: &mut Vec<Explained>,
 ) -> Result<Vec<Built>, BuildError> {
-    let progress = request.progress;
     let clock = Clock::start();
     let mut graph = GraphBuilder::default();
     let targets = prepare(request, shared, &mut graph, checked)?;
-    let guards = guards(&targets, shared, progress)?;
-    let solved = solve::solve_graph(shared, imports, graph, &targets, request, explained);
-    let solved = solved.inspect_err(|error| show_failure(error, shared, request))?;
-    let (mut solved, harvests) = solved;
-    shared.remote().keep_images(shared.store())?;
-    if request.is_verified() {
-        solved = verified(request, shared, &targets, solved)?;
-    }
-    let mut built = Vec::with_capacity(targets.len());
-    for (number, (target, guard)) in targets.iter().zip(&guards).enumerate() {
-        let label = request.label(target.target);
-        let witness = Witness {
-            clock: &clock,
-            targets: &targets,
-            target,
-            guard,
-        };
-        let (solved, harvest) = (&solved[number], &harvests[number]);
-        let finished = finish(&witness, solved, harvest, label, progress);
-        built.push(finished.map_err(|error| error.within(label))?);
-    }
-    // After all outputs: what was pushed need not be sent again.
-    for (number, (target, guard)) in targets.iter().zip(&guards).enumerate() {
-        let roots: Vec<Root> = solved[number].iter().map(|one| one.root.clone()).collect();
-        let export = Export {
-            engine: &target.engine,
-            options: target.target.options,
-            guard,
-            harvest: &harvests[number],
-            roots: &roots,
-            progress,
-        };
-        let label = request.label(target.target);
-        export.run().map_err(|error| error.within(label))?;
-    }
+    let guards = guards(&targets, shared, request.progress)?;
+    let plan = Prepared {
+        clock: &clock,
+        targets: &targets,
+        guards: &guards,
+    };
+    let built = plan.execute(shared, imports, request, graph, explained);
+    // Each guard knows the secrets of all targets.
+    let noted = guards.first().map(|guard| guard.note_suspects(shared));
+    let built = built?;
+    noted.transpose()?;
     Ok(built)
+}
+
+/// Targets that are in the graph.
+struct Prepared<'a> {
+    clock: &'a Clock,
+    targets: &'a [TargetBuild<'a>],
+    guards: &'a [Guard],
+}
+
+impl Prepared<'_> {
+    /// Solves the graph and writes all outputs.
+    fn execute(
+        &self,
+        shared: &Arc<Workshop>,
+        imports: &Imports,
+        request: &Request<'_>,
+        graph: GraphBuilder,
+        explained: &mut Vec<Explained>,
+    ) -> Result<Vec<Built>, BuildError> {
+        let (targets, progress) = (self.targets, request.progress);
+        let solved = solve::solve_graph(shared, imports, graph, targets, request, explained);
+        let solved = solved.inspect_err(|error| show_failure(error, shared, request))?;
+        let (mut solved, harvests) = solved;
+        shared.remote().keep_images(shared.store())?;
+        if request.is_verified() {
+            solved = verified(request, shared, targets, solved)?;
+        }
+        let mut built = Vec::with_capacity(targets.len());
+        for (number, (target, guard)) in targets.iter().zip(self.guards).enumerate() {
+            let label = request.label(target.target);
+            let witness = Witness {
+                clock: self.clock,
+                targets,
+                target,
+                guard,
+            };
+            let (solved, harvest) = (&solved[number], &harvests[number]);
+            let finished = finish(&witness, solved, harvest, label, progress);
+            built.push(finished.map_err(|error| error.within(label))?);
+        }
+        // After all outputs: what was pushed need not be sent again.
+        for (number, (target, guard)) in targets.iter().zip(self.guards).enumerate() {
+            let roots: Vec<Root> = solved[number].iter().map(|one| one.root.clone()).collect();
+            let export = Export {
+                engine: &target.engine,
+                options: target.target.options,
+                guard,
+                harvest: &harvests[number],
+                roots: &roots,
+                progress,
+            };
+            let label = request.label(target.target);
+            export.run().map_err(|error| error.within(label))?;
+        }
+        Ok(built)
+    }
 }
 
 /// Executes everything once more and compares.

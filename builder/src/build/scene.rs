@@ -47,6 +47,7 @@ fn try_keep(
     let layer = engine
         .layers()
         .commit_over(staging, || Ok::<_, OpError>(below.clone()))?;
+    engine.suspect(layer.id());
     let root = base.clone().with(layer.id().clone(), engine.now());
     let store = engine.store();
     let images = store.images();

@@ -37,7 +37,6 @@ pub use input::InputArgs;
 pub use outputs::Placement;
 pub use run::{build_targets, run};
 pub(super) use share::{complete, from as cache_from, to as cache_to};
-use steps::SECRET_EXPORT;
 pub use steps::StepArgs;
 
 /// Options of `cooper build`.
@@ -480,7 +479,11 @@ impl BuildArgs {
     }
 
     fn leaks(&self, configured: Option<bool>) -> Leaks {
-        let allowed = self.steps.allow.iter().any(|what| what == SECRET_EXPORT);
+        let allowed = self
+            .steps
+            .allow
+            .iter()
+            .any(|what| what == super::leaks::SECRET_EXPORT);
         let credentials = self.detect_credentials.or(configured).unwrap_or(false);
         Leaks {
             allowed,

@@ -33,6 +33,7 @@ pub mod import;
 pub mod info;
 pub mod inspect;
 pub mod interrupt;
+mod leaks;
 pub mod login;
 pub mod manifest;
 pub mod network;

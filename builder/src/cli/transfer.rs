@@ -11,6 +11,7 @@ use cooper_cache::ImageRecord;
 use cooper_oci::{Compression, Descriptor, Platform, Reference};
 
 use super::interrupt::Interrupt;
+use super::leaks::LeakArgs;
 use super::session::Session;
 use super::{Settings, remote};
 use crate::config;
@@ -112,6 +113,10 @@ pub struct SaveArgs {
     /// Of images for several platforms, save only this one's [default: all]
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<Platform>,
+
+    /// What is done about secrets.
+    #[command(flatten)]
+    pub leaks: LeakArgs,
 }
 
 /// Which files an archive has.
@@ -144,6 +149,8 @@ impl SaveArgs {
                 None => images.push((set, names)),
             }
         }
+        let all = images.iter().flat_map(|(set, _)| &set.images);
+        self.leaks.check(&session, settings, all)?;
         let images: Vec<_> = images
             .iter()
             .map(|(set, names)| (set, names.clone()))
@@ -204,6 +211,10 @@ pub struct PushArgs {
     /// Of images for several platforms, push only this one's [default: all]
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<Platform>,
+
+    /// What is done about secrets.
+    #[command(flatten)]
+    pub leaks: LeakArgs,
 }
 
 impl PushArgs {
@@ -222,6 +233,7 @@ impl PushArgs {
         let _lease = session.lease()?;
         let record = session.image(&self.name)?;
         let set = session.image_set(&self.name, self.platform.as_ref())?;
+        self.leaks.check(&session, settings, set.images.iter())?;
         let format = ImageFormat {
             compression: self.compression,
             ..ImageFormat::default()

@@ -8,9 +8,11 @@
 //! time of the layer before it. A build in which everything hits therefore gives the
 //! same image, byte for byte.
 
+mod leaks;
 mod load;
 mod set;
 
+pub use leaks::leaks;
 pub use load::{LoadError, Loaded, load};
 pub use set::{ImageSet, Packed, PackedManifest, Tars};
 

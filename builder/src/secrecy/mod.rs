@@ -4,7 +4,9 @@
 //! Both the redaction of logs and the search of what leaves the machine go by this.
 
 mod forms;
+mod search;
 mod shapes;
 
 pub use forms::{Coding, Form, forms, is_public, needles, parts};
+pub use search::{Find, Search, Sought, config_place};
 pub use shapes::{SHAPES, Shape};

@@ -8,7 +8,8 @@
 //! What a layer was found clean of is remembered by marks: a mark is a hash of what was looked
 //! for, keyed by a random number that does not leave the store, so that neither the memo nor a
 //! copy of it tells what the strings were. A layer that was searched is not searched again for
-//! the same strings, nor for some of them.
+//! the same strings, nor for some of them. What a layer was found to hold can be noted beside it
+//! too, in words, for those who do not know the strings.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -232,6 +233,23 @@ impl Layers {
     pub fn is_clean(&self, id: &LayerId, needles: &Needles) -> Result<bool, StoreError> {
         let marks: BTreeSet<String> = read_json(&self.memo(id, "clean"))?.unwrap_or_default();
         Ok(needles.marks.iter().all(|mark| marks.contains(mark)))
+    }
+
+    /// Notes beside a layer what it holds that must not leave, each in a sentence.
+    pub fn note_leaks(&self, id: &LayerId, leaks: &[String]) -> Result<(), StoreError> {
+        let mut noted = self.noted_leaks(id)?;
+        let known = noted.len();
+        noted.extend(leaks.iter().cloned());
+        if noted.len() == known {
+            return Ok(());
+        }
+        self.shared
+            .write_atomic(&self.memo(id, "leaks"), &json(&noted))
+    }
+
+    /// Returns what was noted so.
+    pub fn noted_leaks(&self, id: &LayerId) -> Result<BTreeSet<String>, StoreError> {
+        Ok(read_json(&self.memo(id, "leaks"))?.unwrap_or_default())
     }
 
     /// Searches the names, links, attributes and bytes of everything in a layer.

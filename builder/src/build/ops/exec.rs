@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use cooper_cache::Staging;
-use cooper_frontend::ir::{ExecOp, NetworkMode, SecurityMode};
+use cooper_frontend::ir::{self, ExecOp, NetworkMode, SecurityMode};
 use cooper_runner::{
     Mount, MountKind, Network, ProcessSpec, Propagation, Resource, Rlimit, Rootfs, RunError,
     UserSpec,
@@ -80,7 +80,20 @@ pub(super) fn exec(
     let layer = engine
         .layers()
         .commit_over(staging, || engine.root_tree(&base))?;
+    if is_shown_secrets(op) {
+        engine.suspect(layer.id());
+    }
     Ok(base.with(layer.id().clone(), engine.now()))
+}
+
+fn is_shown_secrets(op: &ExecOp) -> bool {
+    let secret = |mount: &ir::MountOp| {
+        matches!(
+            mount.kind,
+            ir::MountKind::Secret { .. } | ir::MountKind::Ssh { .. }
+        )
+    };
+    op.mounts.iter().any(secret)
 }
 
 fn rootfs(engine: &Engine, lowers: Vec<std::path::PathBuf>, staging: &Staging) -> Rootfs {

@@ -7,6 +7,7 @@ use cooper_frontend::ir::{HostDevice, Resources, Sandbox, Volume, VolumeAccess};
 use cooper_frontend::settings::{AllowedDevices, Entitlements};
 use cooper_runner::Capability;
 
+use super::super::leaks::SECRET_EXPORT;
 use super::super::value::{ValueError, csv, each, host_entry, mount_target, size, ulimit};
 use crate::config::BuildSection;
 use crate::options::{BuildNetwork, Dns, HostEntry, StepLimits};
@@ -264,9 +265,6 @@ impl StepArgs {
     }
 }
 
-/// Permission for outputs to hold secrets, which concerns no step.
-pub(super) const SECRET_EXPORT: &str = "secret-export";
-
 /// Parses all of `--allow`.
 fn entitlements(given: &[String]) -> Result<Entitlements, Report> {
     let mut allowed = Entitlements::default();
@@ -280,6 +278,7 @@ fn allow(allowed: &mut Entitlements, text: &str) -> Result<(), ValueError> {
     match text.split_once('=').unwrap_or((text, "")) {
         ("network.host", "") => allowed.network_host = true,
         ("security.insecure", "") => allowed.insecure = true,
+        // It concerns outputs and no step.
         (SECRET_EXPORT, "") => {}
         ("device", "") => allowed.devices = AllowedDevices::All,
         ("device", device) => {

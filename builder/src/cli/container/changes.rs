@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::{ask, failed};
 use crate::cli::Settings;
+use crate::cli::leaks::LeakArgs;
 use crate::cli::session::Session;
 use crate::container::protocol::Request;
 use crate::container::{Containers, Found, Status, changes};
@@ -101,6 +102,10 @@ pub struct CommitArgs {
           default_value_t = true, default_missing_value = "true", hide_default_value = true,
           hide_possible_values = true, value_name = "BOOL")]
     pub pause: bool,
+
+    /// What is done about secrets.
+    #[command(flatten)]
+    pub leaks: LeakArgs,
 }
 
 impl CommitArgs {
@@ -122,7 +127,7 @@ impl CommitArgs {
         if hold {
             ask(&found, &Request::Pause(true))?;
         }
-        let made = self.make(&session, &found, name.as_ref());
+        let made = self.make(settings, &session, &found, name.as_ref());
         if hold {
             ask(&found, &Request::Pause(false))?;
         }
@@ -131,6 +136,7 @@ impl CommitArgs {
 
     fn make(
         &self,
+        settings: &Settings,
         session: &Session,
         found: &Found,
         name: Option<&Reference>,
@@ -171,6 +177,8 @@ impl CommitArgs {
             epoch: None,
         };
         let image = Image::assemble(parts, &session.store.layers()).map_err(stored)?;
+        self.leaks
+            .check(session, settings, std::iter::once(&image))?;
         session
             .store
             .blobs()
@@ -180,7 +188,9 @@ impl CommitArgs {
         let images = session.store.images();
         images.put(&image.record(size)).map_err(stored)?;
         if let Some(name) = name {
-            images.tag(name, &image.id).map_err(stored)?;
+            images
+                .tag(&name.with_default_tag(), &image.id)
+                .map_err(stored)?;
         }
         Ok(image.id)
     }

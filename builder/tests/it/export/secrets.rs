@@ -34,7 +34,7 @@ fn build(cooper: &Cooper, context: &Context, args: &[&str]) -> Outcome {
 #[track_caller]
 fn refused(outcome: &Outcome, words: &[&str]) {
     assert_eq!(outcome.code(), 1, "{}", outcome.stderr);
-    for word in ["holds secrets", "--allow secret-export"]
+    for word in ["it holds secrets", "--allow secret-export"]
         .iter()
         .chain(words)
     {
@@ -223,4 +223,101 @@ fn credentials_are_detected_on_request() {
     cooper
         .build(&clean, &[&args[..], &["--detect-credentials"]].concat())
         .ok();
+}
+
+/// Says that neither an archive nor a registry gets the image `name`.
+#[track_caller]
+fn stays(cooper: &Cooper, name: &str, args: &[&str], words: &[&str]) {
+    let file = cooper.scratch("saved.tar");
+    let to = file.display().to_string();
+    let save = ["save", "-o", to.as_str(), name];
+    refused(&cooper.run(&[&save[..], args].concat()), words);
+    assert!(!file.exists());
+    let there = format!("localhost:1/{name}");
+    cooper.run(&["tag", name, &there]).ok();
+    let push = ["push", there.as_str()];
+    refused(&cooper.run(&[&push[..], args].concat()), words);
+    let allowed = ["--allow=secret-export"];
+    let outcome = cooper.run(&[&save[..], args, &allowed[..]].concat()).ok();
+    assert_eq!(outcome.stderr, "");
+    std::fs::remove_file(file).expect("the archive");
+}
+
+#[test]
+fn what_a_failed_step_left_stays_here() {
+    let Some(cooper) = cooper() else { return };
+    let outcome = build(&cooper, &context("echo $T > /key; exit 3"), &["-t=x"]);
+    assert_eq!(outcome.code(), 1, "{}", outcome.stderr);
+    let words = ["the secret token is in /key, in layer"];
+    stays(&cooper, "failed-step", &[], &words);
+    cooper
+        .run(&["run", "--name=box", "failed-step", "rm", "/key"])
+        .ok();
+    refused(&cooper.run(&["commit", "box", "kept"]), &words);
+    cooper
+        .run(&["commit", "--allow=secret-export", "box", "kept"])
+        .ok();
+    stays(&cooper, "kept", &[], &words);
+    // One that failed without a trace of it goes where it is wanted.
+    build(&cooper, &context("exit 3"), &["-t=x"]);
+    let file = cooper.scratch("clean.tar").display().to_string();
+    cooper.run(&["save", "-o", &file, "failed-step"]).ok();
+}
+
+#[test]
+fn a_layer_that_held_a_secret_once_is_not_let_go_by_who_does_not_know_it() {
+    let Some(cooper) = cooper() else { return };
+    let context = Context::new(
+        "FROM busybox AS other\nRUN --mount=type=secret,id=token,env=T echo $T > /key; echo x > /f\n\
+         FROM busybox\nCOPY --from=other /f /f\n",
+    );
+    build(&cooper, &context, &["-t=good"]).ok();
+    let output = format!("-otype=oci,dest={}", cooper.scratch("a.tar").display());
+    let words = ["the secret token is in /key", "Dockerfile:2"];
+    for args in [["--target=other", "-t=x"], ["--target=other", &output]] {
+        refused(&cooper.build(&context, &args), &words);
+    }
+    // Nor by a build that starts from it.
+    let base = ["--target=other", "-t=base", "--allow=secret-export"];
+    cooper.build(&context, &base).ok();
+    let above = Context::new("FROM base\nRUN rm /key\n");
+    let outcome = cooper.build(&above, &["-t=above"]);
+    refused(&outcome, &["the secret token is in /key, in layer"]);
+    stays(&cooper, "base", &[], &["the secret token is in /key"]);
+}
+
+#[test]
+fn a_key_that_a_later_layer_removes_is_detected_by_push_save_and_commit() {
+    let Some(cooper) = Cooper::new() else { return };
+    let key = format!(
+        "-----BEGIN OPENSSH PRIVATE KEY-----\n{}\n-----END OPENSSH PRIVATE KEY-----\n",
+        "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW".repeat(3)
+    );
+    let context =
+        Context::new("FROM busybox\nCOPY id_rsa /root/.ssh/id_rsa\nRUN rm /root/.ssh/id_rsa\n")
+            .with("id_rsa", key);
+    cooper.build(&context, &["-t=x"]).ok();
+    let words = ["a private key is in /root/.ssh/id_rsa, in layer"];
+    let detect = ["--detect-credentials"];
+    stays(&cooper, "x", &detect, &words);
+    let file = cooper.scratch("asked-nothing.tar").display().to_string();
+    cooper.run(&["save", "-o", &file, "x"]).ok();
+    // Brought here as an archive it is no different, and committed it stays what it is.
+    let other = Cooper::new().expect("as before");
+    other.run(&["load", "-i", &file]).ok();
+    stays(&other, "x", &detect, &words);
+    cooper.run(&["run", "--name=box", "x", "true"]).ok();
+    let token = ["-cENV TOKEN=ghp_", "0123456789abcdefghijABCDEFGHIJ012345"].concat();
+    let commit = ["commit", &detect[0], "box", "kept"];
+    refused(&cooper.run(&commit), &words);
+    cooper.run(&["commit", &token, "box", "kept"]).ok();
+    let in_config = "a GitHub token is in the image's configuration, in config.Env[";
+    stays(&cooper, "kept", &detect, &[words[0], in_config]);
+    // What the configuration file asks for is asked of these commands too.
+    let config = cooper.scratch("config.toml");
+    std::fs::write(&config, "[build]\ndetect-credentials = true\n").expect("write");
+    let mut command = cooper.command();
+    command.args(["save", "-o", &file, "x"]);
+    command.env("COOPER_CONFIG", &config);
+    refused(&crate::support::process::run(command), &words);
 }
