@@ -572,6 +572,7 @@ fn describe(step: &Step) -> String {
         Step::AttachRoot | Step::Pivot { .. } => "change the root".to_owned(),
         Step::Terminal { .. } => "make a terminal".to_owned(),
         Step::Join(path) => format!("enter the namespace {}", path.to_string_lossy()),
+        Step::EnterGroup(members) => format!("enter by {}", members.to_string_lossy()),
         Step::Setting { path, .. } => format!("set {}", path.to_string_lossy()),
         Step::Profile(_) => "ask for the AppArmor profile".to_owned(),
         Step::OpenTerminal { .. } => "make a terminal".to_owned(),

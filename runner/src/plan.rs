@@ -51,6 +51,8 @@ pub(crate) enum Standard {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Step {
     // Base
+    /// Enters the control group whose list of members this is.
+    EnterGroup(CString),
     Join(CString),
     Isolate {
         network: bool,
@@ -277,11 +279,7 @@ fn base(spec: &ProcessSpec) -> Result<Base, RunError> {
 pub(crate) fn enter_group(group: &Cgroup, base: &mut Base, job: &mut Job) -> Result<(), RunError> {
     let mut steps = Vec::new();
     for file in group.members() {
-        steps.push(Step::Setting {
-            path: c_path("a control group", &file)?,
-            // The writer, whatever its number in which PID namespace.
-            value: b"0".to_vec(),
-        });
+        steps.push(Step::EnterGroup(c_path("a control group", &file)?));
     }
     steps.append(&mut base.steps);
     job.steps.splice(..0, steps);

@@ -3,12 +3,14 @@
 //! Runs as process 1 of its PID namespace, forked from the single-threaded worker. Every step
 //! either succeeds or ends the child with a message that names the step.
 
+mod groups;
 mod identity;
 mod mounts;
 mod process;
 mod standard;
 mod target;
 
+use self::groups::Groups;
 use crate::channel::{self, Fault, FromChild, Stub};
 use crate::namespaces::Views;
 use crate::plan::{Base, Job, Standard, Step};
@@ -94,6 +96,7 @@ struct Child<'a> {
     standard: Vec<(Standard, OwnedFd)>,
     /// Device nodes of the host to bind where they cannot be made.
     device_binds: Vec<(String, OwnedFd)>,
+    groups: Groups,
     /// The mount namespace of this child.
     own_view: Option<OwnedFd>,
     /// The root mount, attached or not.
@@ -114,6 +117,7 @@ impl<'a> Child<'a> {
             request: None,
             standard: Vec::new(),
             device_binds: Vec::new(),
+            groups: Groups::default(),
             own_view: None,
             root: None,
             upper: None,
@@ -136,6 +140,7 @@ impl<'a> Child<'a> {
         match step {
             Step::Join(path) => Ok(crate::namespaces::join(path)?),
             Step::Isolate { network, ipc, uts } => {
+                self.groups.look();
                 Ok(crate::namespaces::isolate(*network, *ipc, *uts)?)
             }
             Step::JoinNetwork { path } => Ok(crate::namespaces::join_network(path)?),
@@ -149,6 +154,7 @@ impl<'a> Child<'a> {
             Step::Overlay { stack } => self.mount_root(stack),
             Step::Directory { path } => self.clone_root(path),
             Step::Source { mount, source } => self.prepare_source(*mount, source),
+            Step::EnterGroup(members) => self.groups.enter(members),
             Step::Setting { path, value } => process::write_setting(path, value),
             Step::Profile(request) => process::ask_for_profile(request),
             Step::OpenTerminal { rows, cols } => self.open_terminal(*rows, *cols),

@@ -39,7 +39,7 @@ impl Child<'_> {
         let mount = match standard {
             Standard::Proc => Some(proc_mount()?),
             Standard::Sys { writable } => Some(sys_mount(writable)?),
-            Standard::Cgroup => cgroup_mount()?,
+            Standard::Cgroup => self.groups.make()?,
             Standard::Dev { host_devices } => Some(self.dev_mount(host_devices)?),
             Standard::Pts => Some(pts_mount()?),
             Standard::Mqueue => mqueue_mount()?,
@@ -107,6 +107,7 @@ impl Child<'_> {
             match (standard, result) {
                 // A bound /sys may have its cgroups already, or none at all.
                 (Standard::Cgroup, Err(Errno::NOENT | Errno::BUSY)) => {}
+                (Standard::Cgroup, Ok(())) => self.groups.place(mount)?,
                 (_, result) => result?,
             }
         }
@@ -202,24 +203,6 @@ fn sys_mount(writable: bool) -> StepResult<OwnedFd> {
         }
         result => Ok(result?),
     }
-}
-
-/// Shows the process' own cgroups, read-only; nothing on a host without a unified hierarchy's
-/// mount point.
-fn cgroup_mount() -> StepResult<Option<OwnedFd>> {
-    let read_only = MountAttrFlags::MOUNT_ATTR_RDONLY;
-    let Ok(kind) = rustix::fs::statfs("/sys/fs/cgroup") else {
-        return Ok(None);
-    };
-    if kind.f_type == libc::CGROUP2_SUPER_MAGIC {
-        return match new_fs("cgroup2", &[]).and_then(|fs| mount_fs(&fs, inert() | read_only)) {
-            Err(Errno::PERM) => Ok(None),
-            result => Ok(Some(result?)),
-        };
-    }
-    let host = clone_tree(CWD, c"/sys/fs/cgroup", true)?;
-    sys::mount_setattr(host.as_fd(), read_only, true)?;
-    Ok(Some(host))
 }
 
 fn pts_mount() -> StepResult<OwnedFd> {

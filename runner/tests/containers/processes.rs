@@ -16,7 +16,7 @@ crate::cases! {
     environment_and_directory, exit_codes, command_errors, set_up_errors, network_none, hostname,
     limits, background_processes_die, a_killer_kills, terminal, dropping_the_runner_kills,
     death_of_the_caller_kills, warm_children_work, many_at_once, stdin_is_passed,
-    non_root_may_reopen_its_output, large_plans, no_new_privileges, cgroup_is_visible,
+    non_root_may_reopen_its_output, large_plans, no_new_privileges, only_the_own_cgroup_is_visible,
 }
 
 fn confinement_matches_docker() {
@@ -470,12 +470,25 @@ fn no_new_privileges() {
     assert_eq!(run(&spec), "NoNewPrivs:\t0\nSeccomp:\t0\n");
 }
 
-fn cgroup_is_visible() {
+/// Whatever is mounted for control groups begins at the container's own, and is read-only.
+fn only_the_own_cgroup_is_visible() {
     let sandbox = Sandbox::new();
     let output =
-        run(&sandbox.spec("ls -d /sys/fs/cgroup/*; mkdir /sys/fs/cgroup/x || echo refused"));
-    assert!(
-        output.lines().count() > 2 && output.ends_with("refused\n"),
-        "{output}"
-    );
+        run(&sandbox.spec("cat /proc/self/mountinfo; mkdir /sys/fs/cgroup/x || echo refused"));
+    let (mounts, refused) = output.trim_end().rsplit_once('\n').expect("lines");
+    assert_eq!(refused, "refused", "{output}");
+    let fields = mounts
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>());
+    let below: Vec<_> = fields
+        .filter(|fields| fields[4].starts_with("/sys/fs/cgroup"))
+        .collect();
+    assert!(!below.is_empty(), "{output}");
+    for fields in below {
+        assert_eq!(fields[3], "/", "{output}");
+        assert!(
+            fields[5].split(',').any(|option| option == "ro"),
+            "{output}"
+        );
+    }
 }

@@ -100,6 +100,25 @@ fn limits_are_the_kernels_and_can_be_changed_while_it_runs() {
 }
 
 #[test]
+fn a_container_sees_its_own_limits_and_no_other_group() {
+    let Some(scene) = limited() else { return };
+    scene.detached(&["--name", "other", "-m", "32m"], &["sleep", "1000"]);
+    let look = "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes memory.max 2>/dev/null; \
+                find . -type d | wc -l";
+    let seen = scene.run(&["run", "--rm", "-m", "64m", "busybox", "sh", "-c", look]);
+    let seen = seen.out();
+    let lines: Vec<_> = seen.lines().collect();
+    assert_eq!(lines[0], "67108864", "{seen}");
+    // One for each hierarchy at most, and none within.
+    let directories: usize = lines[1].parse().expect("a number");
+    assert!(directories <= 16, "{seen}");
+    let id = scene.fact("other", "{{.Id}}");
+    let find = format!("find /sys/fs/cgroup -name '{id}*' | wc -l");
+    let found = scene.run(&["run", "--rm", "busybox", "sh", "-c", &find]);
+    assert_eq!(found.ok().out(), "0\n");
+}
+
+#[test]
 fn each_limit_reaches_the_kernel() {
     let Some(scene) = limited() else { return };
     let cases: &[(&[&str], [&str; 2], [&str; 2])] = &[
