@@ -17,9 +17,16 @@ use std::path::{Path, PathBuf};
 /// The kernel reads at most this many bytes of one mount parameter, its NUL included.
 const PARAMETER_LIMIT: usize = 256;
 
+/// Begins an instance of a file system; `df` and the list of mounts call it by its kind.
+fn open_fs(kind: &str) -> Result<OwnedFd> {
+    let fs = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_set_string(&fs, "source", kind)?;
+    Ok(fs)
+}
+
 /// Makes an instance of a file system with these options.
 pub(crate) fn new_fs(kind: &str, options: &[(&str, &str)]) -> Result<OwnedFd> {
-    let fs = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let fs = open_fs(kind)?;
     for (key, value) in options {
         if value.is_empty() {
             rustix::mount::fsconfig_set_flag(&fs, *key)?;
@@ -91,7 +98,7 @@ fn clear_volatile_mark(stack: &Stack) -> bool {
 
 /// Returns `None` if the kernel, older than 6.8, does not know `lowerdir+`.
 fn overlay_by_layers(stack: &Stack) -> Result<Option<OwnedFd>> {
-    let fs = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let fs = open_fs("overlay")?;
     let mut long_paths = Vec::new();
     for lower in &stack.lowers {
         let value = parameter(lower, false, &mut long_paths)?;

@@ -52,6 +52,20 @@ fn standard_mounts() {
     let devices = "core\nfd\nfull\nmqueue\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero\n";
     assert!(output.contains(devices), "{output}");
     assert!(output.contains("crw-rw-rw-"), "{output}");
+    // What `df` and `mount` call each.
+    let sources = run(&sandbox.spec("awk '{ print $1, $2 }' /proc/mounts"));
+    for line in [
+        "overlay /",
+        "proc /proc",
+        "sysfs /sys",
+        "tmpfs /dev",
+        "devpts /dev/pts",
+    ] {
+        assert!(
+            sources.lines().any(|got| got == line),
+            "{line:?} not in {sources}"
+        );
+    }
     let sizes = run(&sandbox.spec("stat -f -c '%b %S' /dev/shm; stat -c %a /dev/shm; echo x > /dev/shm/x; echo y > /dev/null; dd if=/dev/zero bs=1 count=1 2>/dev/null | wc -c"));
     assert_eq!(sizes, "16384 4096\n1777\n1\n");
 }
