@@ -27,7 +27,7 @@ use crate::container::{NamespaceMode, RunOptions};
 use crate::emulation;
 use crate::network::NetworkMode;
 use crate::options::Pull;
-use crate::report::{Exit, Report, print_data};
+use crate::report::{Exit, Report, print_data, print_error};
 
 pub use health::HealthArgs;
 pub use isolation::IsolationArgs;
@@ -329,6 +329,10 @@ impl ContainerArgs {
             (Pull::Missing | Pull::Always, _) => {
                 let options = settings.registry(&[])?;
                 let reference = remote::reference(&self.image)?;
+                if wanted == Pull::Missing {
+                    let name = reference.familiar();
+                    print_error(&format!("Unable to find image '{name}' locally\n"));
+                }
                 let names = options.short_names.meanings(&self.image, &reference);
                 let mode = config::progress_mode(None, &settings.environment, &settings.file)?;
                 let pulled = remote::pull(session, settings, &options, mode, &names, &platform)?;
