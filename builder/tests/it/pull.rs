@@ -26,8 +26,12 @@ fn a_pull_checks_every_byte() {
 
     let honest = FakeRegistry::honest(cooper.busybox_layout());
     let name = format!("{}/some/image:1", honest.host());
-    let run = cooper.run(&["run", "--rm", &name, "true"]).ok();
-    run.says(&format!("Unable to find image '{name}' locally"));
+    cooper.run(&["pull", &name]).ok();
+    cooper.run(&["run", "--rm", &name, "true"]).ok();
+    // A container's command has a network of its own here, where nothing serves.
+    let absent = ["run", "--rm", "127.0.0.1:1/no/image", "true"];
+    let absent = cooper.run(&absent).exits(125);
+    absent.says("Unable to find image '127.0.0.1:1/no/image:latest' locally");
 }
 
 #[test]
