@@ -163,6 +163,8 @@ codes! {
     MissingFrom = "missing-from" => "a Dockerfile starts with FROM; only ARG may stand before it",
     /// `${v/pattern` without the second slash.
     MissingSlash = "missing-slash" => "write ${name/pattern/replacement}; the replacement may be empty",
+    /// What looks like a JSON array and is read as words or by the shell (warning).
+    NearlyJson = "nearly-json" => "put each element in double quotes and a comma between them, and nothing after the closing bracket",
     /// A privilege that the command line does not allow.
     NotAllowed = "not-allowed" => "allow it with --allow if you trust this Dockerfile",
     /// `${v?}` of a variable that is not set.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Code, Diagnostic, Diagnostics};
-use crate::instruction::{ArgDefinition, Instruction, Kind, parse_instruction};
+use crate::instruction::{ArgDefinition, Instruction, Kind, misread, parse_instruction};
 use crate::plan::independent;
 use crate::source::{SourceFile, Span, Spanned};
 use crate::syntax::{Directives, SYNTAX_ARG, foreign_syntax, given_syntax, read_ast};
@@ -116,7 +116,9 @@ fn parse_stages(source: &SourceFile, syntax: Option<&str>) -> Result<Dockerfile,
         ..Builder::default()
     };
     let is_empty = ast.statements.is_empty();
+    let mut warnings = ast.warnings;
     for statement in ast.statements {
+        warnings.extend(misread(&statement));
         let is_from = statement.keyword.eq_ignore_ascii_case("FROM");
         let from = is_from.then(|| (statement.keyword.clone(), statement.span));
         match parse_instruction(statement, escape) {
@@ -135,7 +137,7 @@ fn parse_stages(source: &SourceFile, syntax: Option<&str>) -> Result<Dockerfile,
         directives: ast.directives,
         preamble: builder.preamble,
         stages: builder.stages,
-        warnings: ast.warnings,
+        warnings,
     };
     let mut errors = builder.errors;
     if errors.is_empty() {

@@ -25,7 +25,7 @@ pub struct Checked {
     pub file: SourceFile,
     /// Violations in the order of the file.
     pub warnings: Vec<lint::Warning>,
-    /// What is wrong with the directives that switch checks.
+    /// What is wrong with the directives that switch checks, and what is odd otherwise.
     pub notes: Vec<Diagnostic>,
 }
 
@@ -37,7 +37,8 @@ impl Checked {
         images: &ResolvedImages,
         ignore: Option<&DockerIgnore>,
     ) -> Result<Self, Vec<Diagnostic>> {
-        let (config, notes) = lint::Config::of(file, plan)?;
+        let (config, mut notes) = lint::Config::of(file, plan)?;
+        notes.extend(plan.remarks().cloned());
         let inputs = lint::Inputs::new(file, plan, images).with_ignore(ignore);
         Ok(Self {
             file: file.clone(),

@@ -48,6 +48,8 @@ pub fn almost(text: &str) -> Option<String> {
         return None;
     } else if !ends && error.is_eof() {
         "the closing bracket is missing".to_owned()
+    } else if error.is_eof() {
+        "a double quote is not closed".to_owned()
     } else if ends && text[..text.len() - 1].trim_end().ends_with(',') {
         "it has a comma after its last element".to_owned()
     } else if ends {
@@ -58,6 +60,25 @@ pub fn almost(text: &str) -> Option<String> {
         "something follows its closing bracket".to_owned()
     };
     Some(format!("this looks like a JSON array but is none: {why}"))
+}
+
+/// Instructions whose arguments may be an array.
+const WITH_ARRAYS: [&str; 6] = ["RUN", "CMD", "ENTRYPOINT", "COPY", "ADD", "VOLUME"];
+
+/// Says that a statement's arguments look like an array and are read in another form.
+pub(crate) fn misread(statement: &Statement) -> Option<Diagnostic> {
+    let keyword = &statement.keyword;
+    let reading = match WITH_ARRAYS
+        .iter()
+        .position(|name| keyword.eq_ignore_ascii_case(name))?
+    {
+        0..3 => "goes to the shell",
+        _ => "is read as words",
+    };
+    let why = almost(statement.rest())?;
+    let (name, span) = (keyword.to_uppercase(), statement.rest_span());
+    let message = format!("what follows {name} {reading}: {why}");
+    Some(Diagnostic::warning(Code::NearlyJson, span, message))
 }
 
 /// Drops the places.
@@ -152,6 +173,7 @@ mod tests {
             ("[\"a\", \"b", Some("the closing bracket is missing")),
             ("[\"a\",]", Some("it has a comma after its last element")),
             ("[\"a\", 'b']", Some("expected value at column 7")),
+            ("[\"a', 'b']", Some("a double quote is not closed")),
             ("[\"a\" \"b\"]", Some("expected `,` or `]` at column 6")),
             ("[\"a\"] b", Some("something follows its closing bracket")),
             ("[\"a\"]", None),

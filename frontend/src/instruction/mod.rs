@@ -21,6 +21,7 @@ pub use files::{CopyFiles, InlineSource};
 pub use from::From;
 pub use health::{Health, HealthDurations, HealthTest, parse_duration};
 pub use json::almost as almost_json;
+pub(crate) use json::misread;
 pub use mount::{Mount, MountType};
 pub use mount::{MountField, MountSpec};
 pub use run::Run;

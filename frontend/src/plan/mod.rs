@@ -179,6 +179,12 @@ impl Plan {
         })
     }
 
+    /// Returns what is odd in the file and no build check is about.
+    pub fn remarks(&self) -> impl Iterator<Item = &Diagnostic> {
+        let warnings = self.dockerfile.warnings.iter();
+        warnings.filter(|warning| warning.code == Code::NearlyJson)
+    }
+
     /// Returns the name of the target stage, if it has one.
     pub fn target_name(&self) -> Option<&str> {
         self.dockerfile.stages[self.target]

@@ -95,6 +95,7 @@ fn case(code: Code) -> Case {
         Code::MissingFlagValue => "FROM debian\nCOPY --from /a /b\n".into(),
         Code::MissingFrom => "ARG a\nRUN make\nFROM debian\n".into(),
         Code::MissingSlash => "FROM debian\nENV a=b\nENV c=${a//x}\n".into(),
+        Code::NearlyJson => "FROM debian\nRUN [\"make', 'all']\n".into(),
         Code::RequiredVariable => {
             "FROM debian\nARG version\nCOPY <<EOF /etc/version\nname: x\nversion: ${version:?give one}\nEOF\n"
                 .into()
