@@ -55,6 +55,8 @@ pub struct BuildOptions {
     pub unset_env: Vec<String>,
     /// What is read in place of the context's .dockerignore.
     pub ignore_file: Option<PathBuf>,
+    /// What the modes of files in context directories count as.
+    pub context_modes: ContextModes,
     /// How old a recorded result may be.
     pub cache_ttl: Option<Duration>,
     /// Shared caches whose results count as if they had been made here.
@@ -135,6 +137,17 @@ pub struct BuildOptions {
     pub registry: RegistryOptions,
 }
 
+/// What the modes of files in context directories count as.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ContextModes {
+    /// What they are.
+    #[default]
+    Kept,
+    /// As git has them: 755 for directories and what its owner may execute, 644 for the rest,
+    /// whatever umask they were made under.
+    Normalized,
+}
+
 impl BuildOptions {
     /// Returns what `cooper build CONTEXT` asks for: the image, in the store.
     pub fn of(context: PathBuf) -> Self {
@@ -152,6 +165,7 @@ impl BuildOptions {
             env: Vec::new(),
             unset_env: Vec::new(),
             ignore_file: None,
+            context_modes: ContextModes::default(),
             cache_ttl: None,
             cache_from: Vec::new(),
             cache_to: Vec::new(),

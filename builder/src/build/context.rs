@@ -11,6 +11,7 @@ use cooper_frontend::ir::GitSource;
 use thiserror::Error;
 
 use super::output::Root;
+use crate::options::ContextModes;
 
 /// All contexts of a build by name; the main one is called `context`.
 pub(crate) type Contexts = BTreeMap<String, ContextFiles>;
@@ -55,6 +56,7 @@ pub(crate) struct LocalContext {
     ignore_text: String,
     ignore_file: PathBuf,
     stat_index: PathBuf,
+    modes: ContextModes,
 }
 
 /// The line of an ignore file that leaves a path out.
@@ -102,6 +104,7 @@ impl LocalContext {
         dir: &Path,
         ignore_file: &Path,
         stat_index: PathBuf,
+        modes: ContextModes,
     ) -> Result<Self, ContextError> {
         let not_a_dir = |reason| ContextError::NotADirectory {
             path: dir.to_owned(),
@@ -131,6 +134,7 @@ impl LocalContext {
             ignore_text,
             ignore_file: ignore_file.to_owned(),
             stat_index,
+            modes,
         })
     }
 
@@ -139,7 +143,7 @@ impl LocalContext {
     pub(crate) fn identity(&self) -> String {
         let dir = self.dir.canonicalize();
         let dir = dir.as_ref().unwrap_or(&self.dir);
-        format!("{}\0{}", dir.display(), self.ignore_text)
+        format!("{}\0{:?}\0{}", dir.display(), self.modes, self.ignore_text)
     }
 
     /// Returns what the ignore file leaves out.
@@ -165,7 +169,10 @@ impl LocalContext {
         ContextScan::scan(
             &self.dir,
             &roots(paths),
-            &Filter(&self.ignore),
+            &Filter {
+                ignore: &self.ignore,
+                modes: self.modes,
+            },
             &self.stat_index,
         )
     }
@@ -208,17 +215,28 @@ fn read_ignore(path: &Path) -> Result<String, ContextError> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-struct Filter<'a>(&'a DockerIgnore);
+struct Filter<'a> {
+    ignore: &'a DockerIgnore,
+    modes: ContextModes,
+}
 
 impl ContextFilter for Filter<'_> {
     fn verdict(&self, path: &RelPath, is_dir: bool) -> Verdict {
         match self
-            .0
+            .ignore
             .verdict(&String::from_utf8_lossy(path.as_bytes()), is_dir)
         {
             dockerignore::Verdict::Include => Verdict::Include,
             dockerignore::Verdict::Exclude => Verdict::Exclude,
             dockerignore::Verdict::Descend => Verdict::ExcludeButDescend,
+        }
+    }
+
+    fn mode(&self, is_dir: bool, mode: u32) -> u32 {
+        match self.modes {
+            ContextModes::Kept => mode,
+            ContextModes::Normalized if is_dir || mode & 0o100 != 0 => 0o755,
+            ContextModes::Normalized => 0o644,
         }
     }
 }

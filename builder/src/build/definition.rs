@@ -29,7 +29,7 @@ use super::fetch::{CONTEXT_FILE, Fetcher, Watch, is_archive, spool};
 use super::output::Root;
 use super::target::words;
 use crate::git::split_credentials;
-use crate::options::{BuildOptions, ContextSource, DockerfileSource, NamedContext};
+use crate::options::{BuildOptions, ContextModes, ContextSource, DockerfileSource, NamedContext};
 use crate::progress::Progress;
 
 /// Names that are looked for in the context when `-f` is not given.
@@ -454,7 +454,8 @@ impl Definition {
                 let own = own.filter(|path| path.is_file());
                 let ignore = options.ignore_file.clone().or(own);
                 let ignore = ignore.unwrap_or_else(|| dir.join(".dockerignore"));
-                Some(ContextFiles::Dir(open(dir, &ignore, store)?))
+                let modes = options.context_modes;
+                Some(ContextFiles::Dir(open(dir, &ignore, store, modes)?))
             }
             Main::Files(root)
             | Main::Alone {
@@ -466,7 +467,8 @@ impl Definition {
         for (name, context) in &options.build_contexts {
             let files = match context {
                 NamedContext::Dir(dir) => {
-                    ContextFiles::Dir(open(dir, &dir.join(".dockerignore"), store)?)
+                    let ignore = dir.join(".dockerignore");
+                    ContextFiles::Dir(open(dir, &ignore, store, options.context_modes)?)
                 }
                 NamedContext::Git(git) => ContextFiles::Git(git.clone()),
                 NamedContext::Http(url) => ContextFiles::Http(url.clone()),
@@ -480,8 +482,13 @@ impl Definition {
     }
 }
 
-fn open(dir: &Path, ignore: &Path, store: &Store) -> Result<Arc<LocalContext>, ContextError> {
-    LocalContext::open(dir, ignore, store.context_index(dir)).map(Arc::new)
+fn open(
+    dir: &Path,
+    ignore: &Path,
+    store: &Store,
+    modes: ContextModes,
+) -> Result<Arc<LocalContext>, ContextError> {
+    LocalContext::open(dir, ignore, store.context_index(dir), modes).map(Arc::new)
 }
 
 fn ignore_beside(dockerfile: &Path) -> PathBuf {

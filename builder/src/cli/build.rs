@@ -25,8 +25,8 @@ use super::value::{self, ValueError, each, pair};
 use super::{Settings, output, source};
 use crate::config;
 use crate::options::{
-    BuildOptions, Call, ContextSource, DockerfileSource, Leaks, NamedContext, NoCache,
-    ProgressMode, Pull, RegistryOptions, SecretSource, Squash, SshSpec,
+    BuildOptions, Call, ContextModes, ContextSource, DockerfileSource, Leaks, NamedContext,
+    NoCache, ProgressMode, Pull, RegistryOptions, SecretSource, Squash, SshSpec,
 };
 use crate::report::Report;
 
@@ -264,6 +264,11 @@ impl BuildArgs {
             env: input.env,
             unset_env: self.input.unsetenv.clone(),
             ignore_file: self.input.ignorefile.clone(),
+            context_modes: if self.input.normalize_modes {
+                ContextModes::Normalized
+            } else {
+                ContextModes::Kept
+            },
             cache_ttl: input.cache_ttl,
             cache_from: each("--cache-from", &self.cache_from, share::from)?.concat(),
             cache_to: each("--cache-to", &self.cache_to, share::to)?.concat(),

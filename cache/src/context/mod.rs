@@ -37,6 +37,11 @@ pub enum Verdict {
 pub trait ContextFilter: Sync {
     /// Judges one path, relative to the context's root.
     fn verdict(&self, path: &RelPath, is_dir: bool) -> Verdict;
+
+    /// Returns the mode that a file or directory of `mode` counts with.
+    fn mode(&self, _is_dir: bool, mode: u32) -> u32 {
+        mode
+    }
 }
 
 impl<F: Fn(&RelPath, bool) -> Verdict + Sync> ContextFilter for F {

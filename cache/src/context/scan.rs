@@ -150,7 +150,13 @@ impl Scan<'_> {
         let Some(kind) = kind_of(stat, || path.under(self.root))? else {
             return Ok(None);
         };
-        let mut entry = Entry::new(path, kind, stat.st_mode & 0o7777);
+        let mode = stat.st_mode & 0o7777;
+        let mode = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => self.filter.mode(true, mode),
+            FileType::RegularFile => self.filter.mode(false, mode),
+            _ => mode,
+        };
+        let mut entry = Entry::new(path, kind, mode);
         entry.mtime = Timestamp {
             secs: stat.st_mtime,
             nanos: stat.st_mtime_nsec as u32,

@@ -34,6 +34,11 @@ pub struct InputArgs {
     #[arg(long, value_name = "FILE")]
     pub ignorefile: Option<PathBuf>,
 
+    /// Take files of context directories as 644, or 755 if their owner may execute them, and
+    /// directories as 755: the same results whatever umask a checkout was made under
+    #[arg(long)]
+    pub normalize_modes: bool,
+
     /// Use cached results only if they are younger, such as 24h
     #[arg(long, value_name = "DURATION")]
     pub cache_ttl: Option<String>,

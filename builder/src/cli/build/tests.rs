@@ -45,6 +45,8 @@ fn without_options_the_defaults_hold() {
     };
     assert_eq!(options.outputs, [Output::Image(stored)]);
     assert!(options.jobs.get() >= 16);
+    let zero = resolve(&["--jobs=0", "."]).expect("valid");
+    assert_eq!(zero.jobs, options.jobs);
     assert_eq!(options.registry.retries, 3);
 }
 

@@ -78,6 +78,47 @@ fn another_file_says_what_is_ignored() {
 }
 
 #[test]
+fn modes_do_not_depend_on_the_umask_if_asked() {
+    let Some(cooper) = Cooper::new() else { return };
+    let under = |umask: &str| {
+        let context = Context::new("FROM busybox\nCOPY d /d\nRUN --mount=target=/m ls -l /m\n");
+        context.sh(&format!(
+            "umask {umask}; mkdir -p d/e; echo x >d/f; echo y >d/e/g; chmod u+x d/f; chmod u+s d/e/g; ln -s f d/l"
+        ));
+        context
+    };
+    let (open, closed) = (under("002"), under("077"));
+    let args = ["--normalize-modes", "-otype=cacheonly"];
+    let first = cooper.steps(&open, &args).ok();
+    assert_eq!(first.executed().len(), 2);
+    assert_eq!(
+        cooper.steps(&closed, &args).ok().executed(),
+        Vec::<String>::new()
+    );
+    let file = cooper.scratch("tree.tar");
+    let output = format!("-otype=tar,dest={}", file.display());
+    cooper
+        .build(&closed, &["--normalize-modes", output.as_str()])
+        .ok();
+    let tree = crate::support::tree::read_tar(&file);
+    let found: Vec<_> = tree
+        .values()
+        .filter(|line| line.starts_with("d/"))
+        .collect();
+    let want = [
+        "d/ 755 0:0",
+        "d/e/ 755 0:0",
+        r#"d/e/g 644 0:0 "y\n""#,
+        r#"d/f 755 0:0 "x\n""#,
+        "d/l -> f",
+    ];
+    assert_eq!(found, want);
+    // Unasked they count as they are.
+    let kept = cooper.steps(&closed, &["-otype=cacheonly"]).ok();
+    assert_eq!(kept.executed().len(), 2);
+}
+
+#[test]
 fn history_is_left_out() {
     let Some(cooper) = Cooper::new() else { return };
     let text = "FROM busybox\nRUN echo x >/x\n";
