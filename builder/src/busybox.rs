@@ -24,7 +24,7 @@ pub(crate) fn find() -> Option<PathBuf> {
 }
 
 /// Tells whether `path` is a 64-bit program that asks for no dynamic loader.
-fn is_static(path: &Path) -> io::Result<bool> {
+pub(crate) fn is_static(path: &Path) -> io::Result<bool> {
     let mut file = File::open(path)?;
     let mut head = [0; 64];
     file.read_exact(&mut head)?;

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use cooper_oci::Platform;
 use cooper_runner::binfmt::{Binfmt, Elf, Handler};
 
+use crate::busybox::is_static;
+
 /// Where Debian and others put qemu's static programs, besides PATH.
 const PLACES: [&str; 3] = ["/usr/bin", "/usr/local/bin", "/bin"];
 
@@ -110,6 +112,17 @@ pub enum Reason {
         /// The handler.
         handler: String,
     },
+    /// A handler is registered whose emulator the kernel would not find in a step.
+    OutOfReach {
+        /// As qemu calls the processor.
+        qemu: &'static str,
+        /// The handler, which has no flag `F`.
+        handler: String,
+        /// Its emulator.
+        path: PathBuf,
+        /// Why it cannot be brought into the step.
+        why: &'static str,
+    },
     /// What is registered cannot be seen.
     Unreadable {
         /// As qemu calls the processor.
@@ -128,6 +141,13 @@ impl fmt::Display for Reason {
                 write!(f, "{} is installed, but not registered", path.display())
             }
             Self::Disabled { handler } => write!(f, "the handler {handler} is switched off"),
+            Self::OutOfReach {
+                handler, path, why, ..
+            } => write!(
+                f,
+                "the handler {handler} has no flag F, and its emulator {} {why}",
+                path.display()
+            ),
             Self::Unreadable { cause, .. } => {
                 write!(f, "the kernel's binfmt_misc cannot be used ({cause})")
             }
@@ -158,6 +178,11 @@ impl Missing {
             Reason::Disabled { handler } => Some(format!(
                 "switch it on: echo 1 | sudo tee /proc/sys/fs/binfmt_misc/{handler}"
             )),
+            Reason::OutOfReach { qemu, .. } => Some(format!(
+                "register a static emulator with the flag F (fix binary), which the kernel opens \
+                 at once: sudo apt install qemu-user-static binfmt-support, or {}",
+                elsewhere(qemu)
+            )),
             Reason::Unreadable { qemu, .. } => Some(format!(
                 "register an emulator on the machine itself: sudo apt install qemu-user-static \
                  binfmt-support, or {}",
@@ -186,10 +211,19 @@ pub fn execution(platform: &Platform, private: bool) -> Result<Execution, Missin
     let handlers = Binfmt::open().and_then(|binfmt| binfmt.handlers());
     let unreadable = handlers.as_ref().err().map(ToString::to_string);
     let found = handlers.unwrap_or_default();
-    let mut own = found.iter().filter(|handler| handler.takes(known.programs));
+    let own = found.iter().filter(|handler| handler.takes(known.programs));
     let first = own.clone().next();
-    if let Some(handler) = own.find(|handler| handler.enabled) {
-        return Ok(Execution::Emulated(Emulator::registered(handler)));
+    let mut unfit = None;
+    for handler in own.filter(|handler| handler.enabled) {
+        let Some(why) = out_of_reach(handler.fixed, &handler.interpreter) else {
+            return Ok(Execution::Emulated(Emulator::registered(handler)));
+        };
+        unfit.get_or_insert(Reason::OutOfReach {
+            qemu: known.qemu,
+            handler: handler.name.clone(),
+            path: handler.interpreter.clone(),
+            why,
+        });
     }
     let installed = installed(known.qemu);
     if let (true, Some(path)) = (private, &installed)
@@ -198,6 +232,9 @@ pub fn execution(platform: &Platform, private: bool) -> Result<Execution, Missin
         return Ok(Execution::Emulated(emulator));
     }
     let qemu = known.qemu;
+    if let Some(unfit) = unfit {
+        return Err(missing(unfit));
+    }
     Err(missing(match (unreadable, first, installed) {
         (_, Some(handler), _) => Reason::Disabled {
             handler: handler.name.clone(),
@@ -206,6 +243,20 @@ pub fn execution(platform: &Platform, private: bool) -> Result<Execution, Missin
         (None, None, None) => Reason::NotInstalled { qemu },
         (Some(cause), None, _) => Reason::Unreadable { qemu, cause },
     }))
+}
+
+/// Returns why the kernel would not find an emulator from within a step. One that is registered
+/// with the flag `F` is open since then; any other is looked for in the step's own root, where
+/// this machine's is mounted, alone.
+fn out_of_reach(fixed: bool, interpreter: &Path) -> Option<&'static str> {
+    if fixed {
+        return None;
+    }
+    match is_static(interpreter) {
+        Ok(true) => None,
+        Ok(false) => Some("needs libraries that a step does not have"),
+        Err(_) => Some("is not there"),
+    }
 }
 
 /// Lists the platforms of Linux whose programs can be executed, this machine's first.
@@ -293,6 +344,16 @@ mod tests {
                 "echo 1 | sudo tee /proc/sys/fs/binfmt_misc/qemu-aarch64",
             ),
             (
+                Reason::OutOfReach {
+                    qemu,
+                    handler: "qemu-aarch64".to_owned(),
+                    path: "/opt/qemu".into(),
+                    why: "is not there",
+                },
+                "the handler qemu-aarch64 has no flag F, and its emulator /opt/qemu is not there",
+                "with the flag F (fix binary)",
+            ),
+            (
                 Reason::Unreadable {
                     qemu,
                     cause: "Permission denied".to_owned(),
@@ -307,6 +368,16 @@ mod tests {
             assert_eq!(text.strip_prefix(before), Some(why));
             assert!(hint.contains(what), "{hint}");
         }
+    }
+
+    #[test]
+    fn an_emulator_must_be_open_or_need_nothing() {
+        let nowhere = Path::new("/nowhere/qemu");
+        assert_eq!(out_of_reach(true, nowhere), None);
+        assert_eq!(out_of_reach(false, nowhere), Some("is not there"));
+        let script = Path::new("/etc/passwd");
+        let libraries = Some("needs libraries that a step does not have");
+        assert_eq!(out_of_reach(false, script), libraries);
     }
 
     #[test]

@@ -322,24 +322,29 @@ fn foreign_programs_run_where_an_emulator_is_registered() {
         if need::tool("qemu-aarch64-static").is_none() {
             return;
         }
-        run(registered(
-            &cooper,
-            &cooper.build_command(context.path(), &args),
-        ))
+        let command = cooper.build_command(context.path(), &args);
+        let emulator = "/usr/bin/qemu-aarch64-static";
+        // A program that is not there is said to be missing before a step looks for it.
+        run(registered(&cooper, &command, "/nowhere/qemu"))
+            .exits(1)
+            .says("its emulator /nowhere/qemu is not there")
+            .says("with the flag F");
+        run(registered(&cooper, &command, emulator))
     };
     let native = std::env::consts::ARCH;
     outcome.ok().says(&format!("{native} aarch64 "));
 }
 
-/// Returns `command` with an emulator registered while it runs: nobody else has the file system
+/// Returns `command` with an emulator registered, without the flag F, while it runs: nobody else has the file system
 /// mounted, and its handlers go with its last mount.
-fn registered(cooper: &Cooper, command: &Command) -> Command {
+fn registered(cooper: &Cooper, command: &Command, emulator: &str) -> Command {
     const SCRIPT: &str = "mount -t binfmt_misc none /proc/sys/fs/binfmt_misc; \
         printf %s \"$0\" >/proc/sys/fs/binfmt_misc/register; exec \"$@\"";
-    const LINE: &str = r":test-aarch64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:/usr/bin/qemu-aarch64-static:OP";
+    const LINE: &str = r":test-aarch64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:";
     let mut wrapped = cooper.bare_command("unshare");
     wrapped
-        .args(["--mount", "sh", "-euc", SCRIPT, LINE])
+        .args(["--mount", "sh", "-euc", SCRIPT])
+        .arg(format!("{LINE}{emulator}:OP"))
         .arg(command.get_program())
         .args(command.get_args());
     wrapped

@@ -22,7 +22,7 @@ use crate::build::error::OpError;
 use crate::build::failure::Failure;
 use crate::build::output::{Output, Root};
 use crate::build::scene;
-use crate::emulation::Execution;
+use crate::emulation::{Execution, Reason};
 
 pub(in crate::build) use mounts::static_names;
 
@@ -127,16 +127,26 @@ fn emulator(emulation: &Emulation) -> Option<Mount> {
 /// executed here. A program that can be executed may well be in an image of another platform.
 fn not_started(op: &ExecOp, emulation: &Emulation, source: RunError) -> OpError {
     let command = command(op);
-    match (emulation, &source) {
+    let foreign = match (emulation, &source) {
         (Err(missing), RunError::NotExecutable { source: cause, .. })
             if cause.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) =>
         {
-            OpError::Foreign {
-                command,
-                source: Box::new(missing.clone()),
-            }
+            Some(missing)
         }
-        _ => OpError::Start { command, source },
+        // The kernel knows of an emulator, and does not find it in the step.
+        (Err(missing), RunError::NoInterpreter { .. })
+            if matches!(missing.reason, Reason::OutOfReach { .. }) =>
+        {
+            Some(missing)
+        }
+        _ => None,
+    };
+    match foreign {
+        Some(missing) => OpError::Foreign {
+            command,
+            source: Box::new(missing.clone()),
+        },
+        None => OpError::Start { command, source },
     }
 }
 
