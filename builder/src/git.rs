@@ -26,6 +26,7 @@ mod access;
 mod checkout;
 mod command;
 mod error;
+mod lfs;
 mod mirror;
 mod resolve;
 mod submodule;

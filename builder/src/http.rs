@@ -19,7 +19,7 @@ use ureq::http::{HeaderMap, HeaderName, StatusCode};
 use ureq::tls::TlsConfig;
 use ureq::{Agent, Proxy};
 
-pub use download::{Download, Downloaded, HttpRequest};
+pub use download::{Download, Downloaded, HttpRequest, Meter};
 
 /// How many bytes are moved at a time.
 pub(crate) const BUFFER: usize = 256 * 1024;

@@ -4,8 +4,10 @@
 //! thread of its own, nobody waits for it once the build is canceled: the thread is left behind
 //! and ends with the process, or when its read returns to find that nobody wants the result.
 
+use std::time::Duration;
+
 use cooper_solver::CancelToken;
-use crossbeam_channel::bounded;
+use crossbeam_channel::{RecvTimeoutError, bounded};
 
 /// The build was canceled before the work was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +17,16 @@ pub(crate) struct Canceled;
 pub(crate) fn unless_canceled<T: Send + 'static>(
     cancel: &CancelToken,
     work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Canceled> {
+    waiting(cancel, work, Duration::MAX, || {})
+}
+
+/// Does the same, and calls `tell` whenever another `pause` has gone by.
+pub(crate) fn waiting<T: Send + 'static>(
+    cancel: &CancelToken,
+    work: impl FnOnce() -> T + Send + 'static,
+    pause: Duration,
+    mut tell: impl FnMut(),
 ) -> Result<T, Canceled> {
     let (sender, receiver) = bounded(2);
     let interrupt = sender.clone();
@@ -31,7 +43,13 @@ pub(crate) fn unless_canceled<T: Send + 'static>(
     if started.is_err() {
         return Err(Canceled);
     }
-    receiver.recv().ok().flatten().ok_or(Canceled)
+    loop {
+        match receiver.recv_timeout(pause) {
+            Ok(done) => return done.ok_or(Canceled),
+            Err(RecvTimeoutError::Timeout) => tell(),
+            Err(RecvTimeoutError::Disconnected) => return Err(Canceled),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -50,5 +68,21 @@ mod tests {
         });
         assert_eq!(result, Err(Canceled));
         assert_eq!(unless_canceled(&cancel, || 7).err(), Some(Canceled));
+    }
+
+    #[test]
+    fn who_waits_is_told_of_every_pause() {
+        let (go, wait) = bounded::<()>(1);
+        let mut pauses = 0;
+        let tell = || {
+            pauses += 1;
+            if pauses == 3 {
+                go.send(()).expect("somebody waits");
+            }
+        };
+        let pause = Duration::from_millis(1);
+        let done = waiting(&CancelToken::new(), move || wait.recv(), pause, tell);
+        assert_eq!(done, Ok(Ok(())));
+        assert!(pauses >= 3);
     }
 }

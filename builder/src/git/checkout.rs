@@ -8,6 +8,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Timespec, Timestamps}
 
 use super::command::Git;
 use super::error::GitError;
+use super::lfs;
 use super::mirror::{Mirror, Mirrors};
 use super::resolve::Resolved;
 use super::submodule;
@@ -60,6 +61,9 @@ pub(crate) fn checkout(
         None => tree,
         Some(subdir) => directory_in(&tree, subdir)?,
     };
+    if let Some(remark) = lfs::remark(&top) {
+        (git.watch.log)(remark.as_bytes());
+    }
     settle(&top, mtime)?;
     fs::rename(&top, root).map_err(GitError::io("rename", &top))
 }

@@ -1,6 +1,7 @@
 //! Downloads of plain URLs, as `ADD <url>` makes them.
 
 use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cooper_oci::{Algorithm, Digest, Hasher};
 use ureq::Body;
@@ -56,6 +57,30 @@ pub struct HttpRequest<'a> {
     pub checksum: Option<&'a Digest>,
     /// The value of the `Authorization` header, which other hosts never get.
     pub authorization: Option<&'a str>,
+    /// Is told how far the download has come.
+    pub meter: Option<&'a Meter>,
+}
+
+/// How far a download has come, for another thread to look at.
+#[derive(Debug, Default)]
+pub struct Meter {
+    received: AtomicU64,
+    /// 0 while it is not known.
+    total: AtomicU64,
+}
+
+impl Meter {
+    /// Returns the bytes so far, and those in all if the server has said.
+    pub fn read(&self) -> (u64, Option<u64>) {
+        let total = self.total.load(Ordering::Relaxed);
+        let received = self.received.load(Ordering::Relaxed);
+        (received, (total > 0).then_some(total))
+    }
+
+    fn write(&self, received: u64, total: Option<u64>) {
+        self.total.store(total.unwrap_or(0), Ordering::Relaxed);
+        self.received.store(received, Ordering::Relaxed);
+    }
 }
 
 /// What a download brought.
@@ -222,6 +247,9 @@ impl<'a, W: Write> Transfer<'a, W> {
                     })?;
             }
             self.received += count as u64;
+            if let Some(meter) = self.request.meter {
+                meter.write(self.received, self.expected);
+            }
         }
         if self
             .expected

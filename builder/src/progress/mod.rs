@@ -45,6 +45,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 
 pub use event::{Event, StepId, Stream};
 pub use model::Line;
+pub(crate) use plain::size;
 pub use redact::{Redactor, Secrets};
 
 use crate::options::ProgressMode;

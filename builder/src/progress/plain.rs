@@ -228,7 +228,7 @@ fn part_line(step: &Step, item: &str, part: &Part) -> String {
 }
 
 /// Returns `bytes` in decimal units with up to two decimals, as BuildKit writes sizes.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
     let mut value = bytes as f64;
     let mut unit = 0;

@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use cooper_cache::{
     ContentHash, CopyItem, Entry, RelPath, ResolveError, Source, Staging, StoreError, Timestamp,
@@ -12,14 +14,17 @@ use cooper_solver::{CacheKey, StableHasher};
 use serde::{Deserialize, Serialize};
 
 use super::{Fetcher, Watch, is_archive};
-use crate::build::aside::unless_canceled;
+use crate::build::aside::waiting;
 use crate::build::error::OpError;
 use crate::build::output::Root;
 use crate::git::{host_of, split_credentials};
-use crate::http::{Download, Downloaded, HttpRequest};
+use crate::http::{Download, Downloaded, HttpRequest, Meter};
+use crate::progress::size;
 
 /// Mode of a downloaded file.
 const MODE: u32 = 0o600;
+/// How often a download says how far it has come.
+const PAUSE: Duration = Duration::from_secs(1);
 /// What a download is called that is a context.
 pub(crate) const CONTEXT_FILE: &str = "context";
 /// Secrets with a whole `Authorization` header, and with a token to make one of, for a host.
@@ -108,17 +113,31 @@ impl Fetcher {
         let etag = known.and_then(|known| known.etag.clone());
         let last_modified = known.and_then(|known| known.last_modified.clone());
         let asked = url.clone();
-        let result = unless_canceled(watch.cancel, move || {
+        let meter = Arc::new(Meter::default());
+        let (measured, begun) = (meter.clone(), Instant::now());
+        let work = move || {
             let request = HttpRequest {
                 url: &asked,
                 etag: etag.as_deref(),
                 last_modified: last_modified.as_deref(),
                 checksum: checksum.as_ref(),
                 authorization: authorization.as_deref(),
+                meter: Some(&measured),
             };
             let mut open = || File::create(&body);
             client.http().download(&request, &mut open)
+        };
+        let mut told = 0;
+        let result = waiting(watch.cancel, work, PAUSE, || {
+            let (received, total) = meter.read();
+            if received != told {
+                told = received;
+                (watch.log)(so_far(received, total, begun.elapsed()).as_bytes());
+            }
         })?;
+        if let Ok(Download::Complete(done)) = &result {
+            (watch.log)(in_all(done.size, begun.elapsed()).as_bytes());
+        }
         result.map_err(|source| OpError::Download {
             url,
             source: Box::new(source),
@@ -240,9 +259,46 @@ fn http_date(text: &str) -> Option<Timestamp> {
     })
 }
 
+/// Says how far a download has come, and how fast: `12.50MB of 80.00MB (8.30MB/s)`.
+fn so_far(received: u64, total: Option<u64>, elapsed: Duration) -> String {
+    let of = total.map_or_else(String::new, |total| format!(" of {}", size(total)));
+    format!(
+        "{}{of} ({}/s)\n",
+        size(received),
+        size(rate(received, elapsed))
+    )
+}
+
+/// Says what a download came to.
+fn in_all(received: u64, elapsed: Duration) -> String {
+    let (all, seconds) = (size(received), elapsed.as_secs_f64());
+    let rate = size(rate(received, elapsed));
+    format!("downloaded {all} in {seconds:.1}s ({rate}/s)\n")
+}
+
+/// Returns bytes a second.
+fn rate(bytes: u64, elapsed: Duration) -> u64 {
+    (bytes as f64 / elapsed.as_secs_f64().max(0.001)) as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_download_says_how_far_it_is_and_how_fast() {
+        let two = Duration::from_secs(2);
+        assert_eq!(
+            so_far(12_500_000, Some(80_000_000), two),
+            "12.50MB of 80.00MB (6.25MB/s)\n"
+        );
+        assert_eq!(so_far(500, None, two), "500B (250B/s)\n");
+        assert_eq!(so_far(0, Some(7), Duration::ZERO), "0B of 7B (0B/s)\n");
+        assert_eq!(
+            in_all(80_000_000, Duration::from_millis(9_640)),
+            "downloaded 80.00MB in 9.6s (8.30MB/s)\n"
+        );
+    }
 
     #[test]
     fn last_modified_becomes_the_time_of_the_file() {

@@ -84,6 +84,28 @@ fn an_ignore_file_does_not_limit_a_repository_and_the_dockerfile_may_come_from_a
 }
 
 #[test]
+fn pointers_of_lfs_stay_pointers_and_that_is_said() {
+    let Some((cooper, repositories)) = worlds() else {
+        return;
+    };
+    repositories.make(
+        "large",
+        "echo '*.bin filter=lfs diff=lfs merge=lfs -text' >.gitattributes
+         printf 'version https://git-lfs.github.com/spec/v1\noid sha256:%064d\nsize 9\n' 7 >x.bin
+         printf 'FROM scratch\nCOPY x.bin /\n' >Dockerfile; commit large",
+    );
+    let url = repositories.file_url("large");
+    build(&cooper, &["-otype=cacheonly", &url], b"")
+        .ok()
+        .says("warning: 1 file is a pointer of Git LFS, whose content is not fetched: x.bin");
+    let dest = cooper.scratch("files");
+    let output = format!("--output={}", dest.display());
+    build(&cooper, &[&output, &url], b"").ok();
+    let text = std::fs::read_to_string(dest.join("x.bin")).expect("x.bin");
+    assert!(text.starts_with("version https://git-lfs"), "{text}");
+}
+
+#[test]
 fn what_is_not_there_is_said() {
     let Some((cooper, repositories)) = worlds() else {
         return;

@@ -43,7 +43,8 @@ fn a_file_that_has_not_changed_is_not_sent_again() {
         ));
         let args = ["-otype=cacheonly", &dir];
         version.store(1, std::sync::atomic::Ordering::Relaxed);
-        build(&cooper, &args, b"").ok().says("version 1");
+        let first = build(&cooper, &args, b"").ok().says("version 1");
+        first.says("downloaded 10B in ");
         let again = build(&cooper, &args, b"").ok().says("not modified");
         assert_eq!(again.stderr.matches("CACHED").count(), 2, "{again}");
         version.store(2, std::sync::atomic::Ordering::Relaxed);

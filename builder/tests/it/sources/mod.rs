@@ -5,6 +5,7 @@ mod archive;
 mod git;
 mod http;
 mod ssh;
+mod sshd;
 
 use crate::support::Cooper;
 use crate::support::process::{self, Outcome};

@@ -9,10 +9,10 @@ use crate::support::process::{self, Outcome};
 use crate::support::{Context, Cooper, need};
 
 /// A real agent with one key, and two more keys in files.
-struct Keys {
-    cooper: Cooper,
+pub(super) struct Keys {
+    pub(super) cooper: Cooper,
     agent: Child,
-    socket: PathBuf,
+    pub(super) socket: PathBuf,
 }
 
 impl Drop for Keys {
@@ -23,7 +23,7 @@ impl Drop for Keys {
 }
 
 /// Needs OpenSSH's client programs.
-fn keys() -> Option<Keys> {
+pub(super) fn keys() -> Option<Keys> {
     for program in ["ssh-agent", "ssh-add", "ssh-keygen"] {
         need::tool(program)?;
     }
@@ -64,7 +64,7 @@ fn keys() -> Option<Keys> {
 }
 
 impl Keys {
-    fn path(&self, name: &str) -> String {
+    pub(super) fn path(&self, name: &str) -> String {
         self.cooper.scratch("keys").join(name).display().to_string()
     }
 
