@@ -45,6 +45,7 @@ impl ValueError {
 
     /// Returns the report on `value` given to `option`.
     pub fn report(self, option: &str, value: &str) -> Report {
+        let value = without_secrets(value);
         self.under(&format!("invalid value {value:?} for {option}"))
     }
 
@@ -56,6 +57,20 @@ impl ValueError {
             None => report,
         }
     }
+}
+
+/// Keys whose values are nobody's business.
+const SECRET_KEYS: [&str; 4] = ["secret_access_key", "session_token", "token", "ghtoken"];
+
+/// Returns a list of `KEY=VALUE` pairs as it may be shown.
+fn without_secrets(text: &str) -> String {
+    let shown = text.split(',').map(|field| match field.split_once('=') {
+        Some((key, _)) if SECRET_KEYS.contains(&&*key.trim().to_ascii_lowercase()) => {
+            format!("{key}=…")
+        }
+        _ => field.to_owned(),
+    });
+    shown.collect::<Vec<_>>().join(",")
 }
 
 /// Parses each value of an option.
