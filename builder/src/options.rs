@@ -26,7 +26,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::registry::{Rules, ShortNames};
 
-pub use cache::{BucketPlace, CacheFrom, CacheMode, CachePlace, CacheTo};
+pub use cache::{
+    ActionsPlace, ActionsVersion, BucketPlace, CacheFrom, CacheMode, CachePlace, CacheTo,
+    ContainerPlace, Listing, ServicePlace, Token,
+};
 pub use output::{
     Annotation, AnnotationPlace, ArchiveDest, ArchiveOutput, ImageFormat, ImageOutput, LocalMode,
     Output, Push, Sink,

@@ -19,8 +19,7 @@ use cooper_solver::CancelToken;
 use crate::progress::Progress;
 use crate::pull::{self, PullError};
 use crate::registry::{Client, Resolved};
-use crate::shared_cache::bucket::Bucket;
-use crate::shared_cache::{BucketError, LayerNote};
+use crate::shared_cache::{Depot, LayerNote, ServiceError};
 
 /// Where a layer's blob can be had.
 #[derive(Clone, Debug)]
@@ -29,8 +28,8 @@ pub(crate) enum Origin {
     Registry(Reference),
     /// In an OCI layout directory.
     Layout(PathBuf),
-    /// In a bucket.
-    Bucket(Bucket),
+    /// In a service that keeps blobs by name.
+    Depot(Depot),
 }
 
 /// A layer that could not be brought in.
@@ -52,12 +51,18 @@ pub enum FetchError {
         /// The system's answer.
         source: io::Error,
     },
-    /// The bucket did not give it.
+    /// The service did not give it.
     #[error(transparent)]
-    Bucket(#[from] BucketError),
+    Service(Box<ServiceError>),
     /// The store could not take it, or its bytes are wrong.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<ServiceError> for FetchError {
+    fn from(error: ServiceError) -> Self {
+        Self::Service(Box::new(error))
+    }
 }
 
 /// A layer that can be had.
@@ -231,7 +236,7 @@ impl RemoteLayers {
         let known = self.lock().get(id).cloned()?;
         let repository = match known.origin {
             Origin::Registry(reference) => Some(reference),
-            Origin::Layout(_) | Origin::Bucket(_) => None,
+            Origin::Layout(_) | Origin::Depot(_) => None,
         };
         Some((known.blob, repository))
     }
@@ -302,9 +307,9 @@ impl RemoteLayers {
         }
         match origin {
             Origin::Registry(reference) => self.download(store, reference, blob),
-            Origin::Bucket(bucket) => {
+            Origin::Depot(depot) => {
                 let mut writer = store.blobs().writer_with(blob.digest.algorithm())?;
-                bucket.fetch(blob, &mut writer, &|| self.canceled())?;
+                depot.fetch(blob, &mut writer, &|| self.canceled())?;
                 writer.commit(Some(&blob.digest), Some(blob.size))?;
                 Ok(())
             }

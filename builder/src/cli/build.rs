@@ -9,6 +9,7 @@ mod failed_step;
 mod input;
 mod outputs;
 mod run;
+mod service;
 mod share;
 mod steps;
 
@@ -36,7 +37,8 @@ pub use call::{Answer, ask};
 pub use input::InputArgs;
 pub use outputs::Placement;
 pub use run::{build_targets, run};
-pub(super) use share::{complete, from as cache_from, to as cache_to};
+pub(super) use service::complete;
+pub(super) use share::{from as cache_from, to as cache_to};
 pub use steps::StepArgs;
 
 /// Options of `cooper build`.
@@ -96,13 +98,13 @@ pub struct BuildArgs {
     pub no_cache_filter: Vec<String>,
 
     /// Take results from a cache that another machine wrote: an image, or type=registry,ref=NAME,
-    /// type=local,src=DIR or type=s3,bucket=BUCKET; may be repeated
+    /// type=local,src=DIR, type=s3,bucket=BUCKET, type=azblob or type=gha; may be repeated
     #[arg(long, value_name = "CACHE")]
     pub cache_from: Vec<String>,
 
     /// Write a cache for other machines: type=registry,ref=NAME, type=local,dest=DIR,
-    /// type=s3,bucket=BUCKET or type=inline, with mode=min|max, and with mounts=true for the cache
-    /// mounts of RUN steps; may be repeated
+    /// type=s3,bucket=BUCKET, type=azblob, type=gha or type=inline, with mode=min|max, and with
+    /// mounts=true for the cache mounts of RUN steps; may be repeated
     #[arg(long, value_name = "CACHE")]
     pub cache_to: Vec<String>,
 

@@ -49,7 +49,7 @@ impl ExportArgs {
         let to = cache_to(&self.to).map_err(invalid)?;
         let [mut to] = <[_; 1]>::try_from(to)
             .map_err(|_| Report::new("cache mounts go to one cache at a time"))?;
-        if let CachePlace::Bucket(place) = &mut to.place {
+        if let CachePlace::Service(place) = &mut to.place {
             complete(place, &settings.environment)?;
         }
         let to = &to;
@@ -62,7 +62,7 @@ impl ExportArgs {
                 reference,
                 insecure,
             } => insecure.then(|| reference.domain().to_owned()),
-            CachePlace::Local { .. } | CachePlace::Bucket(_) => None,
+            CachePlace::Local { .. } | CachePlace::Service(_) => None,
         };
         let moved = with_session(
             settings,
@@ -81,7 +81,7 @@ impl ImportArgs {
         let from = cache_from(&self.from).map_err(invalid)?;
         let [mut from] = <[_; 1]>::try_from(from)
             .map_err(|_| Report::new("cache mounts come from one cache at a time"))?;
-        if let CacheFrom::Bucket(place) = &mut from {
+        if let CacheFrom::Service(place) = &mut from {
             complete(place, &settings.environment)?;
         }
         let from = &from;

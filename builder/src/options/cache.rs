@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use cooper_oci::Reference;
 
@@ -25,9 +26,33 @@ pub enum CacheFrom {
         /// The digest of its manifest, or its tag.
         wanted: String,
     },
+    /// A service.
+    Service(ServicePlace),
+}
+
+/// A cache in a service that keeps blobs by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServicePlace {
     /// A bucket.
     Bucket(BucketPlace),
+    /// The cache of GitHub Actions.
+    Actions(ActionsPlace),
+    /// A container of Azure's.
+    Container(ContainerPlace),
 }
+
+impl fmt::Display for ServicePlace {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bucket(place) => place.fmt(to),
+            Self::Actions(place) => place.fmt(to),
+            Self::Container(place) => place.fmt(to),
+        }
+    }
+}
+
+/// How long the parts of a blob are that is sent in several, in bytes, unless it is said.
+const PART_SIZE: u64 = 32 << 20;
 
 /// A cache in a bucket of S3, or of a service that speaks like it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +75,12 @@ pub struct BucketPlace {
     pub names: Vec<String>,
     /// Who asks; nobody in particular when absent.
     pub keys: Option<Keys>,
+    /// How many bytes of a blob one request sends.
+    pub part_size: u64,
+    /// How many parts of a blob travel at once.
+    pub parallel: usize,
+    /// The age at which a blob that is still named is made young again.
+    pub touch_refresh: Duration,
 }
 
 impl Default for BucketPlace {
@@ -64,6 +95,9 @@ impl Default for BucketPlace {
             path_style: false,
             names: vec!["buildkit".to_owned()],
             keys: None,
+            part_size: PART_SIZE,
+            parallel: 4,
+            touch_refresh: Duration::from_secs(24 * 3600),
         }
     }
 }
@@ -72,6 +106,139 @@ impl fmt::Display for BucketPlace {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (bucket, prefix) = (&self.bucket, &self.prefix);
         write!(to, "s3://{bucket}/{prefix}{}", self.names.join(";"))
+    }
+}
+
+/// A cache in a container of Azure's Blob storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerPlace {
+    /// Where the storage account is.
+    pub account_url: String,
+    /// What the account is called; the first part of the host's name when absent.
+    pub account_name: Option<String>,
+    /// The account's key; nobody in particular asks when absent.
+    pub key: Option<Token>,
+    /// The container.
+    pub container: String,
+    /// Comes before the names of all blobs.
+    pub prefix: String,
+    /// Comes before the names of lists.
+    pub manifests_prefix: String,
+    /// Comes before the names of layers.
+    pub blobs_prefix: String,
+    /// What the cache is called: it is written under all names, and the first that there is is read.
+    pub names: Vec<String>,
+    /// How many bytes of a blob one request sends.
+    pub part_size: u64,
+    /// How many parts of a blob travel at once.
+    pub parallel: usize,
+}
+
+impl Default for ContainerPlace {
+    fn default() -> Self {
+        Self {
+            account_url: String::new(),
+            account_name: None,
+            key: None,
+            container: "buildkit-cache".to_owned(),
+            prefix: String::new(),
+            manifests_prefix: "manifests".to_owned(),
+            blobs_prefix: "blobs".to_owned(),
+            names: vec!["buildkit".to_owned()],
+            part_size: PART_SIZE,
+            parallel: 4,
+        }
+    }
+}
+
+impl fmt::Display for ContainerPlace {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (url, container) = (self.account_url.trim_end_matches('/'), &self.container);
+        write!(to, "{url}/{container}/{}", self.names.join(";"))
+    }
+}
+
+/// A cache in the cache service of GitHub Actions, or of one that speaks like it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActionsPlace {
+    /// What the cache is called.
+    pub scope: String,
+    /// The protocol; the first when absent.
+    pub version: Option<ActionsVersion>,
+    /// Where the service is that speaks the first protocol.
+    pub url: Option<String>,
+    /// Where the service is that speaks the second.
+    pub url_v2: Option<String>,
+    /// Who asks; a job's is made for it.
+    pub token: Option<Token>,
+    /// How long the reading or the writing of a cache may take.
+    pub timeout: Duration,
+    /// Where GitHub tells all that is there, instead of being asked for each blob.
+    pub listing: Option<Listing>,
+    /// How many bytes of a blob one request sends.
+    pub part_size: u64,
+}
+
+/// The protocols of GitHub's cache service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ActionsVersion {
+    /// The first.
+    #[default]
+    V1,
+    /// The second.
+    V2,
+}
+
+/// GitHub's REST API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// Its address.
+    pub api: String,
+    /// `OWNER/NAME`.
+    pub repository: String,
+    /// Who asks.
+    pub token: Token,
+}
+
+/// A secret that says who asks.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(pub String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("Token").finish_non_exhaustive()
+    }
+}
+
+impl Default for ActionsPlace {
+    fn default() -> Self {
+        Self {
+            scope: "buildkit".to_owned(),
+            version: None,
+            url: None,
+            url_v2: None,
+            token: None,
+            timeout: Duration::from_secs(600),
+            listing: None,
+            part_size: PART_SIZE,
+        }
+    }
+}
+
+impl ActionsPlace {
+    /// Returns where the service is, if that is known.
+    pub fn service_url(&self) -> Option<&str> {
+        let (first, second) = match self.version.unwrap_or_default() {
+            ActionsVersion::V1 => (&self.url, &None),
+            ActionsVersion::V2 => (&self.url_v2, &self.url),
+        };
+        first.as_deref().or(second.as_deref())
+    }
+}
+
+impl fmt::Display for ActionsPlace {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "gha:{}", self.scope)
     }
 }
 
@@ -96,8 +263,8 @@ pub enum CachePlace {
         /// Whether what else is in there goes.
         reset: bool,
     },
-    /// A bucket.
-    Bucket(BucketPlace),
+    /// A service.
+    Service(ServicePlace),
 }
 
 /// A shared cache to be written after a build.
@@ -159,7 +326,7 @@ impl fmt::Display for CacheFrom {
         match self {
             Self::Registry { reference, .. } => write!(to, "{}", reference.familiar()),
             Self::Local { dir, wanted } => write!(to, "{}:{wanted}", dir.display()),
-            Self::Bucket(place) => place.fmt(to),
+            Self::Service(place) => place.fmt(to),
         }
     }
 }
@@ -170,7 +337,7 @@ impl fmt::Display for CachePlace {
             Self::Inline => to.write_str("the image"),
             Self::Registry { reference, .. } => write!(to, "{}", reference.familiar()),
             Self::Local { dir, tag, .. } => write!(to, "{}:{tag}", dir.display()),
-            Self::Bucket(place) => place.fmt(to),
+            Self::Service(place) => place.fmt(to),
         }
     }
 }

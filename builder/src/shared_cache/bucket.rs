@@ -6,367 +6,335 @@
 //! ```
 //!
 //! The layout is BuildKit's. Objects appear when they are complete, so a list never names a blob
-//! that is not there. Blobs that no list names any more are left to the bucket's own rules of age.
+//! that is not there. Blobs that no list names any more are left to the bucket's own rules of age;
+//! so that these don't take what is still named, a blob that was written longer ago than
+//! `touch_refresh` is written again, by a copy onto itself that moves no bytes.
+//!
+//! What is longer than a part is sent in parts, several at once (S3's "multipart upload"): one
+//! request takes 5 GiB at most.
 
-use std::io::{self, Read, Write};
+use std::fmt::Write as _;
+use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use cooper_oci::Descriptor;
-use rayon::prelude::*;
-use thiserror::Error;
-use ureq::http::{Request, Response, StatusCode};
-use ureq::{Body, SendBody};
+use ureq::http::StatusCode;
 
-use super::document::Document;
-use super::sign::{Signing, encode_path};
-use super::{Bundle, Contents, MAX_DOCUMENT, Sent, SharedCacheError};
-use crate::http::{HttpClient, HttpError, Trust, describe, is_transient, is_transient_status};
+use super::MAX_DOCUMENT;
+use super::service::{Answer, Call, Patience, Service, ServiceError};
+use super::shelf::{Payload, Shelf, at_once, first_of, of_size, parts, rest};
+use super::sign::{Signing, encode_path, encode_query};
+use crate::http::HttpClient;
 use crate::options::BucketPlace;
 
 /// What stands for a payload's digest that is not signed.
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 
-/// How much of an error's text is read, in bytes.
-const MAX_ANSWER: u64 = 16 << 10;
+/// How many parts an object can have.
+const MAX_PARTS: u64 = 10_000;
 
-/// Why a bucket did not give or take an object.
-#[derive(Debug, Error)]
-pub enum BucketError {
-    /// It refused.
-    #[error("{method} {url}: {status}{}", said(code))]
-    Status {
-        /// The request's method.
-        method: &'static str,
-        /// The object.
-        url: String,
-        /// The answer.
-        status: StatusCode,
-        /// S3's own word for it, such as `AccessDenied`.
-        code: String,
-    },
-    /// No answer came.
-    #[error("{method} {url}: {reason}")]
-    Transport {
-        /// The request's method.
-        method: &'static str,
-        /// The object.
-        url: String,
-        /// What went wrong.
-        reason: String,
-        /// Another attempt may succeed.
-        transient: bool,
-    },
-    /// The answer broke off, or what is sent could not be read.
-    #[error("{method} {url} broke off")]
-    Broken {
-        /// The request's method.
-        method: &'static str,
-        /// The object.
-        url: String,
-        /// How.
-        source: io::Error,
-    },
-    /// An object is longer than any list.
-    #[error("{url} is longer than {limit} bytes")]
-    TooLong {
-        /// The object.
-        url: String,
-        /// The limit.
-        limit: u64,
-    },
-    /// Connections cannot be made at all.
-    #[error(transparent)]
-    Http(#[from] HttpError),
-    /// The build was given up.
-    #[error("canceled")]
-    Canceled,
-}
+/// How long an object can be that is copied by one request, in bytes.
+const MAX_COPY: u64 = 5 << 30;
 
-fn said(code: &str) -> String {
-    if code.is_empty() {
-        String::new()
-    } else {
-        format!(" ({code})")
-    }
-}
-
-impl BucketError {
-    /// Returns advice for the user.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Status { status, code, .. } => match (status.as_u16(), code.as_str()) {
-                (404, "NoSuchBucket") => Some("make the bucket first".to_owned()),
-                (301 | 307, _) | (_, "AuthorizationHeaderMalformed") => {
-                    Some("check region=: the bucket is in another one".to_owned())
-                }
-                (401 | 403, _) => Some(
-                    "check access_key_id= and secret_access_key=, or AWS_ACCESS_KEY_ID and \
-                     AWS_SECRET_ACCESS_KEY, and what they may do"
-                        .to_owned(),
-                ),
-                _ => None,
-            },
-            _ => None,
+/// Advice on what a bucket refuses.
+fn advice(status: StatusCode, code: &str) -> Option<&'static str> {
+    match (status.as_u16(), code) {
+        (404, "NoSuchBucket") => Some("make the bucket first"),
+        (301 | 307, _) | (_, "AuthorizationHeaderMalformed") => {
+            Some("check region=: the bucket is in another one")
         }
-    }
-
-    fn is_transient(&self) -> bool {
-        match self {
-            Self::Status { status, .. } => is_transient_status(*status),
-            Self::Transport { transient, .. } => *transient,
-            Self::Broken { .. } => true,
-            _ => false,
-        }
+        (400, "EntityTooSmall") => Some("check part_size=: S3 takes no parts below 5 MiB"),
+        (401 | 403, _) => Some(
+            "check access_key_id= and secret_access_key=, or AWS_ACCESS_KEY_ID and \
+             AWS_SECRET_ACCESS_KEY, and what they may do",
+        ),
+        _ => None,
     }
 }
 
-/// A bucket and how it is reached; cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Bucket {
+/// A bucket and how it is reached.
+pub(super) struct Bucket {
     place: Arc<BucketPlace>,
-    http: Arc<HttpClient>,
+    service: Service,
 }
 
-impl std::fmt::Debug for Bucket {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Bucket")
-            .field(&self.place.to_string())
-            .finish()
+/// A request that is to be signed.
+struct Asked<'a> {
+    method: &'static str,
+    key: &'a str,
+    /// Encoded and in order.
+    query: String,
+    /// Headers that are signed: lower case.
+    signed: Vec<(&'static str, String)>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(method: &'static str, key: &'a str) -> Self {
+        Self {
+            method,
+            key,
+            query: String::new(),
+            signed: Vec::new(),
+        }
     }
-}
 
-/// What is sent with a request.
-enum Payload<'a> {
-    None,
-    Stream(&'a dyn Fn() -> io::Result<Box<dyn Read>>, u64),
+    fn query(mut self, query: impl Into<String>) -> Self {
+        self.query = query.into();
+        self
+    }
 }
 
 impl Bucket {
     /// Returns the bucket of `place`; nothing is connected yet.
-    pub(crate) fn new(place: &BucketPlace, http: &HttpClient) -> Self {
+    pub(super) fn new(place: &BucketPlace, http: &HttpClient) -> Self {
         Self {
             place: Arc::new(place.clone()),
-            http: Arc::new(HttpClient::new(http.config().clone())),
+            service: Service::new(http, advice),
         }
     }
 
-    /// Reads the first list that there is of the names.
-    pub(crate) fn load(&self, canceled: &dyn Fn() -> bool) -> Result<Contents, SharedCacheError> {
-        let names = self.place.names.iter();
-        let mut missing = None;
-        for key in names.map(|name| self.place.manifest(name)) {
-            match self.get(&key, canceled) {
-                Ok(bytes) => {
-                    return Document::read(&bytes).map_err(|reason| {
-                        let place = self.url(&key).url;
-                        SharedCacheError::Malformed { place, reason }
-                    });
-                }
-                Err(error @ BucketError::Status { status, .. })
-                    if status == StatusCode::NOT_FOUND =>
-                {
-                    missing.get_or_insert(error);
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(missing.unwrap_or(BucketError::Canceled).into())
-    }
-
-    /// Writes a cache under all its names.
-    pub(crate) fn store(&self, bundle: &Bundle<'_>) -> Result<Sent, SharedCacheError> {
-        let sent = AtomicUsize::new(0);
-        bundle.blobs.par_iter().try_for_each(|blob| {
-            let key = self.place.blob(&blob.digest);
-            if !self.has(&key, blob.size, bundle.canceled)? {
-                let open = || (bundle.open)(blob, 0);
-                self.put(&key, &open, blob.size, bundle.canceled)?;
-                sent.fetch_add(1, Ordering::Relaxed);
-            }
-            Ok::<(), BucketError>(())
-        })?;
-        let open = || -> io::Result<Box<dyn Read>> {
-            Ok(Box::new(io::Cursor::new(bundle.config.clone())))
+    /// Returns a request that may be made now.
+    fn call<'b>(&self, asked: &Asked<'_>) -> Call<'b> {
+        let address = self.place.address(asked.key);
+        let url = match &*asked.query {
+            "" => address.url,
+            query => format!("{}?{query}", address.url),
         };
-        for name in &self.place.names {
-            let key = self.place.manifest(name);
-            self.put(&key, &open, bundle.config.len() as u64, bundle.canceled)?;
-        }
-        let sent = sent.into_inner();
-        Ok(Sent {
-            blobs: sent,
-            present: bundle.blobs.len() - sent,
-        })
-    }
-
-    /// Copies a blob into `sink`.
-    pub(crate) fn fetch(
-        &self,
-        blob: &Descriptor,
-        sink: &mut dyn Write,
-        canceled: &dyn Fn() -> bool,
-    ) -> Result<(), BucketError> {
-        let key = self.place.blob(&blob.digest);
-        let mut response = self.retrying(canceled, || self.send("GET", &key, &Payload::None))?;
-        let mut reader = response
-            .body_mut()
-            .as_reader()
-            .take(blob.size.saturating_add(1));
-        io::copy(&mut reader, sink).map_err(|source| BucketError::Broken {
-            method: "GET",
-            url: self.url(&key).url,
-            source,
-        })?;
-        Ok(())
-    }
-
-    fn get(&self, key: &str, canceled: &dyn Fn() -> bool) -> Result<Vec<u8>, BucketError> {
-        let url = || self.url(key).url;
-        self.retrying(canceled, || {
-            let mut response = self.send("GET", key, &Payload::None)?;
-            let mut bytes = Vec::new();
-            let reader = response.body_mut().as_reader();
-            let read = reader.take(MAX_DOCUMENT + 1).read_to_end(&mut bytes);
-            read.map_err(|source| BucketError::Broken {
-                method: "GET",
-                url: url(),
-                source,
-            })?;
-            if bytes.len() as u64 > MAX_DOCUMENT {
-                let limit = MAX_DOCUMENT;
-                return Err(BucketError::TooLong { url: url(), limit });
-            }
-            Ok(bytes)
-        })
-    }
-
-    /// Whether there is an object of this size.
-    fn has(&self, key: &str, size: u64, canceled: &dyn Fn() -> bool) -> Result<bool, BucketError> {
-        match self.retrying(canceled, || self.send("HEAD", key, &Payload::None)) {
-            Ok(response) => {
-                let length = response.headers().get("content-length");
-                let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-                Ok(length.is_none_or(|length| length == size))
-            }
-            Err(BucketError::Status { status, .. }) if status == StatusCode::NOT_FOUND => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn put(
-        &self,
-        key: &str,
-        open: &dyn Fn() -> io::Result<Box<dyn Read>>,
-        size: u64,
-        canceled: &dyn Fn() -> bool,
-    ) -> Result<(), BucketError> {
-        let payload = Payload::Stream(open, size);
-        self.retrying(canceled, || self.send("PUT", key, &payload))
-            .map(drop)
-    }
-
-    fn retrying<T>(
-        &self,
-        canceled: &dyn Fn() -> bool,
-        attempt: impl Fn() -> Result<T, BucketError>,
-    ) -> Result<T, BucketError> {
-        let mut failures = 0;
-        loop {
-            if canceled() {
-                return Err(BucketError::Canceled);
-            }
-            let error = match attempt() {
-                Err(error) if error.is_transient() => error,
-                other => return other,
-            };
-            failures += 1;
-            match self.http.config().retry.delay(failures, None) {
-                Some(delay) => std::thread::sleep(delay),
-                None => return Err(error),
-            }
-        }
-    }
-
-    fn url(&self, key: &str) -> Address {
-        self.place.address(key)
-    }
-
-    fn send(
-        &self,
-        method: &'static str,
-        key: &str,
-        payload: &Payload<'_>,
-    ) -> Result<Response<Body>, BucketError> {
-        let address = self.url(key);
-        let failed = |error: &ureq::Error| BucketError::Transport {
-            method,
-            url: address.url.clone(),
-            reason: describe(error),
-            transient: is_transient(error),
-        };
-        let mut request = Request::builder().method(method).uri(&address.url);
+        let mut call = Call::new(asked.method, url);
         if let Some(keys) = &self.place.keys {
             let time = jiff::Timestamp::now()
                 .strftime("%Y%m%dT%H%M%SZ")
                 .to_string();
+            let others: Vec<_> = asked.signed.iter().map(|(k, v)| (*k, v.as_str())).collect();
             let signing = Signing {
-                method,
+                method: asked.method,
                 host: &address.host,
                 path: &address.path,
+                query: &asked.query,
                 region: &self.place.region,
                 time: &time,
                 payload: UNSIGNED,
-                others: &[],
+                others: &others,
             };
             for (name, value) in signing.headers(keys) {
-                request = request.header(name, value);
+                call = call.with(name, value);
             }
         }
-        let agent = self.http.agent(&address.url, Trust::Verified)?;
-        let invalid = |error: ureq::http::Error| failed(&ureq::Error::Http(error));
-        let answer = match payload {
-            Payload::None => agent.run(request.body(()).map_err(invalid)?),
-            Payload::Stream(open, length) => {
-                let reader = open().map_err(|source| BucketError::Broken {
-                    method,
-                    url: address.url.clone(),
-                    source,
-                })?;
-                let mut reader = reader.take(*length);
-                let request = request.header("content-length", length.to_string());
-                let body = request.body(SendBody::from_reader(&mut reader));
-                agent.run(body.map_err(invalid)?)
-            }
+        let signed = asked.signed.iter();
+        signed.fold(call, |call, (name, value)| call.with(name, value))
+    }
+
+    /// Makes a request without a body.
+    fn ask(&self, asked: &Asked<'_>, patience: &Patience<'_>) -> Result<Answer, ServiceError> {
+        self.service.run(patience, &|| Ok(self.call(asked)), &Ok)
+    }
+
+    fn put_bytes(
+        &self,
+        key: &str,
+        bytes: &[u8],
+        patience: &Patience<'_>,
+    ) -> Result<(), ServiceError> {
+        let asked = Asked::new("PUT", key);
+        let make = || Ok(self.call(&asked).sending_bytes(bytes.to_vec()));
+        self.service.run(patience, &make, &|_| Ok(()))
+    }
+
+    /// Sends a blob by one request.
+    fn put_whole(
+        &self,
+        key: &str,
+        payload: &Payload<'_>,
+        patience: &Patience<'_>,
+    ) -> Result<(), ServiceError> {
+        let asked = Asked::new("PUT", key);
+        let make = || {
+            Ok(self
+                .call(&asked)
+                .sending(payload.open(0)?, payload.blob.size))
         };
-        let mut answer = answer.map_err(|error| failed(&error))?;
-        if answer.status().is_success() {
-            return Ok(answer);
+        self.service.run(patience, &make, &|_| Ok(()))
+    }
+
+    /// Sends a blob in parts; what has come of it goes if it fails.
+    fn put_parts(
+        &self,
+        key: &str,
+        payload: &Payload<'_>,
+        parts: &[(u64, u64)],
+        patience: &Patience<'_>,
+    ) -> Result<(), ServiceError> {
+        let begin = Asked::new("POST", key).query("uploads=");
+        let make = || Ok(self.call(&begin).sending_bytes(Vec::new()));
+        let upload = self.service.run(patience, &make, &|answer| {
+            let request = answer.request.clone();
+            let text = text(answer)?;
+            element(&text, "UploadId").map(encode_query).ok_or({
+                let reason = "it names no upload".to_owned();
+                ServiceError::Answer { request, reason }
+            })
+        })?;
+        let sent = self.send_parts(key, payload, parts, &upload, patience);
+        if sent.is_err() {
+            // It costs its owner until it is gone; the failure itself is what is told.
+            let query = format!("uploadId={upload}");
+            let still = || false;
+            let patience = Patience::new(&still, Some(Duration::from_secs(10)));
+            let _ = self.ask(&Asked::new("DELETE", key).query(query), &patience);
         }
-        Err(BucketError::Status {
-            method,
-            status: answer.status(),
-            code: code(&mut answer),
-            url: address.url,
+        sent
+    }
+
+    fn send_parts(
+        &self,
+        key: &str,
+        payload: &Payload<'_>,
+        parts: &[(u64, u64)],
+        upload: &str,
+        patience: &Patience<'_>,
+    ) -> Result<(), ServiceError> {
+        let numbered: Vec<_> = (1..).zip(parts).collect();
+        let tags = at_once(&numbered, self.place.parallel, |(number, part)| {
+            let (start, length) = **part;
+            let query = format!("partNumber={number}&uploadId={upload}");
+            let asked = Asked::new("PUT", key).query(query);
+            let make = || Ok(self.call(&asked).sending(payload.open(start)?, length));
+            self.service.run(patience, &make, &|answer| {
+                let tag = answer.header("etag").map(str::to_owned);
+                tag.ok_or(ServiceError::Answer {
+                    request: answer.request,
+                    reason: "it has no ETag".to_owned(),
+                })
+            })
+        })?;
+        let list = completion(&tags);
+        let asked = Asked::new("POST", key).query(format!("uploadId={upload}"));
+        let make = || Ok(self.call(&asked).sending_bytes(list.clone().into_bytes()));
+        self.service.run(patience, &make, &|answer| {
+            let request = answer.request.clone();
+            let text = text(answer)?;
+            // It begins to answer before it knows whether it succeeds.
+            match element(&text, "Code").filter(|_| text.contains("<Error>")) {
+                Some(code) => Err(ServiceError::Answer {
+                    request,
+                    reason: code.to_owned(),
+                }),
+                None => Ok(()),
+            }
         })
+    }
+
+    /// Makes a blob as young as if it had been sent.
+    fn touch(&self, key: &str, patience: &Patience<'_>) -> Result<(), ServiceError> {
+        let mut asked = Asked::new("PUT", key);
+        let source = encode_path(&format!("/{}/{key}", self.place.bucket));
+        asked.signed.push(("x-amz-copy-source", source));
+        let replace = "REPLACE".to_owned();
+        asked.signed.push(("x-amz-metadata-directive", replace));
+        let make = || Ok(self.call(&asked).sending_bytes(Vec::new()));
+        self.service.run(patience, &make, &|_| Ok(()))
     }
 }
 
-/// Returns the code in the XML of S3's error.
-fn code(answer: &mut Response<Body>) -> String {
-    let mut text = String::new();
-    let reader = answer.body_mut().as_reader();
-    // Only the words are lost if it cannot be read.
-    let _ = reader.take(MAX_ANSWER).read_to_string(&mut text);
-    let code = text
-        .split_once("<Code>")
-        .and_then(|(_, rest)| rest.split_once("</Code>"));
-    code.map(|(code, _)| code.to_owned()).unwrap_or_default()
+impl Shelf for Bucket {
+    fn service(&self) -> &Service {
+        &self.service
+    }
+
+    fn lists(&self, patience: &Patience<'_>) -> Result<Vec<(String, Vec<u8>)>, ServiceError> {
+        let names = self.place.names.iter();
+        first_of(names.map(|name| self.place.manifest(name)), |key| {
+            let asked = Asked::new("GET", key);
+            let make = || Ok(self.call(&asked));
+            let read = |answer: Answer| answer.bytes(MAX_DOCUMENT);
+            let list = self.service.run(patience, &make, &read)?;
+            Ok((self.place.address(key).url, list))
+        })
+    }
+
+    fn has(&self, blob: &Descriptor, patience: &Patience<'_>) -> Result<bool, ServiceError> {
+        let key = self.place.blob(&blob.digest);
+        let answer = self.ask(&Asked::new("HEAD", &key), patience);
+        let Some(answer) = of_size(answer, blob.size)? else {
+            return Ok(false);
+        };
+        let written = answer.header("last-modified").and_then(seconds);
+        let now = jiff::Timestamp::now().as_second();
+        let refresh = i64::try_from(self.place.touch_refresh.as_secs()).unwrap_or(i64::MAX);
+        if written.is_none_or(|written| now.saturating_sub(written) < refresh) {
+            return Ok(true);
+        }
+        if blob.size > MAX_COPY {
+            return Ok(false);
+        }
+        self.touch(&key, patience).map(|()| true)
+    }
+
+    fn put(&self, payload: &Payload<'_>, patience: &Patience<'_>) -> Result<bool, ServiceError> {
+        let key = self.place.blob(&payload.blob.digest);
+        let parts = parts(payload.blob.size, self.place.part_size, MAX_PARTS);
+        if parts.len() > 1 {
+            self.put_parts(&key, payload, &parts, patience)?;
+        } else {
+            self.put_whole(&key, payload, patience)?;
+        }
+        Ok(true)
+    }
+
+    fn put_list(&self, list: &[u8], patience: &Patience<'_>) -> Result<(), ServiceError> {
+        let mut names = self.place.names.iter();
+        names.try_for_each(|name| self.put_bytes(&self.place.manifest(name), list, patience))
+    }
+
+    fn open(
+        &self,
+        blob: &Descriptor,
+        offset: u64,
+        patience: &Patience<'_>,
+    ) -> Result<(String, Box<dyn Read>), ServiceError> {
+        let key = self.place.blob(&blob.digest);
+        let asked = Asked::new("GET", &key);
+        let make = || Ok(self.call(&asked).after(offset));
+        self.service
+            .run(patience, &make, &|answer| rest(answer, offset))
+    }
+}
+
+/// Returns the list that makes one object of parts.
+fn completion(tags: &[String]) -> String {
+    let mut list =
+        "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">".to_owned();
+    for (number, tag) in (1..).zip(tags) {
+        let tag = tag.replace('&', "&amp;").replace('<', "&lt;");
+        let _ = write!(
+            list,
+            "<Part><PartNumber>{number}</PartNumber><ETag>{tag}</ETag></Part>"
+        );
+    }
+    list + "</CompleteMultipartUpload>"
+}
+
+fn text(answer: Answer) -> Result<String, ServiceError> {
+    let bytes = answer.bytes(1 << 20)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Returns the text of an XML element.
+fn element<'t>(text: &'t str, name: &str) -> Option<&'t str> {
+    let (_, rest) = text.split_once(&format!("<{name}>"))?;
+    Some(rest.split_once(&format!("</{name}>"))?.0)
+}
+
+/// Returns the seconds since 1970 of a header's date.
+fn seconds(date: &str) -> Option<i64> {
+    let time = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date);
+    time.ok().map(jiff::Timestamp::as_second)
 }
 
 /// Where an object is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Address {
+struct Address {
     url: String,
     host: String,
     path: String,
@@ -433,5 +401,15 @@ mod tests {
             (&*address.host, &*address.path),
             ("127.0.0.1:9000", "/b/ci/manifests/main")
         );
+    }
+
+    #[test]
+    fn parts_are_named_by_their_number_and_tag() {
+        let list = completion(&["\"a\"".to_owned(), "\"b&\"".to_owned()]);
+        let parts = "<Part><PartNumber>1</PartNumber><ETag>\"a\"</ETag></Part>\
+                     <Part><PartNumber>2</PartNumber><ETag>\"b&amp;\"</ETag></Part>";
+        assert!(list.contains(parts), "{list}");
+        assert_eq!(element(&list, "PartNumber"), Some("1"));
+        assert_eq!(seconds("Thu, 01 Jan 1970 00:01:00 GMT"), Some(60));
     }
 }

@@ -3,8 +3,8 @@
 //! A shared cache is a list of results by solver key, and the layers that they are made of as
 //! packed blobs. It is carried in BuildKit's public form (`document`): a manifest whose
 //! configuration is the list. A `layout` keeps the blobs and the manifest: a directory
-//! (`layout`), a registry (`registry`) or a bucket (`bucket`); an image can have the list in its own configuration
-//! (`inline`).
+//! (`layout`), a registry (`registry`) or a service that keeps blobs by name (`shelf`: `bucket`,
+//! `actions`, `azure`); an image can have the list in its own configuration (`inline`).
 //!
 //! This module knows no graph and no solve: which results are offered, and which are asked for, is
 //! `build::sharing`'s. Its invariants:
@@ -14,11 +14,15 @@
 //!   from damage.
 //! - A blob is sent only if the place does not have it, and before the manifest that names it.
 
-pub(crate) mod bucket;
+mod actions;
+mod azure;
+mod bucket;
 pub(crate) mod document;
 pub(crate) mod inline;
 pub(crate) mod layout;
 pub(crate) mod registry;
+mod service;
+mod shelf;
 mod sign;
 
 use std::io::{self, Read};
@@ -31,8 +35,9 @@ use thiserror::Error;
 use crate::build::FetchError;
 use crate::registry::RegistryError;
 
-pub use bucket::BucketError;
 pub(crate) use document::{Cargo, Contents, Document, LayerNote, Offer};
+pub use service::ServiceError;
+pub(crate) use shelf::Depot;
 pub use sign::Keys;
 
 /// The type of the list, as BuildKit calls it.
@@ -47,9 +52,9 @@ pub enum SharedCacheError {
     /// The registry refused, or could not be reached.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// The bucket refused, or could not be reached.
+    /// The service refused, or could not be reached.
     #[error(transparent)]
-    Bucket(#[from] BucketError),
+    Service(#[from] ServiceError),
     /// A file of a directory cannot be read or written.
     #[error("cannot {action} {}", path.display())]
     Io {
@@ -109,11 +114,17 @@ pub enum SharedCacheError {
 }
 
 impl SharedCacheError {
+    /// Whether the cache's service is one that this machine has not, such as GitHub's outside of
+    /// its jobs.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::Service(ServiceError::Absent { .. }))
+    }
+
     /// Returns advice for the user.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Registry(error) => error.hint(),
-            Self::Bucket(error) => error.hint(),
+            Self::Service(error) => error.hint(),
             Self::NoCache { .. } => Some(
                 "build it with --cache-to type=inline, or name a cache that --cache-to \
                  type=registry has written"

@@ -34,6 +34,8 @@ pub(super) struct Signing<'a> {
     pub(super) host: &'a str,
     /// The path, encoded.
     pub(super) path: &'a str,
+    /// The query, encoded and in order.
+    pub(super) query: &'a str,
     pub(super) region: &'a str,
     /// `YYYYMMDDTHHMMSSZ`.
     pub(super) time: &'a str,
@@ -58,7 +60,7 @@ impl Signing<'_> {
         signed.sort_unstable();
         let names: Vec<&str> = signed.iter().map(|(name, _)| *name).collect();
         let names = names.join(";");
-        let mut canonical = format!("{}\n{}\n\n", self.method, self.path);
+        let mut canonical = format!("{}\n{}\n{}\n", self.method, self.path, self.query);
         for (name, value) in &signed {
             let _ = writeln!(canonical, "{name}:{}", value.trim());
         }
@@ -90,7 +92,8 @@ impl Signing<'_> {
     }
 }
 
-fn hmac(key: &[u8], data: &[u8]) -> Vec<u8> {
+/// Returns the HMAC-SHA256 of `data`.
+pub(super) fn hmac(key: &[u8], data: &[u8]) -> Vec<u8> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length will do");
     mac.update(data);
     mac.finalize().into_bytes().to_vec()
@@ -105,9 +108,18 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Encodes a path as S3 signs it: everything but unreserved characters and slashes.
 pub(super) fn encode_path(path: &str) -> String {
-    let mut out = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+    encode(path, b"-._~/")
+}
+
+/// Encodes a name or a value of a query: everything but unreserved characters (RFC 3986).
+pub(super) fn encode_query(text: &str) -> String {
+    encode(text, b"-._~")
+}
+
+fn encode(text: &str, kept: &[u8]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || kept.contains(&byte) {
             out.push(char::from(byte));
         } else {
             let _ = write!(out, "%{byte:02X}");
@@ -137,10 +149,17 @@ mod tests {
             method: "GET",
             host: "examplebucket.s3.amazonaws.com",
             path: "/test.txt",
+            query: "",
             region: "us-east-1",
             time: "20130524T000000Z",
             payload: &empty,
             others: &[("range", "bytes=0-9")],
+        };
+        let list = Signing {
+            path: "/",
+            query: "max-keys=2&prefix=J",
+            others: &[],
+            ..get
         };
         let put = Signing {
             method: "PUT",
@@ -156,6 +175,10 @@ mod tests {
             (
                 &get,
                 "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41",
+            ),
+            (
+                &list,
+                "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7",
             ),
             (
                 &put,
@@ -178,6 +201,7 @@ mod tests {
             method: "GET",
             host: "h",
             path: "/",
+            query: "",
             region: "r",
             time: "20130524T000000Z",
             payload: "UNSIGNED-PAYLOAD",
@@ -188,5 +212,6 @@ mod tests {
         assert!(headers[2].1.contains(";x-amz-security-token,"));
         assert!(!format!("{with_session:?}").contains("EXAMPLE"));
         assert_eq!(encode_path("/a b/ü:1"), "/a%20b/%C3%BC%3A1");
+        assert_eq!(encode_query("a/b+c=="), "a%2Fb%2Bc%3D%3D");
     }
 }

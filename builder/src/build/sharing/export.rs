@@ -16,9 +16,8 @@ use crate::build::remote::in_one_line;
 use crate::options::{BuildOptions, CachePlace, CacheTo, ImageFormat, Output};
 use crate::progress::{Progress, StepGuard};
 use crate::push::show;
-use crate::shared_cache::bucket::Bucket;
 use crate::shared_cache::{
-    Bundle, Cargo, Document, Offer, Sent, SharedCacheError, layout, registry,
+    Bundle, Cargo, Depot, Document, Offer, Sent, SharedCacheError, layout, registry,
 };
 
 /// What is exported.
@@ -50,7 +49,8 @@ impl Export<'_> {
                     step.done();
                 }
                 Err(_) if self.engine.remote().canceled() => return Err(BuildError::Interrupted),
-                Err(error) if to.ignore_error => {
+                // A script of CI that somebody runs elsewhere still builds.
+                Err(error) if to.ignore_error || error.is_elsewhere() => {
                     step.done();
                     self.progress.warn(format!(
                         "the cache was not written to {}: {}",
@@ -109,8 +109,8 @@ impl Export<'_> {
         match &to.place {
             CachePlace::Inline => Ok(Sent::default()),
             CachePlace::Local { dir, tag, reset } => layout::store(dir, tag, *reset, &bundle),
-            CachePlace::Bucket(place) => {
-                Bucket::new(place, self.engine.remote().client().http()).store(&bundle)
+            CachePlace::Service(place) => {
+                Depot::new(place, self.engine.remote().client().http()).store(&bundle)
             }
             CachePlace::Registry { reference, .. } => {
                 let client = self.engine.remote().client();

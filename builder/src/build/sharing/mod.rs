@@ -25,8 +25,7 @@ use super::{Request, Target};
 use crate::options::CacheFrom;
 use crate::progress::Progress;
 use crate::registry::{Client, Watch};
-use crate::shared_cache::bucket::Bucket;
-use crate::shared_cache::{Contents, Offer, SharedCacheError, layout, registry};
+use crate::shared_cache::{Contents, Depot, Offer, SharedCacheError, layout, registry};
 
 /// The shared caches that a build may use.
 #[derive(Clone, Debug, Default)]
@@ -139,7 +138,7 @@ fn read(from: &CacheFrom, client: &Client, watch: Watch<'_>) -> Result<Contents,
     match from {
         CacheFrom::Registry { reference, .. } => registry::load(client, reference, watch),
         CacheFrom::Local { dir, wanted } => layout::load(dir, wanted),
-        CacheFrom::Bucket(place) => Bucket::new(place, client.http()).load(watch.canceled),
+        CacheFrom::Service(place) => Depot::new(place, client.http()).load(watch.canceled),
     }
 }
 
@@ -148,7 +147,7 @@ fn origin(from: &CacheFrom, client: &Client) -> Origin {
     match from {
         CacheFrom::Registry { reference, .. } => Origin::Registry(reference.clone()),
         CacheFrom::Local { dir, .. } => Origin::Layout(dir.clone()),
-        CacheFrom::Bucket(place) => Origin::Bucket(Bucket::new(place, client.http())),
+        CacheFrom::Service(place) => Origin::Depot(Depot::new(place, client.http())),
     }
 }
 

@@ -14,8 +14,7 @@ use crate::options::{CacheFrom, CachePlace, CacheTo};
 use crate::progress::{Progress, StepGuard};
 use crate::push::show;
 use crate::registry::Watch;
-use crate::shared_cache::bucket::Bucket;
-use crate::shared_cache::{Bundle, Document, Sent, SharedCacheError, layout, registry};
+use crate::shared_cache::{Bundle, Depot, Document, Sent, SharedCacheError, layout, registry};
 
 /// What became of the cache mounts of a store or of a shared cache.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,7 +78,7 @@ fn export(
     let sent = match &to.place {
         CachePlace::Inline => Sent::default(),
         CachePlace::Local { dir, tag, reset } => layout::store(dir, tag, *reset, &bundle)?,
-        CachePlace::Bucket(place) => Bucket::new(place, session.client.http()).store(&bundle)?,
+        CachePlace::Service(place) => Depot::new(place, session.client.http()).store(&bundle)?,
         CachePlace::Registry { reference, .. } => {
             registry::store(&session.client, reference, &bundle, &|event| {
                 show(step, event);

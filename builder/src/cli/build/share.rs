@@ -3,35 +3,20 @@
 //! | Written | Means |
 //! |---|---|
 //! | `NAME` | `type=registry,ref=NAME` |
-//! | `type=TYPE[,KEY=VALUE…]` | TYPE is registry, local, s3 or, to write to, inline |
-//!
-//! What is not said of a bucket is looked for in the environment, as Amazon's own tools do.
+//! | `type=TYPE[,KEY=VALUE…]` | TYPE is registry, local, s3, azblob, gha or, to write to, inline |
 
 use cooper_oci::{Digest, Reference};
 
 use super::super::output::Fields;
 use super::super::value::{ValueError, boolean, csv};
+use super::service::{
+    ACTIONS_KEYS, BUCKET_KEYS, CONTAINER_KEYS, actions, bucket, complete, container,
+};
 use crate::config::Environment;
-use crate::options::{BucketPlace, BuildOptions, CacheFrom, CacheMode, CachePlace, CacheTo};
+use crate::options::{BuildOptions, CacheFrom, CacheMode, CachePlace, CacheTo, ServicePlace};
 use crate::report::Report;
-use crate::shared_cache::Keys;
 
-const TYPES: [&str; 4] = ["registry", "local", "inline", "s3"];
-
-/// What is said of a bucket.
-const BUCKET_KEYS: [&str; 11] = [
-    "bucket",
-    "region",
-    "prefix",
-    "manifests_prefix",
-    "blobs_prefix",
-    "endpoint_url",
-    "use_path_style",
-    "name",
-    "access_key_id",
-    "secret_access_key",
-    "session_token",
-];
+const TYPES: [&str; 6] = ["registry", "local", "inline", "s3", "azblob", "gha"];
 
 /// What the tag of a cache in a directory is if none is given.
 const TAG: &str = "latest";
@@ -88,7 +73,15 @@ pub(in crate::cli) fn from(text: &str) -> Result<Vec<CacheFrom>, ValueError> {
         }
         "s3" => {
             fields.only(&kind, &BUCKET_KEYS)?;
-            CacheFrom::Bucket(bucket(&mut fields)?)
+            CacheFrom::Service(ServicePlace::Bucket(bucket(&mut fields)?))
+        }
+        "azblob" => {
+            fields.only(&kind, &CONTAINER_KEYS)?;
+            CacheFrom::Service(ServicePlace::Container(container(&mut fields)?))
+        }
+        "gha" => {
+            fields.only(&kind, &ACTIONS_KEYS)?;
+            CacheFrom::Service(ServicePlace::Actions(actions(&mut fields)?))
         }
         "inline" => {
             return Err(
@@ -96,7 +89,7 @@ pub(in crate::cli) fn from(text: &str) -> Result<Vec<CacheFrom>, ValueError> {
                     .hint("write type=registry,ref=IMAGE"),
             );
         }
-        other => return Err(unknown(other)),
+        other => return Err(ValueError::unknown("type", other, &TYPES)),
     };
     Ok(vec![from])
 }
@@ -143,13 +136,21 @@ pub(in crate::cli) fn to(text: &str) -> Result<Vec<CacheTo>, ValueError> {
         }
         "s3" => {
             fields.only(&kind, &[&FORMAT_KEYS[..], &BUCKET_KEYS].concat())?;
-            CachePlace::Bucket(bucket(&mut fields)?)
+            CachePlace::Service(ServicePlace::Bucket(bucket(&mut fields)?))
+        }
+        "azblob" => {
+            fields.only(&kind, &[&FORMAT_KEYS[..], &CONTAINER_KEYS].concat())?;
+            CachePlace::Service(ServicePlace::Container(container(&mut fields)?))
+        }
+        "gha" => {
+            fields.only(&kind, &[&FORMAT_KEYS[..], &ACTIONS_KEYS].concat())?;
+            CachePlace::Service(ServicePlace::Actions(actions(&mut fields)?))
         }
         "inline" => {
             fields.only(&kind, &["mode", "ignore-error"])?;
             CachePlace::Inline
         }
-        other => return Err(unknown(other)),
+        other => return Err(ValueError::unknown("type", other, &TYPES)),
     };
     let mode = mode(&mut fields)?;
     if place == CachePlace::Inline && mode == CacheMode::Max {
@@ -183,89 +184,9 @@ fn kind(fields: &mut Fields) -> Result<String, ValueError> {
     })
 }
 
-fn unknown(kind: &str) -> ValueError {
-    match kind {
-        "gha" => {
-            ValueError::new("type=gha is not to be had: GitHub does not document its cache service")
-                .hint("use type=registry,ref=ghcr.io/OWNER/NAME, or type=local with actions/cache")
-        }
-        "azblob" => ValueError::new("type=azblob is not to be had")
-            .hint("use type=registry, type=s3, or type=local with a directory that CI keeps"),
-        other => ValueError::unknown("type", other, &TYPES),
-    }
-}
-
 fn needed(fields: &mut Fields, key: &str) -> Result<String, ValueError> {
     let value = fields.take(key).filter(|value| !value.is_empty());
     value.ok_or_else(|| ValueError::new(format!("no {key}")).hint(format!("add {key}=…")))
-}
-
-/// Takes out what is said of a bucket.
-fn bucket(fields: &mut Fields) -> Result<BucketPlace, ValueError> {
-    let usual = BucketPlace::default();
-    let mut text = |key: &str| fields.take(key).filter(|value| !value.is_empty());
-    let names = text("name").map(|names| names.split(';').map(str::to_owned).collect());
-    let keys = match (text("access_key_id"), text("secret_access_key")) {
-        (Some(access), Some(secret)) => Some(Keys {
-            access,
-            secret,
-            session: text("session_token"),
-        }),
-        (None, None) => None,
-        _ => {
-            return Err(ValueError::new(
-                "access_key_id and secret_access_key are given together or not at all",
-            ));
-        }
-    };
-    Ok(BucketPlace {
-        bucket: text("bucket").unwrap_or_default(),
-        region: text("region").unwrap_or_default(),
-        prefix: text("prefix").unwrap_or_default(),
-        manifests_prefix: text("manifests_prefix").unwrap_or(usual.manifests_prefix),
-        blobs_prefix: text("blobs_prefix").unwrap_or(usual.blobs_prefix),
-        endpoint: text("endpoint_url"),
-        names: names.unwrap_or(usual.names),
-        keys,
-        path_style: fields.flag("use_path_style")?.unwrap_or(false),
-    })
-}
-
-/// Looks in the environment for what is not said of a bucket.
-pub(in crate::cli) fn complete(
-    place: &mut BucketPlace,
-    environment: &Environment,
-) -> Result<(), Report> {
-    let variable = |name: &str| environment.text(name).filter(|value| !value.is_empty());
-    if place.bucket.is_empty() {
-        place.bucket = variable("AWS_BUCKET").ok_or_else(|| {
-            Report::new("a cache in S3 needs the name of a bucket").hint("add bucket=NAME")
-        })?;
-    }
-    if place.region.is_empty() {
-        let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
-        place.region = region.ok_or_else(|| {
-            Report::new("a cache in S3 needs the region of its bucket")
-                .hint("add region=NAME (us-east-1 for services that have none), or set AWS_REGION")
-        })?;
-    }
-    if place.endpoint.is_none() {
-        let endpoint = variable("AWS_ENDPOINT_URL_S3");
-        place.endpoint = endpoint.or_else(|| variable("AWS_ENDPOINT_URL"));
-    }
-    if place.keys.is_none()
-        && let (Some(access), Some(secret)) = (
-            variable("AWS_ACCESS_KEY_ID"),
-            variable("AWS_SECRET_ACCESS_KEY"),
-        )
-    {
-        place.keys = Some(Keys {
-            access,
-            secret,
-            session: variable("AWS_SESSION_TOKEN"),
-        });
-    }
-    Ok(())
 }
 
 fn mode(fields: &mut Fields) -> Result<CacheMode, ValueError> {
@@ -294,12 +215,12 @@ pub(super) fn settle(options: &mut BuildOptions, environment: &Environment) -> R
         }
     }
     for from in &mut options.cache_from {
-        if let CacheFrom::Bucket(place) = from {
+        if let CacheFrom::Service(place) = from {
             complete(place, environment)?;
         }
     }
     for to in &mut options.cache_to {
-        if let CachePlace::Bucket(place) = &mut to.place {
+        if let CachePlace::Service(place) = &mut to.place {
             complete(place, environment)?;
         }
     }
@@ -309,7 +230,7 @@ pub(super) fn settle(options: &mut BuildOptions, environment: &Environment) -> R
             reference,
             insecure,
         } => insecure.then_some(reference),
-        CachePlace::Local { .. } | CachePlace::Bucket(_) | CachePlace::Inline => None,
+        CachePlace::Local { .. } | CachePlace::Service(_) | CachePlace::Inline => None,
     });
     let hosts: Vec<String> = read
         .chain(written)
@@ -436,7 +357,11 @@ mod tests {
             ("--cache-from", "type=local,dest=d"),
             ("--cache-from", "type=local,src=d,digest=x"),
             ("--cache-from", "type=inline"),
-            ("--cache-from", "type=gha"),
+            ("--cache-from", "type=gha,version=3"),
+            ("--cache-from", "type=gha,mode=max"),
+            ("--cache-to", "type=gha,repository=o/n"),
+            ("--cache-to", "type=gha,token=t0k3n,timeout=soon"),
+            ("--cache-to", "type=s3,part_size=some"),
             ("--cache-to", "type=inline,mode=max"),
             ("--cache-to", "type=local,dest=d,mode=mid"),
             ("--cache-to", "type=local,dest=d,ignore-errors=true"),
@@ -454,15 +379,22 @@ mod tests {
         ERROR: invalid value "type=registry" for --cache-from: no ref
           hint: add ref=…
         ERROR: invalid value "ref=a" for --cache-from: no type
-          hint: add type=TYPE: registry, local, inline, s3
+          hint: add type=TYPE: registry, local, inline, s3, azblob, gha
         ERROR: invalid value "type=registry,ref=UPPER" for --cache-from: invalid reference format: repository name (UPPER) must be lowercase
         ERROR: invalid value "type=local,dest=d" for --cache-from: unknown key for type=local: "dest"
           hint: did you mean "digest"?
         ERROR: invalid value "type=local,src=d,digest=x" for --cache-from: invalid digest "x": expected ALGORITHM:HEX, such as sha256:<64 hex digits>
         ERROR: invalid value "type=inline" for --cache-from: a cache within an image is read by the image's name
           hint: write type=registry,ref=IMAGE
-        ERROR: invalid value "type=gha" for --cache-from: type=gha is not to be had: GitHub does not document its cache service
-          hint: use type=registry,ref=ghcr.io/OWNER/NAME, or type=local with actions/cache
+        ERROR: invalid value "type=gha,version=3" for --cache-from: unknown version "3"
+          hint: did you mean "1"?
+        ERROR: invalid value "type=gha,mode=max" for --cache-from: unknown key for type=gha: "mode"
+          hint: known are scope, url, url_v2, token, version, timeout, repository, ghtoken, part_size
+        ERROR: invalid value "type=gha,repository=o/n" for --cache-to: repository and ghtoken are given together or not at all
+        ERROR: invalid value "type=gha,token=…,timeout=soon" for --cache-to: not a duration
+          hint: write a number and a unit, such as 30s or 24h
+        ERROR: invalid value "type=s3,part_size=some" for --cache-to: part_size "some" is no size
+          hint: write bytes, or 64m
         ERROR: invalid value "type=inline,mode=max" for --cache-to: an image can only tell of its own layers: mode=max has no place
           hint: write the cache to a name of its own: type=registry,ref=NAME,mode=max
         ERROR: invalid value "type=local,dest=d,mode=mid" for --cache-to: unknown mode "mid"

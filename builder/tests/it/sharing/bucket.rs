@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{BELOW_B, NOTHING, machines, three_readers};
+use super::{BELOW_B, NOTHING, machines, three_readers, with_a_large_file};
 use crate::support::peers::free_port;
 use crate::support::{Context, Cooper, need};
 
@@ -83,9 +83,12 @@ impl Moto {
     }
 
     fn requests(&self, method: &str) -> usize {
+        self.lines(&format!("{method} /caches/"))
+    }
+
+    fn lines(&self, what: &str) -> usize {
         let log = std::fs::read_to_string(&self.log).expect("a log");
-        let what = format!("{method} /caches/");
-        log.lines().filter(|line| line.contains(&what)).count()
+        log.lines().filter(|line| line.contains(what)).count()
     }
 }
 
@@ -127,6 +130,47 @@ fn a_bucket_serves_an_empty_machine_and_only_what_is_missing_travels() {
         .run(&["run", "--rm", "a", "cat", "/all"])
         .ok()
         .prints("a1b2");
+}
+
+#[test]
+fn a_large_layer_is_sent_in_parts_and_what_is_still_named_is_kept_young() {
+    let Some((here, there)) = machines() else {
+        return;
+    };
+    let Some(moto) = Moto::start(&here) else {
+        return;
+    };
+    // Parts of 5 MiB are the least that S3 takes.
+    let context = with_a_large_file("FROM busybox\nCOPY large /\nRUN echo x >/x\n", 12 << 20);
+    let cache = moto.cache(&moto.keys.0, &moto.keys.1);
+    let to = format!("--cache-to={cache},mode=max,part_size=5m,upload_parallelism=3");
+    here.build(&context, &["-otype=cacheonly", &to])
+        .ok()
+        .says("sent 2 blobs, 0 were there");
+    assert_eq!(moto.lines("partNumber="), 3);
+    assert_eq!(moto.lines("?uploads"), 1);
+    let from = format!("--cache-from={cache}");
+    let second = there.steps(&context, &["-t=a", &from]).ok();
+    assert_eq!(second.executed(), NOTHING, "{}", second.outcome);
+    there
+        .run(&["run", "--rm", "a", "sh", "-c", "wc -c </large"])
+        .ok()
+        .prints("12582912\n");
+
+    let puts = moto.requests("PUT");
+    let refreshing = format!("{to},touch_refresh=0s");
+    here.build(&context, &["-otype=cacheonly", &refreshing])
+        .ok()
+        .says("sent 0 blobs, 2 were there");
+    assert_eq!(moto.requests("PUT"), puts + 2 + 2, "two copies, two lists");
+    let Some(third) = Cooper::new() else { return };
+    let after = third.steps(&context, &["-t=a", &from]).ok();
+    assert_eq!(after.executed(), NOTHING, "{}", after.outcome);
+
+    let wrong = to.replace("part_size=5m", "part_size=1m");
+    let wrong = wrong.replace("prefix=ci/", "prefix=other/");
+    let refused = here.build(&context, &["-otype=cacheonly", &wrong]).exits(1);
+    refused.says("EntityTooSmall").says("part_size=");
 }
 
 #[test]

@@ -148,7 +148,7 @@ fn a_damaged_cache_mount_begins_empty_and_an_import_of_it_fails() {
     there
         .run(&["cache", "import", "type=gha"])
         .exits(1)
-        .says("CACHE");
+        .says("ACTIONS_RUNTIME_TOKEN");
     there
         .run(&["cache", "export", "type=inline"])
         .exits(1)

@@ -22,6 +22,24 @@ impl Request {
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
+
+    /// Returns a field of the query, decoded; empty if there is none.
+    pub(crate) fn field(&self, name: &str) -> String {
+        let mut pairs = self
+            .query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='));
+        let value = pairs.find(|(key, _)| *key == name);
+        let mut rest = value.map_or("", |(_, value)| value);
+        let mut bytes = Vec::new();
+        while let Some((before, after)) = rest.split_once('%') {
+            bytes.extend_from_slice(before.as_bytes());
+            bytes.push(u8::from_str_radix(&after[..2], 16).expect("two digits"));
+            rest = &after[2..];
+        }
+        bytes.extend_from_slice(rest.as_bytes());
+        String::from_utf8(bytes).expect("text")
+    }
 }
 
 /// What it gets.
@@ -43,6 +61,11 @@ impl Response {
             headers: Vec::new(),
             body: body.into(),
         }
+    }
+
+    /// No answer: the connection ends.
+    pub(crate) fn none() -> Self {
+        Self::new("", "")
     }
 
     pub(crate) fn not_found() -> Self {
@@ -125,6 +148,9 @@ fn serve(
     let request = read(&stream)?;
     seen.lock().unwrap().push(request.clone());
     let response = answer(&request);
+    if response.status.is_empty() {
+        return Ok(());
+    }
     write!(stream, "HTTP/1.1 {}\r\n", response.status)?;
     for (name, value) in &response.headers {
         write!(stream, "{name}: {value}\r\n")?;

@@ -1,5 +1,6 @@
 //! What the tests share: a private `cooper`, build contexts, base images, peers.
 
+pub(crate) mod actions;
 pub(crate) mod context;
 pub(crate) mod cooper;
 pub(crate) mod http;
