@@ -28,6 +28,7 @@ mod channel;
 mod error;
 mod executor;
 mod init;
+mod kernel;
 mod launcher;
 mod namespaces;
 pub mod network;
@@ -46,7 +47,7 @@ pub use cgroup::{Cgroup, CgroupError, IoKind, IoRate, Limits, Purpose, Usage};
 pub use error::{RunError, StartError};
 pub use executor::{Exit, Killer, Process, Runner, RunnerOptions, Stdio};
 pub use launcher::{Below, Detached, Launcher, below_root, detach, forget_code, inherited};
-pub use rootfs::open_root;
+pub use rootfs::{most_lowers, open_root};
 pub use seccomp::{Profile, ProfileError};
 pub use spec::{
     DEFAULT_PATH, DEFAULT_SHM_SIZE, ExecSpec, MASKED_PATHS, Mount, MountKind, Namespace, Network,

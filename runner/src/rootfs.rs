@@ -77,10 +77,27 @@ pub(crate) fn overlay(stack: &Stack) -> Result<OwnedFd> {
 }
 
 fn mount_overlay(stack: &Stack) -> Result<OwnedFd> {
-    match overlay_by_layers(stack)? {
-        Some(mount) => Ok(mount),
-        None => overlay_by_options(stack),
+    if takes_layers_singly() {
+        overlay_by_layers(stack)
+    } else {
+        overlay_by_options(stack)
     }
+}
+
+/// Whether the kernel knows `lowerdir+`. One that does not is not asked: it writes a line to its
+/// log for every mount that tries.
+fn takes_layers_singly() -> bool {
+    crate::kernel::is_at_least("6.8")
+}
+
+/// Returns how many lower layers a root file system can have on this kernel.
+pub fn most_lowers() -> usize {
+    /// What the kernel stacks, less the layer of mount points.
+    const STACK: usize = 500 - 1;
+    /// As many names of 75 bytes, which is what a SHA-256 and what is around it make, as a page
+    /// of options takes beside an upper and a work directory.
+    const PAGE: usize = 40;
+    if takes_layers_singly() { STACK } else { PAGE }
 }
 
 /// The mark says that a machine may have crashed with changes unwritten. Whether it did is known
@@ -96,16 +113,12 @@ fn clear_volatile_mark(stack: &Stack) -> bool {
     std::fs::remove_dir_all(mark).is_ok()
 }
 
-/// Returns `None` if the kernel, older than 6.8, does not know `lowerdir+`.
-fn overlay_by_layers(stack: &Stack) -> Result<Option<OwnedFd>> {
+fn overlay_by_layers(stack: &Stack) -> Result<OwnedFd> {
     let fs = open_fs("overlay")?;
     let mut long_paths = Vec::new();
     for lower in &stack.lowers {
         let value = parameter(lower, false, &mut long_paths)?;
-        match rustix::mount::fsconfig_set_string(&fs, "lowerdir+", &*value) {
-            Err(Errno::INVAL) => return Ok(None),
-            result => result?,
-        }
+        rustix::mount::fsconfig_set_string(&fs, "lowerdir+", &*value)?;
     }
     if let Some((upper, work)) = &stack.upper {
         for (key, path) in [("upperdir", upper), ("workdir", work)] {
@@ -120,12 +133,8 @@ fn overlay_by_layers(stack: &Stack) -> Result<Option<OwnedFd>> {
             rustix::mount::fsconfig_set_string(&fs, key, value)?;
         }
     }
-    match rustix::mount::fsconfig_create(&fs) {
-        // Kernels before 6.5 only collect the parameters, and look at them here.
-        Err(Errno::INVAL) => return Ok(None),
-        result => result?,
-    }
-    mount_fs(&fs, MountAttrFlags::empty()).map(Some)
+    rustix::mount::fsconfig_create(&fs)?;
+    mount_fs(&fs, MountAttrFlags::empty())
 }
 
 /// The features that put more into a layer than whiteouts and opaque marks stay off, whatever

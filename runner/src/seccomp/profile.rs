@@ -264,26 +264,21 @@ impl Calls {
         let included = self.includes.as_ref().is_none_or(|only| {
             only.caps.iter().all(held)
                 && (only.arches.is_empty() || only.arches.iter().any(here))
-                && only.min_kernel.as_deref().is_none_or(is_reached)
+                && only
+                    .min_kernel
+                    .as_deref()
+                    .is_none_or(crate::kernel::is_at_least)
         });
         let excluded = self.excludes.as_ref().is_some_and(|not| {
             not.caps.iter().any(held)
                 || not.arches.iter().any(here)
-                || not.min_kernel.as_deref().is_some_and(is_reached)
+                || not
+                    .min_kernel
+                    .as_deref()
+                    .is_some_and(crate::kernel::is_at_least)
         });
         included && !excluded
     }
-}
-
-/// Tells whether this kernel is of the version `MAJOR.MINOR` or a later one.
-fn is_reached(version: &str) -> bool {
-    let numbers = |text: &str| {
-        let mut parts = text.split(|char: char| !char.is_ascii_digit());
-        let mut next = || parts.next().and_then(|part| part.parse::<u32>().ok());
-        (next(), next())
-    };
-    let release = rustix::system::uname();
-    numbers(&release.release().to_string_lossy()) >= numbers(version)
 }
 
 impl Verdict {
