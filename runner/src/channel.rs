@@ -98,6 +98,13 @@ pub(crate) enum StubKind {
     /// A directory of a lower layer that was copied up because a stub was made in it. It is
     /// removed again unless its status changed since.
     CopiedUp(Status),
+    /// A directory of a root that is no overlay, in which a stub was made. It gets back the time of
+    /// its last change unless its status changed since.
+    Touched {
+        /// Seconds and nanoseconds.
+        mtime: (i64, i64),
+        status: Status,
+    },
 }
 
 /// What tells that nobody touched a directory.
@@ -107,6 +114,15 @@ pub(crate) struct Status {
     pub(crate) ctime: (i64, i64),
     pub(crate) mode: u32,
     pub(crate) owner: (u32, u32),
+}
+
+impl Status {
+    /// Stands for one that is not known yet.
+    pub(crate) const UNKNOWN: Self = Self {
+        ctime: (0, 0),
+        mode: 0,
+        owner: (0, 0),
+    };
 }
 
 impl From<&rustix::fs::Stat> for Status {

@@ -16,7 +16,7 @@
 use crate::channel::{Status, Stub, StubKind};
 use crate::plan::clean;
 use crate::spec::{MountKind, ProcessSpec};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -163,7 +163,9 @@ fn is_untouched(root: BorrowedFd<'_>, stub: &Stub) -> bool {
             FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_size == 0
         }
         StubKind::Directory => true,
-        StubKind::CopiedUp(status) => Status::from(&stat) == status,
+        StubKind::CopiedUp(status) | StubKind::Touched { status, .. } => {
+            Status::from(&stat) == status
+        }
     }
 }
 
@@ -172,12 +174,28 @@ fn remove_one(root: BorrowedFd<'_>, stub: &Stub) {
     let Some((parent, name)) = parent(root, &stub.path) else {
         return;
     };
-    let flags = if stub.kind == StubKind::File {
-        AtFlags::empty()
-    } else {
-        AtFlags::REMOVEDIR
+    let flags = match stub.kind {
+        StubKind::Touched { mtime, .. } => {
+            let _ = set_mtime(&parent, name, mtime);
+            return;
+        }
+        StubKind::File => AtFlags::empty(),
+        StubKind::Directory | StubKind::CopiedUp(_) => AtFlags::REMOVEDIR,
     };
     let _ = rustix::fs::unlinkat(&parent, name, flags);
+}
+
+fn set_mtime(
+    directory: &OwnedFd,
+    name: &[u8],
+    (tv_sec, nanos): (i64, i64),
+) -> rustix::io::Result<()> {
+    let time = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
+    let times = Timestamps {
+        last_access: time(0, UTIME_OMIT),
+        last_modification: time(tv_sec, nanos),
+    };
+    rustix::fs::utimensat(directory, name, &times, AtFlags::SYMLINK_NOFOLLOW)
 }
 
 /// Opens the directory that holds `path`; the process may have replaced any part by a link.

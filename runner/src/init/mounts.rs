@@ -221,8 +221,8 @@ impl Child<'_> {
     /// Makes the root the only thing in view.
     pub(super) fn pivot(&mut self, readonly: bool) -> StepResult {
         if !self.stubs.is_empty() {
-            if let Some(upper) = &self.upper {
-                settle(&mut self.stubs, upper.as_fd())?;
+            if let Some(place) = self.upper.as_ref().or(self.root.as_ref()) {
+                settle(&mut self.stubs, place.as_fd())?;
             }
             let stubs = std::mem::take(&mut self.stubs);
             self.tell(&FromChild::Stubs(stubs));

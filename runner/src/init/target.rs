@@ -76,10 +76,12 @@ impl Maker<'_> {
             result => return Ok(result?),
         }
         let in_root = mount_id(walk.at.as_fd())? == mount_id(self.root)?;
-        let copied_up = if in_root {
-            self.ancestors_to_copy_up(&walk.done)?
-        } else {
+        let marked = if !in_root {
             Vec::new()
+        } else if let Some(upper) = self.upper {
+            ancestors_to_copy_up(upper, &walk.done)?
+        } else {
+            self.touched(walk)?.into_iter().collect()
         };
         let made = match kind {
             Kind::Directory => {
@@ -93,46 +95,54 @@ impl Maker<'_> {
             }
         };
         if in_root {
-            self.stubs.extend(copied_up);
+            self.stubs.extend(marked);
             let path = join(walk.done.iter().map(Vec::as_slice).chain([name]));
             self.stubs.push(Stub { path, kind: made });
         }
         Ok(rustix::fs::openat(&walk.at, name, flags, Mode::empty())?)
     }
 
-    /// Returns the directories that making something below them copies to the upper layer.
-    fn ancestors_to_copy_up(&self, path: &[Vec<u8>]) -> StepResult<Vec<Stub>> {
-        let Some(upper) = self.upper else {
-            return Ok(Vec::new());
-        };
-        let mut missing = Vec::new();
-        for depth in 1..=path.len() {
-            let ancestor = join(path[..depth].iter().map(Vec::as_slice));
-            match rustix::fs::statat(upper, ancestor.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
-                Err(Errno::NOENT | Errno::NOTDIR) => {
-                    let unknown = Status {
-                        ctime: (0, 0),
-                        mode: 0,
-                        owner: (0, 0),
-                    };
-                    missing.push(Stub {
-                        path: ancestor,
-                        kind: StubKind::CopiedUp(unknown),
-                    });
-                }
-                result => drop(result?),
-            }
+    /// Returns the directory that making something in it changes, unless that is known: the root's
+    /// own time is nobody's business.
+    fn touched(&self, walk: &Walk) -> StepResult<Option<Stub>> {
+        let path = join(walk.done.iter().map(Vec::as_slice));
+        if path.is_empty() || self.stubs.iter().any(|stub| stub.path == path) {
+            return Ok(None);
         }
-        Ok(missing)
+        let stat = rustix::fs::fstat(&walk.at)?;
+        let kind = StubKind::Touched {
+            mtime: (stat.st_mtime, stat.st_mtime_nsec as i64),
+            status: Status::UNKNOWN,
+        };
+        Ok(Some(Stub { path, kind }))
     }
 }
 
-/// Records how copied-up directories look now that no more mount points will be made.
-pub(super) fn settle(stubs: &mut [Stub], upper: BorrowedFd<'_>) -> StepResult {
+/// Returns the directories that making something below them copies to the upper layer.
+fn ancestors_to_copy_up(upper: BorrowedFd<'_>, path: &[Vec<u8>]) -> StepResult<Vec<Stub>> {
+    let mut missing = Vec::new();
+    for depth in 1..=path.len() {
+        let ancestor = join(path[..depth].iter().map(Vec::as_slice));
+        match rustix::fs::statat(upper, ancestor.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT | Errno::NOTDIR) => {
+                missing.push(Stub {
+                    path: ancestor,
+                    kind: StubKind::CopiedUp(Status::UNKNOWN),
+                });
+            }
+            result => drop(result?),
+        }
+    }
+    Ok(missing)
+}
+
+/// Records how the directories in which stubs were made look now that no more will be: as they
+/// are in `place`, an overlay's upper directory or the root itself.
+pub(super) fn settle(stubs: &mut [Stub], place: BorrowedFd<'_>) -> StepResult {
     for stub in stubs {
-        if let StubKind::CopiedUp(status) = &mut stub.kind {
+        if let StubKind::CopiedUp(status) | StubKind::Touched { status, .. } = &mut stub.kind {
             let flags = AtFlags::SYMLINK_NOFOLLOW;
-            *status = (&rustix::fs::statat(upper, stub.path.as_slice(), flags)?).into();
+            *status = (&rustix::fs::statat(place, stub.path.as_slice(), flags)?).into();
         }
     }
     Ok(())
