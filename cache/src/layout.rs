@@ -6,6 +6,7 @@
 //!   lock                       leases: shared flock; gc, if no build runs: exclusive flock
 //!   leases/NAME                a lease: flocked by its owner, its mtime says since when
 //!   collector                  exclusive flock of the one collector or checker
+//!   driver                     boot id and how layers are mounted under it
 //!   counted                    free bytes and time (JSON) when the store was counted last
 //!   holds/NAME                 layers (JSON) that a container needs
 //!   uses                       keys of records, one for each use since the last collection

@@ -30,6 +30,7 @@
 mod checksum;
 mod content;
 mod context;
+mod driver;
 mod error;
 mod fsck;
 mod gc;
@@ -54,6 +55,7 @@ mod uses;
 pub use checksum::{ContentHash, NotADigest, TreeDigest};
 pub use content::{BlobWriter, Blobs};
 pub use context::{ContextFilter, ContextScan, ContextTree, Verdict};
+pub use driver::{Driver, UnknownDriver};
 pub use error::{ArchiveError, ResolveError, StoreError};
 pub use fsck::{FsckReport, Problem};
 pub use gc::{DiskUsage, Evict, GcOptions, GcReport, Policy, UsageEntry, UsageKind};
@@ -61,8 +63,8 @@ pub use images::{ImageLayer, ImageRecord, Images, Lookup, PlatformImage};
 pub use layer::{
     Confirm, CopyItem, DecodeError, Difference, Entry, EntryKind, FileBytes, FileReader, FileTimes,
     Files, Found, Layer, LayerId, LayerIndex, Layers, Limits, MadeLayers, NeedleGroup, Needles,
-    Packed, Reason, Source, Staging, TarMember, TarReader, Timestamp, Unpack, Unpacked, Xattr,
-    detect_archive, open_archive, unpack_archive,
+    Packed, Reason, Snapshot, Source, Staging, TarMember, TarReader, Timestamp, Unpack, Unpacked,
+    Xattr, detect_archive, open_archive, unpack_archive,
 };
 pub use lease::Lease;
 pub use lock::ClaimGuard;

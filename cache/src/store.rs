@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::content::{Blobs, BootMark};
+use crate::driver::Driver;
 use crate::error::{IoContext, StoreError};
 use crate::images::Images;
 use crate::layer::Layers;
@@ -25,6 +26,8 @@ pub struct StoreOptions {
     /// that are mounted with `userxattr` inside a user namespace; otherwise
     /// with `trusted.overlay.opaque`.
     pub userxattr: bool,
+    /// How layers are to be mounted, if it was said; see [`Store::driver`].
+    pub driver: Option<Driver>,
 }
 
 /// A store on disk. Cheap to clone.

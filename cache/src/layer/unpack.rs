@@ -519,7 +519,7 @@ impl Unpacker<'_> {
             };
             match planned.late.take() {
                 Some(Late::Link(holder)) => self.canvas.make_link(&holder, &path)?,
-                Some(Late::Special) => special(self.canvas, &planned.entry, &mut parent)?,
+                Some(Late::Special) => self.canvas.make_special(&planned.entry, &mut parent)?,
                 None => {}
             }
         }
@@ -553,18 +553,5 @@ impl Unpacker<'_> {
         let index = LayerIndex::new(entries);
         copy::finish_dirs(self.canvas, &index)?;
         Ok(index)
-    }
-}
-
-/// Makes what is neither file nor directory. Without root, device nodes in `/dev`, which every
-/// container covers with its own, stay in the index alone.
-fn special(canvas: &Canvas, entry: &Entry, parent: &mut Parent) -> Result<(), StoreError> {
-    match canvas.make_special(entry, parent) {
-        Err(StoreError::Archive(ArchiveError::Device { path, .. }))
-            if path.starts_with(&"dev".into()) =>
-        {
-            Ok(())
-        }
-        made => made,
     }
 }

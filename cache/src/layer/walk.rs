@@ -335,7 +335,7 @@ fn hash_files(root: &Path, walk: &mut Walk<'_>) -> Result<(), StoreError> {
 }
 
 /// Groups of one name (the others are in lower layers, or were removed) are no groups.
-fn drop_single_links(entries: &mut [Entry]) {
+pub(super) fn drop_single_links(entries: &mut [Entry]) {
     let mut names: HashMap<u32, u32> = HashMap::new();
     for group in entries.iter().filter_map(|entry| entry.hardlink) {
         *names.entry(group).or_default() += 1;
