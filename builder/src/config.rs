@@ -21,6 +21,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cooper_cache::{Driver, UnknownDriver};
 use serde::Deserialize;
 
 use crate::options::ProgressMode;
@@ -131,6 +132,8 @@ pub struct FileConfig {
     pub root: Option<PathBuf>,
     /// `progress`.
     pub progress: Option<String>,
+    /// `storage-driver`.
+    pub storage_driver: Option<String>,
     /// `[build]`.
     pub build: BuildSection,
     /// `[registry]`.
@@ -304,6 +307,29 @@ pub fn store_root(flag: Option<&Path>, environment: &Environment, file: &FileCon
         })
 }
 
+/// Returns how layers are mounted, if that was said: `flag` is `--storage-driver`.
+pub fn storage_driver(
+    flag: Option<&str>,
+    environment: &Environment,
+    file: &FileConfig,
+) -> Result<Option<Driver>, Report> {
+    let given = flag
+        .map(str::to_owned)
+        .or_else(|| environment.text("COOPER_STORAGE_DRIVER"))
+        .filter(|name| !name.is_empty())
+        .or_else(|| file.storage_driver.clone());
+    let Some(name) = given.filter(|name| name != "auto") else {
+        return Ok(None);
+    };
+    name.parse().map(Some).map_err(|error: UnknownDriver| {
+        let report = Report::from_error(&error);
+        match did_you_mean(&name, Driver::NAMES) {
+            Some(known) => report.hint(format!("did you mean {known:?}?")),
+            None => report.hint("known are overlay, vfs and auto"),
+        }
+    })
+}
+
 /// Ways to show progress.
 const PROGRESS_MODES: [&str; 6] = ["auto", "tty", "plain", "quiet", "none", "rawjson"];
 
@@ -359,6 +385,7 @@ mod tests {
         let expected = FileConfig {
             root: Some("/var/lib/cooper".into()),
             progress: Some("auto".to_owned()),
+            storage_driver: Some("auto".to_owned()),
             build: BuildSection {
                 jobs: std::num::NonZeroUsize::new(16),
                 network: Some("host".to_owned()),

@@ -21,6 +21,7 @@ mod busybox;
 pub mod cli;
 pub mod config;
 pub mod container;
+mod driver;
 pub mod emulation;
 pub mod events;
 pub mod export;

@@ -3,12 +3,13 @@
 //! contexts and secrets).
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cooper_cache::{
-    Entry, LayerId, Layers, MergedTree, Needles, RelPath, Staging, Store, StoreError, Timestamp,
+    Driver, Entry, Layer, LayerId, Layers, MergedTree, Needles, RelPath, Snapshot, Staging, Store,
+    StoreError, Timestamp,
 };
 use cooper_oci::Platform;
 use cooper_runner::{Runner, RunnerOptions};
@@ -329,19 +330,32 @@ impl Engine {
     }
 
     /// Returns the directories of a root's layers, topmost first, as overlayfs wants them.
-    ///
-    /// A layer that occurs again further down is left out there: overlayfs refuses it, and
-    /// everything in it is hidden by its upper occurrence.
     pub(crate) fn lower_dirs(&self, root: &Root) -> Result<Vec<PathBuf>, OpError> {
         let ids = root.ids();
         self.ensure(&ids)?;
-        let mut seen = std::collections::HashSet::new();
-        let topmost = ids.iter().rev().filter(|id| seen.insert(*id));
-        let mut dirs = Vec::with_capacity(ids.len());
-        for id in topmost {
-            dirs.push(self.layers().ensure_dir(id)?.fs());
-        }
-        Ok(dirs)
+        let wanted = || !self.cancel().is_cancelled();
+        let lowers = self
+            .layers()
+            .lowers(&ids, cooper_runner::most_lowers(), &wanted)?;
+        Ok(lowers.iter().map(Layer::fs).collect())
+    }
+
+    /// Returns how layers are mounted.
+    pub(crate) fn driver(&self) -> Result<Driver, OpError> {
+        Ok(crate::driver::of(self.store())?)
+    }
+
+    /// Copies what a root has at, above and below `path`, to be mounted without an overlay.
+    pub(crate) fn snapshot(&self, root: &Root, path: &RelPath) -> Result<Snapshot, OpError> {
+        let wanted = || !self.cancel().is_cancelled();
+        let tree = self.root_tree(root)?;
+        Ok(self.layers().snapshot(&tree, path, &wanted)?)
+    }
+
+    /// Copies a directory of this machine, to be written to and thrown away.
+    pub(crate) fn copy_of(&self, directory: &Path) -> Result<Snapshot, OpError> {
+        let wanted = || !self.cancel().is_cancelled();
+        Ok(self.layers().copy_of(directory, &wanted)?)
     }
 
     /// Returns the merged view of a root; views are kept for the whole build.
@@ -350,8 +364,18 @@ impl Engine {
         if let Some(tree) = self.lock_trees().get(&ids) {
             return Ok(tree.clone());
         }
-        self.ensure(&ids)?;
-        let tree = self.layers().tree(&ids)?;
+        let below = ids
+            .split_last()
+            .and_then(|(last, below)| Some((last, self.lock_trees().get(below)?.clone())));
+        let tree = if let Some((last, below)) = below {
+            // A chain grows by a layer a step: the others are not looked for again at each.
+            self.ensure(std::slice::from_ref(last))?;
+            let layer = self.layers().ensure(last)?;
+            below.with_layer(layer.index()?, layer.files()?)
+        } else {
+            self.ensure(&ids)?;
+            self.layers().tree(&ids)?
+        };
         self.lock_trees().insert(ids, tree.clone());
         Ok(tree)
     }

@@ -4,12 +4,13 @@
 //! and working directory, and starts a shell. There is one at a time, under one name: the
 //! next failure replaces it. Secrets and other mounts of the step are not in it.
 
-use cooper_cache::{RelPath, Staging};
+use cooper_cache::RelPath;
 use cooper_frontend::ir::ExecOp;
 use cooper_oci::{ImageConfig, Reference, RuntimeConfig};
 
 use super::engine::Engine;
 use super::error::OpError;
+use super::ops::exec::StepRoot;
 use super::output::Root;
 use super::step_image;
 
@@ -22,9 +23,9 @@ const SHELL: &str = "/bin/sh";
 ///
 /// Nothing is kept of a root without a shell, nor where the store cannot take it: the
 /// failure of the step itself is what matters.
-pub(super) fn keep(engine: &Engine, op: &ExecOp, base: &Root, staging: Staging) -> Option<String> {
+pub(super) fn keep(engine: &Engine, op: &ExecOp, base: &Root, left: StepRoot) -> Option<String> {
     let name: Reference = NAME.parse().ok()?;
-    try_keep(engine, op, base, staging, &name.with_default_tag())
+    try_keep(engine, op, base, left, &name.with_default_tag())
         .ok()
         .flatten()
         .map(|()| NAME.to_owned())
@@ -34,7 +35,7 @@ fn try_keep(
     engine: &Engine,
     op: &ExecOp,
     base: &Root,
-    staging: Staging,
+    left: StepRoot,
     name: &Reference,
 ) -> Result<Option<()>, OpError> {
     let below = engine.root_tree(base)?;
@@ -44,9 +45,7 @@ fn try_keep(
     {
         return Ok(None);
     }
-    let layer = engine
-        .layers()
-        .commit_over(staging, || Ok::<_, OpError>(below.clone()))?;
+    let layer = left.commit(engine, base)?;
     engine.suspect(layer.id());
     let root = base.clone().with(layer.id().clone(), engine.now());
     let store = engine.store();

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use cooper_cache::Driver;
 use cooper_frontend::ir::{BuildOp, SourceOp};
 use cooper_frontend::lower::GraphBuilder;
 use cooper_frontend::{Span, Step};
@@ -19,6 +20,7 @@ use super::sharing::Imports;
 use super::sharing::harvest::{Harvest, Keys};
 use super::target::{TargetBuild, Variant};
 use super::{Request, definition};
+use crate::driver;
 
 /// The graph of all targets, and whose each vertex is.
 struct Joined<'a> {
@@ -174,7 +176,11 @@ impl<'a> Joined<'a> {
         explained: &mut Vec<Explained>,
     ) -> Result<(BTreeMap<VertexId, Root>, Vec<Harvest>), BuildError> {
         let journal = Journal::open(shared.store(), self.place(), &self.graph, &self.steps);
-        let mounted = self.mounted(wanted);
+        let mut mounted = self.mounted(wanted);
+        if !mounted.is_empty() && driver::of(shared.store())? == Driver::Vfs {
+            // Copies are made of packs as well.
+            mounted.clear();
+        }
         let graph = self.graph.map(|id, vertex| {
             let outlook = Outlook {
                 mounted: mounted.contains(&id),

@@ -11,13 +11,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use cooper_cache::Store;
+use cooper_cache::{Driver, Store};
 use cooper_oci::Platform;
 use cooper_runner::{ProcessSpec, Rootfs, RunError, Runner, RunnerOptions, Stdio};
 
 use super::Settings;
 use super::session::Session;
 use crate::config::Environment;
+use crate::driver;
 use crate::emulation::{self, Execution};
 use crate::report::{Exit, Report, print_data};
 
@@ -299,16 +300,23 @@ fn trial(settings: &Settings) -> Finding {
         Ok(session) => session,
         Err(report) => return bad(subject, report.render(false).trim_end().to_owned()),
     };
+    let root = settings.root.display();
     match try_process(&session.store) {
-        Ok(()) => good(
+        Ok(Driver::Overlay) => good(subject, format!("a process can be run over {root}")),
+        Ok(Driver::Vfs) => poor(
             subject,
-            format!("a process can be run over {}", settings.root.display()),
+            format!(
+                "no overlay can be mounted over {root}: each step and container works in a copy \
+                 of all its files"
+            ),
         ),
         Err(text) => bad(subject, text),
     }
 }
 
-fn try_process(store: &Store) -> Result<(), String> {
+/// Runs a process and returns how its root was made. Whether overlays are to be had is looked for
+/// again: the machine may have been changed for it.
+fn try_process(store: &Store) -> Result<Driver, String> {
     let text = |error: &dyn std::error::Error| {
         Report::from_error(error)
             .render(false)
@@ -318,16 +326,21 @@ fn try_process(store: &Store) -> Result<(), String> {
     let staging = store.layers().prepare().map_err(|error| text(&error))?;
     let runner = Runner::start(RunnerOptions::new(store.tmp().join("runner")))
         .map_err(|error| text(&error))?;
-    let rootfs = Rootfs::Overlay {
-        lowers: Vec::new(),
-        upper: staging.fs(),
-        work: staging.work(),
-        userxattr: store.options().userxattr,
+    store.forget_driver().map_err(|error| text(&error))?;
+    let driver = driver::of(store).map_err(|error| text(&error))?;
+    let rootfs = match driver {
+        Driver::Vfs => Rootfs::Directory(staging.fs()),
+        Driver::Overlay => Rootfs::Overlay {
+            lowers: Vec::new(),
+            upper: staging.fs(),
+            work: staging.work(),
+            userxattr: store.options().userxattr,
+        },
     };
     let spec = ProcessSpec::new(rootfs, ["/no/such/program"]);
     let stdio = Stdio::null().map_err(|error| text(&error))?;
     match runner.run(&spec, stdio) {
-        Err(RunError::NotFound { .. }) => Ok(()),
+        Err(RunError::NotFound { .. }) => Ok(driver),
         Err(error) => Err(text(&error)),
         Ok(exit) => Err(format!("a program that does not exist ended with {exit:?}")),
     }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use clap::Args;
+use cooper_cache::Driver;
 use cooper_oci::Platform;
 use cooper_runner::cgroup_version;
 use serde_json::{Value, json};
@@ -12,6 +13,7 @@ use super::images::Format;
 use super::session::Session;
 use super::{Settings, human};
 use crate::container::{Containers, Status};
+use crate::driver;
 use crate::options::RegistryOptions;
 use crate::report::{Report, print_data};
 
@@ -135,6 +137,10 @@ fn info(session: &Session, registry: &RegistryOptions) -> Result<Value, Report> 
         .iter()
         .map(|(host, mirrors)| (host.clone(), json!(mirrors)))
         .collect();
+    let driver = match driver::of(&session.store).map_err(|error| failed(&error))? {
+        Driver::Overlay => "overlayfs",
+        Driver::Vfs => "vfs",
+    };
     Ok(json!({
         "ID": "",
         "Containers": containers.len(),
@@ -142,7 +148,7 @@ fn info(session: &Session, registry: &RegistryOptions) -> Result<Value, Report> 
         "ContainersPaused": count(|status| status == Status::Paused),
         "ContainersStopped": count(|status| !status.is_active()),
         "Images": images.map_err(|error| failed(&error))?.len(),
-        "Driver": "overlayfs",
+        "Driver": driver,
         "DriverStatus": [["userxattr", session.store.options().userxattr.to_string()]],
         "Plugins": {
             "Volume": ["local"],

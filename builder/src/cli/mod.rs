@@ -62,6 +62,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+use cooper_cache::Driver;
 
 use crate::config::{self, Environment, FileConfig};
 use crate::report::{self, Report};
@@ -95,6 +96,11 @@ pub struct Global {
     /// Configuration file [env: COOPER_CONFIG]; of a directory, docker's config.json is read
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
+
+    /// How layers are mounted: overlay, vfs (as copies), or whichever works
+    /// [env: COOPER_STORAGE_DRIVER]
+    #[arg(long, global = true, value_name = "DRIVER")]
+    pub storage_driver: Option<String>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -240,6 +246,8 @@ pub struct Settings {
     pub file: FileConfig,
     /// Where the store is.
     pub root: PathBuf,
+    /// How layers are mounted, if that was said.
+    pub driver: Option<Driver>,
 }
 
 impl Settings {
@@ -253,10 +261,13 @@ impl Settings {
             None => environment,
         };
         let root = config::store_root(global.root.as_deref(), &environment, &file);
+        let asked = global.storage_driver.as_deref();
+        let driver = config::storage_driver(asked, &environment, &file)?;
         Ok(Self {
             environment,
             file,
             root,
+            driver,
         })
     }
 

@@ -12,6 +12,7 @@ use super::images::Format;
 use super::session::Session;
 use super::table::{Table, shorten};
 use super::{Settings, human};
+use crate::container::record::written;
 use crate::container::{Container, Containers, Found, HealthStatus, Status, VolumeSource};
 use crate::network::{Endpoint, Network, NetworkError, Networks, column};
 use crate::report::{Report, print_data};
@@ -202,7 +203,7 @@ impl Connections {
 
     /// Returns how much a container has written, and that with its image below.
     fn size(&self, found: &Found) -> String {
-        let written = human::bytes_below(&found.dir.join("fs"));
+        let written = human::bytes_below(&written(&found.dir).0);
         let image = self.images.get(&found.container.config.image_id);
         let all = written + image.copied().unwrap_or_default();
         format!("{} (virtual {})", human::size(written), human::size(all))

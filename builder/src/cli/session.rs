@@ -39,6 +39,7 @@ impl Session {
             &settings.root,
             StoreOptions {
                 userxattr: rootless,
+                driver: settings.driver,
             },
         )
         .map_err(|error| {

@@ -18,6 +18,7 @@ use super::session::Session;
 use super::table::Table;
 use super::value::ValueError;
 use super::{Settings, human};
+use crate::container::record::written;
 use crate::container::{Containers, Found, Volume, Volumes, users};
 use crate::network::Networks;
 use crate::report::{Report, print_data};
@@ -178,7 +179,7 @@ impl Usage {
             .filter(|image| self.containers_of(image) > 0)
             .collect();
         let image_bytes = self.bytes_of(self.images.iter());
-        let written = |found: &Found| human::bytes_below(&found.dir.join("fs"));
+        let written = |found: &Found| human::bytes_below(&written(&found.dir).0);
         let stopped = self.containers.iter().filter(|found| !found.is_active());
         let unused = |volume: &&(Volume, u64)| users(&self.containers, &volume.0.name).is_empty();
         let cache: u64 = self.cache().map(|entry| entry.bytes).sum();
@@ -257,7 +258,7 @@ impl Usage {
                 "Image": container.config.image,
                 "Command": format!("\"{}\"", container.config.args().join(" ")),
                 "LocalVolumes": container.anonymous_volumes.len().to_string(),
-                "Size": human::size(human::bytes_below(&found.dir.join("fs"))),
+                "Size": human::size(human::bytes_below(&written(&found.dir).0)),
                 "RunningFor": human::since(Some(&container.created), now),
                 "Status": super::ps::status(found, now),
                 "Names": container.name,

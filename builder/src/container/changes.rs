@@ -1,13 +1,15 @@
 //! What a container changed, as a list, as a layer and as a whole tree.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cooper_cache::{
-    CopyItem, Entry, EntryKind, Layer, LayerIndex, MergedTree, RelPath, Source, Store, StoreError,
+    CopyItem, Entry, EntryKind, Layer, LayerIndex, Layers, MergedTree, RelPath, Source, Store,
+    StoreError,
 };
 
 use super::config::Config;
+use super::record;
 
 /// What became of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +41,22 @@ pub(crate) fn list(
 ) -> Result<Vec<(Change, RelPath)>, StoreError> {
     let layers = store.layers();
     let base = layers.tree(&config.layers)?;
-    Ok(compare(&base, &layers.scan_upper(&dir.join("fs"))?))
+    Ok(compare(&base, &changed(&layers, &base, dir)?.1))
+}
+
+/// Returns where the container's files are, and which of them it changed.
+fn changed(
+    layers: &Layers,
+    base: &MergedTree,
+    dir: &Path,
+) -> Result<(PathBuf, LayerIndex), StoreError> {
+    let (files, whole) = record::written(dir);
+    let index = if whole {
+        layers.scan_copy(&files, base)?
+    } else {
+        layers.scan_upper(&files)?
+    };
+    Ok((files, index))
 }
 
 fn compare(base: &MergedTree, upper: &LayerIndex) -> Vec<(Change, RelPath)> {
@@ -74,17 +91,16 @@ pub(crate) fn export(
     to: &mut dyn Write,
 ) -> Result<(), StoreError> {
     let layers = store.layers();
-    let upper = dir.join("fs");
-    let index = layers.scan_upper(&upper)?;
     let tree = layers.tree(&config.layers)?;
+    let (upper, index) = changed(&layers, &tree, dir)?;
     tree.with_layer(index.into(), upper.into()).write_tar(to)
 }
 
 /// Copies the container's writable layer into a layer of the store.
-pub(crate) fn commit(store: &Store, dir: &Path) -> Result<Layer, StoreError> {
+pub(crate) fn commit(store: &Store, config: &Config, dir: &Path) -> Result<Layer, StoreError> {
     let layers = store.layers();
-    let upper = dir.join("fs");
-    let index = layers.scan_upper(&upper)?;
+    let tree = layers.tree(&config.layers)?;
+    let (upper, index) = changed(&layers, &tree, dir)?;
     let item = |entry: &Entry| CopyItem {
         source: if entry.is_file() {
             Source::Foreign(entry.path.under(&upper))

@@ -9,6 +9,7 @@
 //!                        json.log       what it wrote; older parts beside it
 //!                        fs/            its writable layer (the overlay's upper directory)
 //!                        work/          the overlay's work directory
+//!                        copy/          its whole root instead, where there are no overlays
 //! <root>/mountpoints/                   see the runner's scratch directory
 //! <root>/volumes/<name>/_data           a volume
 //! <root>/events/journal                 what happened to all of them

@@ -194,6 +194,20 @@ pub(crate) struct Held {
     pub(super) lock: File,
 }
 
+/// The whole root file system of a container without an overlay.
+const COPY: &str = "copy";
+
+/// Returns the directory of the container at `dir` that takes its writes, and whether all that its
+/// image has is in there too.
+pub(crate) fn written(dir: &Path) -> (PathBuf, bool) {
+    let copy = dir.join(COPY);
+    if copy.is_dir() {
+        (copy, true)
+    } else {
+        (dir.join("fs"), false)
+    }
+}
+
 impl Held {
     /// Writes down what happened to the container.
     pub(super) fn tell(&self, event: &Event) {
@@ -203,9 +217,14 @@ impl Held {
         }
     }
 
-    /// Returns the directory that takes the container's writes.
+    /// Returns the overlay's upper directory, which takes the container's writes.
     pub(super) fn upper(&self) -> PathBuf {
         self.dir.join("fs")
+    }
+
+    /// Returns where all that the image has is copied to if there are no overlays.
+    pub(super) fn copy(&self) -> PathBuf {
+        self.dir.join(COPY)
     }
 
     /// Returns the overlay's work directory.

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use cooper_cache::{MergedTree, RelPath, Store};
+use cooper_cache::{Driver, Layer, MergedTree, RelPath, Store};
 use cooper_runner::{
     Cgroup, Detached, Mount, MountKind, Namespace, ProcessSpec, Purpose, Rootfs, WindowSize,
 };
@@ -22,8 +22,9 @@ use super::log;
 use super::monitor;
 use super::process::{Namespaces, Scene};
 use super::protocol::{self, Answer, Connection, Failure, Launch, Outbox, Request, kind};
-use super::record::Held;
+use super::record::{self, Held};
 use super::volume::{Filling, Volumes};
+use crate::driver;
 use crate::report::{Exit, Report, print_error};
 
 /// The AppArmor profile that docker loads for its containers.
@@ -195,7 +196,8 @@ impl Start<'_> {
             apparmor: self.apparmor(),
         };
         let spec = self.config.process(scene).map_err(|error| failed(&error))?;
-        self.ensure_cwd(&spec.cwd, &spec.mounts, &held.upper())?;
+        let (written, _) = record::written(&held.dir);
+        self.ensure_cwd(&spec.cwd, &spec.mounts, &written)?;
         Ok(spec)
     }
 
@@ -259,20 +261,40 @@ impl Start<'_> {
         self.config.isolation.apparmor.clone().or_else(default)
     }
 
-    /// Returns the image's layers with the container's own on top.
+    /// Returns the image's layers with the container's own on top, or a copy of all that, made
+    /// when the container starts first.
     fn rootfs(&self, held: &Held) -> Result<Rootfs, Report> {
-        let layers = self.store.layers();
-        let mut lowers: Vec<PathBuf> = Vec::new();
-        for layer in self.config.layers.iter().rev() {
-            let dir = layers
-                .ensure_dir(layer)
-                .map_err(|error| failed(&error))?
-                .fs();
-            // Overlayfs refuses a directory twice; its upper occurrence hides the lower one.
-            if !lowers.contains(&dir) {
-                lowers.push(dir);
+        let copy = held.copy();
+        if !copy.is_dir() {
+            let driver = driver::of(self.store).map_err(|error| failed(&error))?;
+            if driver == Driver::Overlay || !is_empty(&held.upper()) {
+                return self.overlay(held);
             }
+            let layers = self.store.layers();
+            let root = RelPath::root();
+            layers
+                .snapshot(&self.tree()?, &root, &|| true)
+                .and_then(|snapshot| snapshot.keep_at(&copy))
+                .map_err(|error| failed(&error))?;
         }
+        Ok(Rootfs::Directory(copy))
+    }
+
+    fn overlay(&self, held: &Held) -> Result<Rootfs, Report> {
+        let chain = &self.config.layers;
+        let layers = self.store.layers();
+        let lowers = layers
+            .lowers(chain, cooper_runner::most_lowers(), &|| true)
+            .map_err(|error| failed(&error))?;
+        if !lowers.iter().all(|layer| chain.contains(layer.id())) {
+            // What its lower layers were merged to is mounted for as long as it runs.
+            let merged = lowers.iter().map(|layer| layer.id().clone());
+            let all: Vec<_> = chain.iter().cloned().chain(merged).collect();
+            self.store
+                .hold(&held.container.id, &all)
+                .map_err(|error| failed(&error))?;
+        }
+        let lowers: Vec<PathBuf> = lowers.iter().map(Layer::fs).collect();
         if let Some(top) = lowers.first() {
             inherit(top, &held.upper()).map_err(|error| failed(&error))?;
         }
@@ -318,6 +340,9 @@ impl Start<'_> {
             return Ok(());
         }
         let tree = self.tree()?;
+        if upper.join(cwd.strip_prefix("/").unwrap_or(cwd)).is_dir() {
+            return Ok(());
+        }
         let resolved = tree
             .resolve(&RelPath::clean(cwd.as_os_str().as_encoded_bytes()), true)
             .map_err(|error| failed(&error))?;
@@ -335,6 +360,11 @@ impl Start<'_> {
 
 fn failed(error: &dyn std::error::Error) -> Report {
     Report::from_error(error)
+}
+
+/// Whether nothing was written yet.
+fn is_empty(upper: &Path) -> bool {
+    fs::read_dir(upper).is_ok_and(|mut items| items.next().is_none())
 }
 
 /// Returns what is mounted for a volume of a container. A named one is made if there is none, and

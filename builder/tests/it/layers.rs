@@ -3,7 +3,8 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use crate::support::{Context, Cooper};
+use crate::support::mounts::Tmpfs;
+use crate::support::{Context, Cooper, need};
 
 /// Returns what is in the directories of the layers that were built: `fs` or `packs`.
 fn forms(cooper: &Cooper) -> Vec<&'static str> {
@@ -94,23 +95,45 @@ fn a_changed_file_alone_is_stored_anew() {
     cooper.run(&["fsck"]).ok();
 }
 
-/// The base's layer, the copies', the RUN's, and the stubs below a container: 500.
+/// What lies at the bottom is merged to one layer, once, for steps, mounts and containers.
 #[test]
-fn an_image_has_as_many_layers_as_overlayfs_stacks() {
-    let Some(cooper) = Cooper::new() else { return };
-    let copies: Vec<_> = (1..=497).map(|n| format!("COPY f /d/f{n}\n")).collect();
+fn an_image_has_more_layers_than_overlayfs_stacks() {
+    let Some(mut cooper) = Cooper::new() else {
+        return;
+    };
+    // Thousands of small files: root has them in memory.
+    let memory = need::is_root().then(|| Tmpfs::mount(cooper.scratch("memory"), "size=1g"));
+    if let Some(memory) = &memory {
+        cooper.set_root(memory.path().join("root"));
+    }
+    let copies: Vec<_> = (1..=510).map(|n| format!("COPY f /d/f{n}\n")).collect();
     let copies = copies.concat();
-    let text = format!("FROM busybox\n{copies}RUN ls /d | wc -l >/count\n");
+    let text = format!(
+        "FROM busybox AS long\n{copies}RUN rm /d/f1 /d/f510 && ls /d | wc -l >/count\n\
+         FROM busybox AS short\nRUN --mount=from=long,target=/m ls /m/d | wc -l >/seen\n"
+    );
     let context = Context::new(&text).with("f", "f");
     let tar = cooper.scratch("image.tar");
     let output = format!("-otype=docker,dest={}", tar.display());
-    cooper.build(&context, &["-t=many"]).ok();
-    cooper.build(&context, &["-t=many", &output]).ok();
     cooper
-        .run(&["run", "--rm", "many", "cat", "/count"])
-        .ok()
-        .prints("497\n");
-    assert!(std::fs::metadata(&tar).expect("the archive").len() > 497 * 1024);
-    cooper.run(&["rmi", "many"]).ok();
+        .build(&context, &["--target=long", "-t=many", &output])
+        .ok();
     cooper.run(&["load", "-i", &tar.display().to_string()]).ok();
+    cooper.build(&context, &["-t=few"]).ok();
+    let count = built(&cooper).len();
+    let run = ["run", "-d", "--name=long", "many", "sh", "-c", "sleep 100"];
+    cooper.run(&run).ok();
+    assert_eq!(built(&cooper).len(), count, "merged once");
+    // The collector leaves what a container stands on.
+    cooper.run(&["prune", "--all"]).ok();
+    let script = "cat /count; ls /d | wc -l; cat /d/f2";
+    let exec = cooper.run(&["exec", "long", "sh", "-c", script]).ok();
+    exec.prints("508\n508\nf");
+    cooper.run(&["rm", "-f", "long"]).ok();
+    cooper
+        .run(&["run", "--rm", "few", "cat", "/seen"])
+        .ok()
+        .prints("508\n");
+    assert!(std::fs::metadata(&tar).expect("the archive").len() > 510 * 1024);
+    cooper.run(&["fsck"]).ok();
 }

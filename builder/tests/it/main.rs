@@ -15,6 +15,7 @@ mod concurrency;
 mod container;
 mod crash;
 mod debug;
+mod drivers;
 mod explain;
 mod export;
 mod hostile;

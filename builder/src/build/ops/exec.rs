@@ -1,15 +1,15 @@
-//! RUN: a process over an overlay of the base's layers; what it writes is the new layer.
+//! RUN: a process in the base's root file system; what it writes is the new layer.
 
 mod limits;
 mod mounts;
 mod output;
 mod sandbox;
+mod step_root;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use cooper_cache::Staging;
 use cooper_frontend::ir::{self, ExecOp, NetworkMode, SecurityMode};
 use cooper_runner::{
     Mount, MountKind, Network, ProcessSpec, Propagation, Resource, Rlimit, Rootfs, RunError,
@@ -25,6 +25,7 @@ use crate::build::scene;
 use crate::emulation::{Execution, Reason};
 
 pub(in crate::build) use mounts::static_names;
+pub(in crate::build) use step_root::StepRoot;
 
 /// Runs the process of `op` and returns its root with one more layer.
 pub(super) fn exec(
@@ -38,13 +39,9 @@ pub(super) fn exec(
     } else {
         Root::default()
     };
-    let lowers = engine.lower_dirs(&base)?;
-    let mut staging = engine.layers().prepare()?;
-    if let Some(dir) = engine.root_dir(&base)? {
-        staging.inherit_root(&dir)?;
-    }
+    let (root, rootfs) = StepRoot::prepare(engine, &base)?;
     let mounts = mounts::prepare(engine, op, inputs, cx)?;
-    let mut spec = process(engine, op, rootfs(engine, lowers, &staging));
+    let mut spec = process(engine, op, rootfs);
     spec.env.extend(mounts.env.iter().cloned());
     spec.mounts.clone_from(&mounts.list);
     let emulation = engine.emulation(&op.platform);
@@ -60,13 +57,13 @@ pub(super) fn exec(
         let wanted = !cx.cancel.is_cancelled();
         let scene = if wanted && engine.keeps_failure() {
             let below = engine.root_tree(&base)?;
-            let held = Box::new((staging, mounts));
+            let held = Box::new((root, mounts));
             engine.keep_failure(Failure::new(spec, &below, cgroup, held));
             None
         } else {
             drop(mounts);
             wanted
-                .then(|| scene::keep(engine, op, &base, staging))
+                .then(|| scene::keep(engine, op, &base, root))
                 .flatten()
         };
         return Err(OpError::Process {
@@ -77,9 +74,7 @@ pub(super) fn exec(
         });
     }
     drop(mounts);
-    let layer = engine
-        .layers()
-        .commit_over(staging, || engine.root_tree(&base))?;
+    let layer = root.commit(engine, &base)?;
     if is_shown_secrets(op) {
         engine.suspect(layer.id());
     }
@@ -94,15 +89,6 @@ fn is_shown_secrets(op: &ExecOp) -> bool {
         )
     };
     op.mounts.iter().any(secret)
-}
-
-fn rootfs(engine: &Engine, lowers: Vec<std::path::PathBuf>, staging: &Staging) -> Rootfs {
-    Rootfs::Overlay {
-        lowers,
-        upper: staging.fs(),
-        work: staging.work(),
-        userxattr: engine.userxattr(),
-    }
 }
 
 /// Returns the mount of an emulator that the kernel looks for in the step's root.

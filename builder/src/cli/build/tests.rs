@@ -15,6 +15,7 @@ fn settings(variables: &[(&str, &str)], file: &str) -> Settings {
         environment: Environment::of(variables.iter().copied()),
         file: FileConfig::parse("config.toml", file).expect("valid"),
         root: "/store".into(),
+        driver: None,
     }
 }
 

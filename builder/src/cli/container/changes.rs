@@ -119,7 +119,8 @@ impl CommitArgs {
                     Report::from_error(&error).context(format!("{text:?} is no image name"))
                 })
             })
-            .transpose()?;
+            .transpose()?
+            .map(|name: Reference| name.with_default_tag());
         let session = Session::open(settings)?;
         let _lease = session.lease()?;
         let found = one(&session, &self.container)?;
@@ -146,7 +147,8 @@ impl CommitArgs {
         };
         let base = session.image(&found.container.config.image_id.to_string())?;
         let mut config: ImageConfig = session.config(&base)?;
-        let layer = changes::commit(&session.store, &found.dir).map_err(stored)?;
+        let layer =
+            changes::commit(&session.store, &found.container.config, &found.dir).map_err(stored)?;
         let ids = found.container.config.layers.iter().chain([layer.id()]);
         let root: Vec<_> = ids
             .map(|id| DatedLayer {

@@ -4,6 +4,7 @@ use cooper_runner::IoKind;
 use serde_json::{Map, Value, json};
 
 use super::networks_of;
+use crate::container::record::written;
 use crate::container::{
     Config, Found, NamespaceMode, Resources, RestartPolicy, State, Status, VolumeSource, log,
 };
@@ -47,6 +48,12 @@ fn describe(found: &Found) -> Value {
     let args = config.args();
     let path = args.first().cloned().unwrap_or_default();
     let file = |name: &str| found.dir.join(name).to_string_lossy().into_owned();
+    let driver = match written(&found.dir) {
+        (copy, true) => json!({ "Name": "vfs", "Data": { "dir": copy } }),
+        (upper, false) => {
+            json!({ "Name": "overlayfs", "Data": { "UpperDir": upper, "WorkDir": file("work") } })
+        }
+    };
     let logged = log::is_kept(&config.log);
     json!({
         "Id": container.id,
@@ -58,14 +65,14 @@ fn describe(found: &Found) -> Value {
         "LogPath": if logged { file("json.log") } else { String::new() },
         "Name": format!("/{}", container.name),
         "RestartCount": found.state.restarts,
-        "Driver": "overlayfs",
+        "Driver": driver["Name"],
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": null,
         "HostConfig": host_config(config),
-        "GraphDriver": { "Name": "overlayfs", "Data": { "UpperDir": file("fs"), "WorkDir": file("work") } },
+        "GraphDriver": driver,
         "Mounts": mounts(found),
         "Config": own_config(container.id.as_str(), config),
     })

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use cooper_cache::{MountHold, RelPath, Staging, StoreError};
+use cooper_cache::{Driver, MountHold, RelPath, Snapshot, Staging, StoreError};
 use cooper_frontend::ir::{CacheSharing, ExecOp, MountKind as Asked, MountOp};
 use cooper_runner::{Mount, MountKind, Propagation};
 use cooper_solver::{ExecContext, StableHasher, Stream};
@@ -37,6 +37,8 @@ pub(super) struct Mounts {
     locks: Vec<File>,
     /// What keeps caches from being collected.
     holds: Vec<MountHold>,
+    /// Copies of trees, which go with the mounts.
+    copies: Vec<Snapshot>,
     /// Sockets in front of agents.
     relays: Vec<Relay>,
 }
@@ -155,6 +157,19 @@ impl Mounts {
         Ok(dirs)
     }
 
+    /// Returns the mount of a part of a copy that is thrown away with the mounts.
+    pub(super) fn copied(&mut self, copy: Snapshot, part: &RelPath, readonly: bool) -> MountKind {
+        let source = copy.fs();
+        self.copies.push(copy);
+        MountKind::Bind {
+            source,
+            subpath: (!part.is_root()).then(|| part.as_path().to_owned()),
+            readonly,
+            recursive: false,
+            propagation: Propagation::Private,
+        }
+    }
+
     /// Shows a socket of the step's own in front of an agent; one that was not given is left
     /// out.
     fn ssh(&mut self, engine: &Engine, mount: &MountOp) -> Result<(), OpError> {
@@ -206,6 +221,15 @@ impl Mounts {
         rw: bool,
     ) -> Result<(), OpError> {
         let root = engine.as_root(from, &[RelPath::clean(source)])?;
+        if engine.driver()? == Driver::Vfs {
+            let real = engine.root_tree(&root)?;
+            let real = real.resolve(&RelPath::clean(source), true);
+            let real = real.map_err(StoreError::from)?.path;
+            let copy = engine.snapshot(&root, &real)?;
+            let kind = self.copied(copy, &real, !rw);
+            self.push(target, kind);
+            return Ok(());
+        }
         let upper = rw.then(|| self.scratch(engine)).transpose()?;
         let kind = MountKind::Overlay {
             lowers: engine.lower_dirs(&root)?,

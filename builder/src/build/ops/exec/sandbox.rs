@@ -1,5 +1,6 @@
 //! What the command line changes of every step's surroundings: capabilities, volumes, devices.
 
+use cooper_cache::{Driver, RelPath};
 use cooper_frontend::ir::{DeviceRequest, ExecOp, Sandbox, Volume, VolumeAccess};
 use cooper_runner::{CapSet, Capability, MountKind, ProcessSpec, Propagation};
 
@@ -49,6 +50,10 @@ fn volume_kind(
     Ok(match volume.access {
         VolumeAccess::ReadWrite => bind(&volume.source, false),
         VolumeAccess::ReadOnly => bind(&volume.source, true),
+        VolumeAccess::Discarded if engine.driver()? == Driver::Vfs => {
+            let copy = engine.copy_of(volume.source.as_ref())?;
+            mounts.copied(copy, &RelPath::root(), false)
+        }
         VolumeAccess::Discarded => MountKind::Overlay {
             lowers: vec![volume.source.clone().into()],
             upper: Some(mounts.scratch(engine)?),
