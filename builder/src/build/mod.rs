@@ -70,6 +70,7 @@ mod ops;
 mod output;
 mod outputs;
 mod remote;
+mod repack;
 mod resolve;
 mod scene;
 mod secrets;
@@ -83,13 +84,13 @@ mod verify;
 
 use std::sync::Arc;
 
-use cooper_cache::{FileTimes, Store};
+use cooper_cache::Store;
 use cooper_frontend::lower::GraphBuilder;
 use cooper_oci::{Descriptor, Digest};
 use cooper_solver::CancelToken;
 
 use crate::image::{DatedLayer, Image, ImageSet, Parts, Squashed};
-use crate::options::{BuildOptions, CacheMode, CachePlace, CacheTo, Output, Squash};
+use crate::options::{BuildOptions, CacheMode, CachePlace, CacheTo};
 use crate::progress::Progress;
 use crate::registry::Client;
 use crate::shared_cache;
@@ -500,7 +501,7 @@ fn finish(
             file: &target.source,
         };
         guard.check(&target.engine, &result, &options.outputs, progress)?;
-        let mut image = retime(image, target, root, progress)?;
+        let mut image = repack::repack(image, target, root, progress)?;
         if options.cache_to.iter().any(is_inline) {
             inline_cache(&mut image, root, harvest, progress);
         }
@@ -560,40 +561,6 @@ const MULTI_PLATFORM: &str = "BUILDKIT_MULTI_PLATFORM";
 fn is_set(options: &BuildOptions, argument: &str) -> bool {
     let value = options.build_args.get(argument).map(String::as_str);
     matches!(value, Some("1" | "t" | "T" | "true" | "TRUE" | "True"))
-}
-
-/// Gives the files of the layers that the build made the times that were asked for.
-///
-/// They become part of the image's name, so what one output asks for holds for all of them.
-fn retime(
-    image: Image,
-    target: &TargetBuild<'_>,
-    root: &Root,
-    progress: &Progress,
-) -> Result<Image, BuildError> {
-    let options = target.target.options;
-    let mut formats = options.outputs.iter().filter_map(Output::format);
-    let asking = formats.clone().find(|format| format.rewrite_timestamp);
-    let times = match (options.file_times, asking, target.epoch) {
-        (Some(times), ..) => times,
-        (None, Some(_), Some(epoch)) => FileTimes::AtMost(epoch),
-        (None, Some(_), None) => {
-            progress.warn("rewrite-timestamp does nothing without SOURCE_DATE_EPOCH");
-            return Ok(image);
-        }
-        (None, None, _) => return Ok(image),
-    };
-    let Some(format) = asking.or_else(|| formats.next()) else {
-        return Ok(image);
-    };
-    let old = |layer: &&RootLayer| layer.created.is_none();
-    let base = match options.squash {
-        Squash::All => 0,
-        Squash::Off | Squash::New => root.layers.iter().take_while(old).count(),
-    };
-    outputs::fetch(&target.engine, &image)?;
-    let step = progress.step("setting the times of files");
-    Ok(step.end_with(image.retimed(base, times, format, target.engine.layers()))?)
 }
 
 fn assemble(

@@ -267,10 +267,9 @@ impl Fields {
 
     /// Takes out how layers are packed.
     pub(super) fn packing(&mut self) -> Result<ImageFormat, ValueError> {
-        let compression = self
-            .take("compression")
-            .map(|name| compression(&name))
-            .transpose()?;
+        let named = self.take("compression");
+        let chunked = named.as_deref() == Some(ESTARGZ);
+        let compression = named.map(|name| compression(&name)).transpose()?;
         let level = self.take("compression-level").map(|level| {
             level
                 .parse()
@@ -278,9 +277,14 @@ impl Fields {
         });
         Ok(ImageFormat {
             compression,
+            chunked,
             level: level.transpose()?,
             force: self.flag("force-compression")?.unwrap_or(false),
-            oci_media_types: self.flag("oci-mediatypes")?,
+            // The digest of the index of chunks is an annotation, which only OCI's documents have.
+            oci_media_types: self
+                .flag("oci-mediatypes")?
+                .filter(|_| !chunked)
+                .or(chunked.then_some(true)),
             ..ImageFormat::default()
         })
     }
@@ -296,10 +300,12 @@ impl Fields {
     }
 }
 
+/// The compression that is gzip in chunks.
+const ESTARGZ: &str = "estargz";
+
 fn compression(name: &str) -> Result<Compression, ValueError> {
-    if name == "estargz" {
-        return Err(ValueError::new("estargz layers cannot be made")
-            .hint("gzip is read by everything that reads estargz; only lazy pulling needs it"));
+    if name == ESTARGZ {
+        return Ok(Compression::Gzip);
     }
     name.parse::<Compression>()
         .map_err(|error| ValueError::new(error.to_string()))
@@ -391,6 +397,7 @@ mod tests {
         let pushed = Some(Push::default());
         let format = ImageFormat {
             compression: Some(Compression::Zstd),
+            chunked: false,
             level: Some(19),
             force: true,
             oci_media_types: Some(false),
@@ -498,7 +505,6 @@ mod tests {
             "type=oci,dst=x",
             "type=oci,dest=x,compresion=zstd",
             "type=oci,dest=x,compression=lzma",
-            "type=oci,dest=x,compression=estargz",
             "type=local,dest=x,mode=move",
             "type=oci,dest=x,tar=maybe",
             "type=oci,dest=x,dest=y",
@@ -530,8 +536,6 @@ mod tests {
         ERROR: invalid value "type=oci,dest=x,compresion=zstd" for --output: unknown key for type=oci: "compresion"
           hint: did you mean "compression"?
         ERROR: invalid value "type=oci,dest=x,compression=lzma" for --output: unknown compression "lzma" (expected uncompressed, gzip or zstd)
-        ERROR: invalid value "type=oci,dest=x,compression=estargz" for --output: estargz layers cannot be made
-          hint: gzip is read by everything that reads estargz; only lazy pulling needs it
         ERROR: invalid value "type=local,dest=x,mode=move" for --output: unknown mode "move"
           hint: known are copy, delete
         ERROR: invalid value "type=oci,dest=x,tar=maybe" for --output: tar is neither true nor false: "maybe"

@@ -17,7 +17,8 @@ pub use load::{LoadError, Loaded, load};
 pub use set::{ImageSet, Packed, PackedManifest, Tars};
 
 use cooper_cache::{
-    FileTimes, ImageLayer, ImageRecord, LayerId, Layers, Store, StoreError, Timestamp,
+    Form, ImageLayer, ImageRecord, LayerId, Layers, Repacking, Store, StoreError, TAR_SIZE,
+    TOC_DIGEST, Timestamp,
 };
 use cooper_frontend::lower::HistoryItem;
 use cooper_oci::{
@@ -170,22 +171,21 @@ impl Image {
         })
     }
 
-    /// Returns this image with other file times in the layers above the first `base`; those
-    /// layers are packed as `format` says.
-    pub fn retimed(
+    /// Returns this image with the layers above the first `base` packed anew, as other tars.
+    ///
+    /// Layers that came with an image keep the times of their files.
+    pub fn repacked(
         &self,
         base: usize,
-        times: FileTimes,
-        format: &ImageFormat,
+        how: &Repacking,
         layers: &Layers,
     ) -> Result<Self, StoreError> {
-        let compression = format.compression.unwrap_or(Compression::Gzip);
         let mut image = self.clone();
         image.layers[base..].par_iter_mut().try_for_each(|layer| {
-            if matches!(layer.layer, LayerId::Pulled(_)) {
+            if matches!(layer.layer, LayerId::Pulled(_)) && how.form != Form::Chunked {
                 return Ok(());
             }
-            let packed = layers.pack_retimed(&layer.layer, times, compression, format.level)?;
+            let packed = layers.repack(&layer.layer, how)?;
             (layer.diff_id, layer.layer) = (packed.0.clone(), LayerId::Pulled(packed.0));
             layer.blobs = vec![packed.1];
             Ok::<_, StoreError>(())
@@ -279,7 +279,15 @@ impl Image {
                     (Tars::Streamed, Compression::None) => layers.plain_tar(&layer.layer),
                     _ => Ok(None),
                 };
-                let packed = match brought.filter(|_| !format.force) {
+                // Its tar holds the index of its chunks: what has the tar wants the chunks too.
+                let chunked = || {
+                    let own = layers.pending_blob(&layer.diff_id);
+                    own.filter(|blob| {
+                        compression == Compression::Gzip
+                            && blob.annotations.contains_key(TOC_DIGEST)
+                    })
+                };
+                let packed = match brought.filter(|_| !format.force).or_else(chunked) {
                     Some(blob) => blob,
                     None => match streamed()? {
                         Some(blob) => blob,
@@ -309,11 +317,16 @@ impl Image {
 /// Returns a layer's descriptor with the media type of the manifest's family.
 fn for_manifest(blob: &Descriptor, docker: bool) -> Descriptor {
     let compression = media_type::layer_compression(&blob.media_type).unwrap_or(Compression::Gzip);
-    Descriptor::new(
+    let layer = Descriptor::new(
         compression.layer_media_type(docker),
         blob.digest.clone(),
         blob.size,
-    )
+    );
+    let kept = [TOC_DIGEST, TAR_SIZE].into_iter();
+    let kept = kept.filter_map(|name| Some((name, blob.annotations.get(name)?)));
+    kept.fold(layer, |layer, (name, value)| {
+        layer.with_annotation(name, value.clone())
+    })
 }
 
 /// Writes a time as image configurations have it.

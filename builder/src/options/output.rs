@@ -102,6 +102,8 @@ pub enum Sink {
 pub struct ImageFormat {
     /// Compression of layers; what suits the output when absent.
     pub compression: Option<Compression>,
+    /// Whether gzip layers are made so that their files can be pulled one by one (eStargz).
+    pub chunked: bool,
     /// The compressor's own level.
     pub level: Option<i32>,
     /// Whether layers that came compressed otherwise are compressed anew.

@@ -15,6 +15,7 @@
 
 mod apply;
 mod archive;
+mod chunked;
 mod compare;
 mod copy;
 mod digest;
@@ -57,6 +58,7 @@ use crate::tree::MergedTree;
 
 pub use apply::Limits;
 pub use archive::{Unpack, Unpacked, detect_archive, open_archive, unpack_archive};
+pub use chunked::{TAR_SIZE, TOC_DIGEST};
 pub use compare::{Difference, Reason};
 pub(crate) use copy::write_nodes as write_files;
 pub use copy::{CopyItem, Source};
@@ -64,7 +66,7 @@ pub use entry::{Entry, EntryKind, Timestamp, Xattr};
 pub use files::{FileBytes, FileReader, Files, Packed};
 pub use id::LayerId;
 pub use index::{DecodeError, LayerIndex};
-pub use pack::FileTimes;
+pub use pack::{FileTimes, Form, Repacking};
 pub use scan::{Confirm, Found, NeedleGroup, Needles};
 pub use snapshot::Snapshot;
 pub use staging::Staging;
@@ -407,16 +409,14 @@ impl Layers {
         pack::pack(self, id, compression, level)
     }
 
-    /// Returns a blob that holds the layer with other file times, packing it once if need be,
-    /// and the digest of its tar, by which the layer is known from now on.
-    pub fn pack_retimed(
+    /// Returns a blob that holds the layer as another tar, packing it once if need be, and the
+    /// digest of that tar, by which the layer is known from now on.
+    pub fn repack(
         &self,
         id: &LayerId,
-        times: FileTimes,
-        compression: Compression,
-        level: Option<i32>,
+        how: &Repacking,
     ) -> Result<(DiffId, Descriptor), StoreError> {
-        pack::pack_retimed(self, id, times, compression, level)
+        pack::repack(self, id, how)
     }
 
     /// Returns the blob that the layer's plain tar would be in the store, which it need not be:

@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use crate::content::BlobWriter;
 use crate::error::StoreError;
 use crate::images::{json, read_json};
+use crate::layer::chunked::chunked;
 use crate::layer::digest::digesting;
 use crate::layer::scan::{Seam, Watch};
 use crate::layer::{LayerId, Layers, Timestamp, resume, tar_write};
@@ -145,18 +146,50 @@ pub(super) fn pack(
     Ok(descriptor)
 }
 
-/// Packs a layer with other file times; returns the layer that the blob holds, and the blob.
+/// How a layer is packed whose tar is to be another one than its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repacking {
+    /// What becomes of the times of its files, if they do not stay.
+    pub times: Option<FileTimes>,
+    /// What the blob is.
+    pub form: Form,
+    /// The compressor's own level.
+    pub level: Option<i32>,
+}
+
+/// The form of a blob that holds a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A compressed tar.
+    Whole(Compression),
+    /// eStargz: files can be had one by one.
+    Chunked,
+}
+
+impl Repacking {
+    /// Names it in a memo.
+    fn name(&self) -> String {
+        let (form, compression) = match self.form {
+            Form::Whole(compression) => (compression.to_string(), compression),
+            Form::Chunked => ("estargz".to_owned(), Compression::Gzip),
+        };
+        let level = level_or_default(compression, self.level);
+        let times = self
+            .times
+            .map_or_else(String::new, |times| format!("-{}", times.name()));
+        format!("{form}-{level}{times}")
+    }
+}
+
+/// Packs a layer under another tar; returns the layer that the blob holds, and the blob.
 ///
-/// The layer's own name says nothing of times, so the packed one goes by its tar.
-pub(super) fn pack_retimed(
+/// The layer's own name says nothing of times and chunks, so the packed one goes by its tar.
+pub(super) fn repack(
     layers: &Layers,
     id: &LayerId,
-    times: FileTimes,
-    compression: Compression,
-    level: Option<i32>,
+    how: &Repacking,
 ) -> Result<(DiffId, Descriptor), StoreError> {
-    let level = level_or_default(compression, level);
-    let memo = layers.memo(id, &format!("{compression}-{level}-{}", times.name()));
+    let memo = layers.memo(id, &how.name());
     let known = || -> Result<Option<(DiffId, Descriptor)>, StoreError> {
         let known: Option<(DiffId, Descriptor)> = read_json(&memo)?;
         Ok(known.filter(|(_, blob)| layers.blobs().size(&blob.digest) == Some(blob.size)))
@@ -168,7 +201,7 @@ pub(super) fn pack_retimed(
         if let Some(known) = known()? {
             known
         } else {
-            let made = retime(layers, id, times, compression, level)?;
+            let made = remake(layers, id, how)?;
             layers.shared.write_atomic(&memo, &json(&made))?;
             made
         }
@@ -186,21 +219,35 @@ pub(super) fn is_own(blob: &Descriptor) -> bool {
     blob.annotations.contains_key(OWN)
 }
 
-fn retime(
+fn remake(
     layers: &Layers,
     id: &LayerId,
-    times: FileTimes,
-    compression: Compression,
-    level: i32,
+    how: &Repacking,
 ) -> Result<(DiffId, Descriptor), StoreError> {
     let layer = layers.ensure(id)?;
     let files = layer.files()?;
     let mut index = (*layer.index()?).clone();
-    for entry in index.entries_mut() {
-        entry.mtime = times.of(entry.mtime);
+    if let Some(times) = how.times {
+        for entry in index.entries_mut() {
+            entry.mtime = times.of(entry.mtime);
+        }
     }
     let source = |to: &mut dyn Write| tar_write::write_layer(&index, &files, to);
-    to_blob(layers, source, compression, level, None)
+    match how.form {
+        Form::Whole(compression) => {
+            let level = level_or_default(compression, how.level);
+            to_blob(layers, source, compression, level, None)
+        }
+        Form::Chunked => {
+            let level = level_or_default(Compression::Gzip, how.level);
+            chunked(source, layers.blobs().writer()?, level, threads())
+        }
+    }
+}
+
+/// Returns how many threads compress.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Packs what `source` writes into a blob of the store; returns the digest of the plain stream.
@@ -214,7 +261,7 @@ fn to_blob(
     let how = Packing {
         compression,
         level,
-        threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        threads: threads(),
         watch,
     };
     let (diff_id, (digest, size)) = compress(source, layers.blobs().writer()?, &how)?;

@@ -163,6 +163,10 @@ pub(in crate::cli) fn to(text: &str) -> Result<Vec<CacheTo>, ValueError> {
     let mounts = fields.flag("mounts")?.unwrap_or(false);
     let image_manifest = fields.flag("image-manifest")?;
     let format = fields.packing()?;
+    if format.chunked {
+        return Err(ValueError::new("a cache holds no estargz layers")
+            .hint("gzip and zstd are smaller; estargz is for images that are pulled lazily"));
+    }
     if format.oci_media_types == Some(false) && image_manifest == Some(true) {
         return Err(ValueError::new(
             "image-manifest=true needs OCI's media types, but oci-mediatypes is false",
@@ -367,6 +371,7 @@ mod tests {
             ("--cache-to", "type=local,dest=d,ignore-errors=true"),
             ("--cache-to", "type=local"),
             ("--cache-to", "type=local,dest=d,compression=brotli"),
+            ("--cache-to", "type=local,dest=d,compression=estargz"),
             (
                 "--cache-to",
                 "type=registry,ref=a,oci-mediatypes=false,image-manifest=true",
@@ -404,6 +409,8 @@ mod tests {
         ERROR: invalid value "type=local" for --cache-to: no dest
           hint: add dest=…
         ERROR: invalid value "type=local,dest=d,compression=brotli" for --cache-to: unknown compression "brotli" (expected uncompressed, gzip or zstd)
+        ERROR: invalid value "type=local,dest=d,compression=estargz" for --cache-to: a cache holds no estargz layers
+          hint: gzip and zstd are smaller; estargz is for images that are pulled lazily
         ERROR: invalid value "type=registry,ref=a,oci-mediatypes=false,image-manifest=true" for --cache-to: image-manifest=true needs OCI's media types, but oci-mediatypes is false
         "#);
     }

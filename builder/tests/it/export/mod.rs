@@ -1,6 +1,7 @@
 //! What a build gives away: layers, archives, directories.
 
 mod attestations;
+mod estargz;
 mod outputs;
 mod reproducible;
 mod secrets;
