@@ -97,16 +97,15 @@ impl Networks {
         for endpoint in &ours {
             self.tell(&endpoint.network, "disconnect", Some(container));
         }
-        // The kernel takes the interfaces too, but later, and another container may have the
-        // addresses by then. Without root there are none, and no rules.
+        // Without root there are no interfaces, and no rules.
         let bridged = ours
             .iter()
             .filter(|endpoint| !endpoint.interface.is_empty());
-        let unplugged: Vec<_> = bridged.map(bridge::unplug).collect();
-        if unplugged.is_empty() {
+        let silenced: Vec<_> = bridged.map(bridge::silence).collect();
+        if silenced.is_empty() {
             return locked.write();
         }
-        unplugged.into_iter().collect::<Result<(), _>>()?;
+        silenced.into_iter().collect::<Result<(), _>>()?;
         locked.apply()
     }
 

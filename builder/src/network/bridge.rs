@@ -172,7 +172,19 @@ pub(super) fn route(
     )))
 }
 
-/// Takes a container off a bridge.
+/// Lets nothing through any more between an ended container and its bridge, so that another one
+/// can have its addresses. The kernel takes the interfaces with the namespace, for which nobody
+/// has to wait.
+pub(super) fn silence(endpoint: &Endpoint) -> Result<(), NetworkError> {
+    Links::open()
+        .and_then(|mut links| links.set_down(&endpoint.interface))
+        .map_err(NetworkError::kernel(format!(
+            "take interface {} down",
+            endpoint.interface
+        )))
+}
+
+/// Takes a running container off a bridge.
 pub(super) fn unplug(endpoint: &Endpoint) -> Result<(), NetworkError> {
     Links::open()
         .and_then(|mut links| links.delete(&endpoint.interface))

@@ -166,9 +166,23 @@ impl Links {
         self.socket.request(message).map(drop)
     }
 
-    /// Removes an interface; one that is gone is no error.
+    /// Takes an interface down, so that nothing passes it any more; one that is gone is no error.
+    pub fn set_down(&mut self, name: &str) -> io::Result<()> {
+        let mut header = ifinfo(0, false);
+        // Of the flags, none is set and this one changes.
+        header[12..].copy_from_slice(&(libc::IFF_UP as u32).to_ne_bytes());
+        self.request_of_any(Message::new(NEWLINK, 0, &header).text(IFLA_IFNAME, name))
+    }
+
+    /// Removes an interface; one that is gone is no error. The kernel waits until no processor
+    /// uses it, which takes some 10 ms.
     pub fn delete(&mut self, name: &str) -> io::Result<()> {
-        let message = Message::new(DELLINK, 0, &ifinfo(0, false)).text(IFLA_IFNAME, name);
+        let header = ifinfo(0, false);
+        self.request_of_any(Message::new(DELLINK, 0, &header).text(IFLA_IFNAME, name))
+    }
+
+    /// Asks for something of an interface that may be gone.
+    fn request_of_any(&mut self, message: Message) -> io::Result<()> {
         match self.socket.request(message) {
             Err(error) if error.raw_os_error() != Some(libc::ENODEV) => Err(error),
             _ => Ok(()),
@@ -332,6 +346,13 @@ mod tests {
             assert!(stream.is_ok(), "{address}: {stream:?}");
         }
         drop(listener);
+        let silent = host.run(|| {
+            let mut links = Links::open()?;
+            links.set_down("half")?;
+            links.set_down("none")?;
+            Ok(links.find("half")?.map(|link| link.up))
+        });
+        assert_eq!(silent.expect("is there"), Some(false));
         let gone = host.run(|| {
             let mut links = Links::open()?;
             links.delete("br")?;
