@@ -108,6 +108,13 @@ impl Containers {
         reason = "what is removed is not held any more"
     )]
     pub(crate) fn remove_with(&self, held: Held, volumes: bool) -> Result<(), ContainerError> {
+        self.forget(&held, volumes)?;
+        remove_dir(&held.dir)
+    }
+
+    /// Does the part of a removal that others see: what stays is files that no container has,
+    /// for whoever holds it to remove, or else for the next command that looks.
+    pub(super) fn forget(&self, held: &Held, volumes: bool) -> Result<(), ContainerError> {
         if volumes && !held.container.anonymous_volumes.is_empty() {
             self.remove_volumes(&held.container)?;
         }
@@ -115,7 +122,8 @@ impl Containers {
             // A hold that stays keeps layers from the collector, and nothing else.
             let _ = Store::release_at(root, &held.container.id);
         }
-        remove_dir(&held.dir)?;
+        let record = held.dir.join("config.json");
+        fs::remove_file(&record).map_err(ContainerError::io("remove", &record))?;
         held.tell(&held.container.event("destroy"));
         Ok(())
     }

@@ -173,7 +173,7 @@ impl Found {
                     lock,
                 });
             }
-            if !self.dir.exists() {
+            if !self.dir.join("config.json").exists() {
                 return Err(ContainerError::Missing { name: name() });
             }
             if read_state(&self.dir)?.status.is_active() {

@@ -12,7 +12,7 @@ use super::{BACKOFF, BACKOFF_LIMIT, DRAIN_TURNS, Main, Monitor, SETTLED, now};
 use crate::container::config::RestartPolicy;
 use crate::container::containers::Containers;
 use crate::container::protocol::{Answer, Failure};
-use crate::container::record::{self, Held};
+use crate::container::record;
 use crate::container::signal;
 use crate::container::state::{self, Health, State, Status};
 use crate::network::Networks;
@@ -157,22 +157,27 @@ impl Monitor {
         self.tell(&Answer::Ended { code });
     }
 
-    /// Ends the monitor's work: what was to be removed is, the state is written, the lock is
-    /// free, and who waits is told.
+    /// Ends the monitor's work: what was to be removed is not known any more, the state is
+    /// written, the lock is free, and who waits is told.
     pub(super) fn finish(&mut self, answer: &Answer) {
         self.finished = true;
         self.cgroup = None;
         self.held.state.cgroup = Vec::new();
+        self.disconnect();
+        // What cannot be removed now is by the next command that looks.
+        let goes = self.held.container.config.lifecycle.remove && self.forget().is_ok();
+        if goes {
+            self.listener = None;
+            self.tell(answer);
+            // Files that no container has are nothing to wait for.
+            let _ = record::remove_dir(&self.held.dir);
+            return;
+        }
         // A command that is hung up reads the state: it has to be the last one by then.
         self.write_state();
         self.listener = None;
         // Nobody connects to what is not there.
         let _ = std::fs::remove_file(self.held.dir.join("socket"));
-        self.disconnect();
-        if self.held.container.config.lifecycle.remove {
-            // What cannot be removed now is by the next command that looks.
-            let _ = self.remove();
-        }
         let _ = flock(&self.held.lock, FlockOperation::Unlock);
         self.tell(answer);
     }
@@ -183,21 +188,18 @@ impl Monitor {
         if self.network.is_empty() {
             return;
         }
-        let root = self.held.dir.parent().and_then(std::path::Path::parent);
-        let networks = Networks::of(root.unwrap_or(&self.held.dir), false);
+        let networks = Networks::of(self.store(), false);
         let _ = networks.detach(&self.held.container.id);
         self.network.clear();
     }
 
-    pub(super) fn remove(&self) -> Result<(), record::ContainerError> {
-        let root = self.held.dir.parent().and_then(std::path::Path::parent);
-        let containers = Containers::of(root.unwrap_or(&self.held.dir));
-        let lock = self.held.lock.try_clone();
-        containers.remove(Held {
-            container: self.held.container.clone(),
-            state: self.held.state.clone(),
-            dir: self.held.dir.clone(),
-            lock: lock.map_err(record::ContainerError::io("lock", &self.held.dir))?,
-        })
+    /// Returns the store's directory.
+    fn store(&self) -> &std::path::Path {
+        // <root>/containers/<id>
+        self.held.dir.ancestors().nth(2).unwrap_or(&self.held.dir)
+    }
+
+    fn forget(&self) -> Result<(), record::ContainerError> {
+        Containers::of(self.store()).forget(&self.held, true)
     }
 }
