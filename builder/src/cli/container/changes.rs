@@ -115,9 +115,10 @@ impl CommitArgs {
             .image
             .as_deref()
             .map(|text| {
-                text.parse().map_err(|error: cooper_oci::ReferenceError| {
+                let name = text.parse::<Reference>().map_err(|error| {
                     Report::from_error(&error).context(format!("{text:?} is no image name"))
-                })
+                })?;
+                Ok(name.with_default_tag())
             })
             .transpose()?
             .map(|name: Reference| name.with_default_tag());

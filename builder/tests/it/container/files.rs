@@ -123,3 +123,89 @@ fn changes_are_listed_exported_and_committed() {
         .ok()
         .prints("1\ngone\n");
 }
+
+/// Returns whether a layer of an image holds `text`.
+fn layers_hold(scene: &super::Scene, image: &str, text: &str) -> bool {
+    let archive = scene.scratch("saved.tar").display().to_string();
+    scene.run(&["save", "-o", &archive, image]).ok();
+    let dir = scene.scratch("saved");
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir(&dir).expect("makes");
+    let dir = dir.display().to_string();
+    tool("tar", &["xf", &archive, "-C", &dir]);
+    let unpacked = "find \"$0\" -type f -exec sh -c 'gzip -dcf < {}' \\; | grep -ac \"$1\" || true";
+    tool("sh", &["-c", unpacked, &dir, text]).out() != "0\n"
+}
+
+#[test]
+fn a_leaked_secret_stays_in_the_layers_until_they_are_flattened() {
+    let Some(scene) = loaded() else { return };
+    let steps: [(&str, &str, &str, &str); 2] = [
+        (
+            "busybox",
+            "echo s3cr3t-value > /key; echo kept > /f",
+            "leaky",
+            "one",
+        ),
+        ("leaky", "rm /key", "cleaned", "two"),
+    ];
+    for (from, script, image, name) in steps {
+        let name = format!("--name={name}");
+        scene
+            .run(&[
+                "run",
+                &name,
+                "-e=TOKEN=s3cr3t-token",
+                from,
+                "sh",
+                "-c",
+                script,
+            ])
+            .ok();
+        scene
+            .run(&["commit", "-m", image, &name["--name=".len()..], image])
+            .ok();
+    }
+    let gone = [
+        "run",
+        "--rm",
+        "cleaned",
+        "sh",
+        "-c",
+        "test -e /key || echo gone",
+    ];
+    scene.run(&gone).ok().prints("gone\n");
+    assert!(
+        layers_hold(&scene, "cleaned", "s3cr3t-value"),
+        "it was only covered"
+    );
+    let history = scene
+        .run(&["history", "--format={{.Comment}}", "cleaned"])
+        .ok();
+    assert!(history.out().starts_with("cleaned\nleaky\n"), "{history}");
+    let variables = ["inspect", "--format={{json .Config.Env}}"];
+    let leaks = |image| scene.run(&[&variables[..], &[image]].concat()).ok().out();
+    assert!(leaks("cleaned").contains("s3cr3t-token"));
+
+    let archive = scene.scratch("flat.tar").display().to_string();
+    scene.run(&["export", "-o", &archive, "two"]).ok();
+    scene.run(&["import", &archive, "flat"]).ok();
+    let left = [
+        "run",
+        "--rm",
+        "flat",
+        "sh",
+        "-c",
+        "cat /f; test -e /key || echo gone",
+    ];
+    scene.run(&left).ok().prints("kept\ngone\n");
+    assert!(
+        !layers_hold(&scene, "flat", "s3cr3t"),
+        "nothing of it is left"
+    );
+    assert!(!leaks("flat").contains("s3cr3t"));
+    let layers = ["inspect", "--format={{len .RootFS.Layers}}", "flat"];
+    scene.run(&layers).ok().prints("1\n");
+    let history = scene.run(&["history", "-q", "flat"]).ok();
+    assert_eq!(history.out().lines().count(), 1, "{history}");
+}
