@@ -376,7 +376,7 @@ fn plug(
         ports: Vec::new(),
         id,
     };
-    bridge::plug(network, &endpoint, namespace)?;
+    bridge::plug(network, &endpoint, !ports(guest).is_empty(), namespace)?;
     locked.endpoints.push(endpoint.clone());
     Ok(endpoint)
 }

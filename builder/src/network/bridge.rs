@@ -104,10 +104,11 @@ fn output(command: &mut Command) -> Option<String> {
         .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Connects a namespace to a network's bridge as `endpoint` says.
+/// Connects a namespace to a network's bridge as `endpoint` says; `hairpin` as in [`NewPair`].
 pub(super) fn plug(
     network: &Network,
     endpoint: &Endpoint,
+    hairpin: bool,
     namespace: &Namespace,
 ) -> Result<(), NetworkError> {
     let bridge = ensure(network)?;
@@ -121,6 +122,7 @@ pub(super) fn plug(
                 mac: endpoint.mac,
                 namespace: namespace.as_fd(),
                 mtu: network.mtu(),
+                hairpin,
             })
         })
         .map_err(failed())?;

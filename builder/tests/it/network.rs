@@ -246,6 +246,17 @@ fn published_ports_are_reached_from_everywhere() {
 }
 
 #[test]
+fn a_container_reaches_itself_by_loopback_and_by_its_published_port() {
+    let Some(cooper) = host() else { return };
+    let _web = started(&cooper, "web", &["-p=8080:80", "--hostname=web"], SERVE);
+    for (host, port) in [("127.0.0.1", "80"), ("web", "80"), ("172.17.0.1", "8080")] {
+        let fetch = format!("nc -w 5 {host} {port} </dev/null");
+        let served = cooper.run(&["exec", "web", "sh", "-c", &fetch]);
+        served.ok().prints("served\n");
+    }
+}
+
+#[test]
 fn ranges_and_all_exposed_ports_are_published() {
     let Some(cooper) = host() else { return };
     let range = ["-p=9000-9002:80-82"];

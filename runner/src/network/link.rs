@@ -24,6 +24,9 @@ const IFLA_LINKINFO: u16 = 18;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BRPORT_MODE: u16 = 4;
 const VETH_INFO_PEER: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -92,6 +95,9 @@ pub struct NewPair<'a> {
     pub namespace: BorrowedFd<'a>,
     /// Greatest length of a packet; the kernel's choice when absent.
     pub mtu: Option<u32>,
+    /// Whether what comes out of the namespace may be sent back into it: where bridges ask the
+    /// packet rules (`br_netfilter`), a container reaches its own published port that way.
+    pub hairpin: bool,
 }
 
 /// The interfaces of one network namespace: that of the thread that opens this.
@@ -157,6 +163,23 @@ impl Links {
                     })
                 })
         });
+        self.socket.request(message)?;
+        if pair.hairpin {
+            self.allow_hairpin(pair.name)?;
+        }
+        Ok(())
+    }
+
+    /// Lets a bridge send frames back through the port that they came from.
+    fn allow_hairpin(&mut self, port: &str) -> io::Result<()> {
+        let message = Message::new(NEWLINK, 0, &ifinfo(0, false))
+            .text(IFLA_IFNAME, port)
+            .nest(IFLA_LINKINFO, |info| {
+                info.text(IFLA_INFO_SLAVE_KIND, "bridge")
+                    .nest(IFLA_INFO_SLAVE_DATA, |data| {
+                        data.attribute(IFLA_BRPORT_MODE, &[1])
+                    })
+            });
         self.socket.request(message).map(drop)
     }
 
@@ -318,6 +341,7 @@ mod tests {
                 mac: Mac([2, 0, 0, 0, 0, 2]),
                 namespace: target.as_fd(),
                 mtu: Some(1400),
+                hairpin: true,
             })?;
             links.subnets()
         });
