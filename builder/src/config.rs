@@ -140,6 +140,16 @@ pub struct FileConfig {
     pub registry: RegistrySection,
     /// `[cache]`.
     pub cache: CacheSection,
+    /// `[run]`.
+    pub run: RunSection,
+}
+
+/// `[run]` of the configuration file.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct RunSection {
+    /// `userns-remap`.
+    pub userns_remap: Option<String>,
 }
 
 /// `[cache]` of the configuration file. Sizes are bytes or, as `10%`, a part of the file system.

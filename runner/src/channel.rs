@@ -65,6 +65,8 @@ pub(crate) enum Fault {
     UnmappedUser(u32),
     /// The user namespace has no such group.
     UnmappedGroup(u32),
+    /// Ids of a mount cannot be translated here.
+    UnmappedMount,
     NotFound,
     NoInterpreter,
     NotExecutable(i32),

@@ -62,6 +62,9 @@ pub enum RunError {
         /// The id inside.
         id: u32,
     },
+    /// The kernel or the store's file system cannot show files with other ids.
+    #[error("files cannot be shown with the container's own ids here")]
+    UnmappedMount,
     /// The working directory cannot be entered.
     #[error("working directory {path:?} cannot be entered")]
     WorkingDirectory {
@@ -123,6 +126,10 @@ impl RunError {
                     "the program must exist in the image and be made for this machine's architecture",
                 )
             }
+            Self::UnmappedMount => Some(
+                "a user namespace takes Linux 5.19 and a store on a file system with idmapped mounts \
+                 (ext4, xfs, btrfs); --userns=host goes without one",
+            ),
             Self::UnmappedId { .. } => Some(
                 "give your user a range of ids in /etc/subuid and /etc/subgid, and install newuidmap \
                  and newgidmap (package uidmap)",

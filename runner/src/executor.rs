@@ -488,6 +488,7 @@ impl Context {
                 return RunError::UnknownUser { user };
             }
             Fault::UnknownGroup(group) => return RunError::UnknownGroup { group },
+            Fault::UnmappedMount => return RunError::UnmappedMount,
             Fault::UnmappedUser(id) => return RunError::UnmappedId { kind: "user", id },
             Fault::UnmappedGroup(id) => return RunError::UnmappedId { kind: "group", id },
             Fault::Errno(errno) => io::Error::from_raw_os_error(errno),
@@ -579,6 +580,7 @@ fn describe(step: &Step) -> String {
         Step::Init => "start the init process".to_owned(),
         Step::Hostname(_) => "set the host name".to_owned(),
         Step::Streams => "connect the standard streams".to_owned(),
+        Step::Assume(_) | Step::EnterUser => "become root of the user namespace".to_owned(),
         Step::User { .. } => "read /etc/passwd and /etc/group".to_owned(),
         Step::Limit { resource, .. } => format!("set resource limit {resource}"),
         Step::Umask(_) => "set the umask".to_owned(),

@@ -104,9 +104,22 @@ impl Launcher {
             context: Context {
                 views: Views::prepare().map_err(system)?,
                 default_filter: seccomp::default_filter(crate::caps::CapSet::docker().bits()),
+                user: None,
             },
             scratch,
         })
+    }
+
+    /// Has processes with ids of their own enter this user namespace.
+    #[must_use]
+    pub fn with_user(mut self, user: Option<OwnedFd>) -> Self {
+        self.context.user = user;
+        self
+    }
+
+    /// Returns the user namespace of processes with ids of their own.
+    pub fn user(&self) -> Option<BorrowedFd<'_>> {
+        self.context.user.as_ref().map(AsFd::as_fd)
     }
 
     /// Starts a process, in a control group of its own if one is given: nothing of it is set up
@@ -168,7 +181,9 @@ impl Launcher {
                 let [input, output, error] = &request.streams;
                 let kept = [&request.child, input, output, error].map(AsFd::as_fd);
                 let program = request.program.as_ref().map(AsFd::as_fd);
-                let kept: Vec<_> = kept.into_iter().chain([container]).chain(program).collect();
+                let user = context.user.as_ref().map(AsFd::as_fd);
+                let kept = kept.into_iter().chain([container]);
+                let kept: Vec<_> = kept.chain(program).chain(user).collect();
                 let entered = sys::hide_from_tracers()
                     .and_then(|()| cgroup.map_or(Ok(()), Cgroup::enter))
                     .and_then(|()| sys::keep_only(&kept))
@@ -229,9 +244,11 @@ impl Below {
 
 /// Runs `body` in a child whose root is the directory `root`: no path and no link leads out of
 /// it, whatever a container does meanwhile. The caller's ends of pipes that
-/// `not_its` names are closed there, so that their end is seen. The caller must not have threads.
+/// `not_its` names are closed there, so that their end is seen. Ids there are those of the user
+/// namespace `user`, if one is given. The caller must not have threads.
 pub fn below_root(
     root: BorrowedFd<'_>,
+    user: Option<BorrowedFd<'_>>,
     not_its: &[BorrowedFd<'_>],
     body: impl FnOnce(),
 ) -> io::Result<Below> {
@@ -240,7 +257,9 @@ pub fn below_root(
     }
     let child = sys::fork_helper(|| {
         sys::close_in_child(not_its);
-        let entered = rustix::process::fchdir(root).and_then(|()| rustix::process::chroot("."));
+        let entered = rustix::process::fchdir(root)
+            .and_then(|()| rustix::process::chroot("."))
+            .and_then(|()| user.map_or(Ok(()), init::become_root_of));
         if entered.is_ok() {
             body();
         }

@@ -39,6 +39,7 @@ mod seccomp;
 mod spec;
 mod stubs;
 mod sys;
+mod userns;
 mod zygote;
 
 pub use caps::{CapSet, Capability, UnknownCapability};
@@ -54,6 +55,7 @@ pub use spec::{
     ProcessSpec, Propagation, READONLY_PATHS, Resource, Rlimit, Rootfs, Seccomp, UnknownResource,
     UserSpec, WindowSize,
 };
+pub use userns::{IdMapping, IdRange, UserNamespace};
 
 /// Becomes the worker process if this execution of the program was meant for it, and then does
 /// not return. Every program that uses [`Runner`] calls this first in `main`.

@@ -13,9 +13,11 @@
 use crate::cgroup::Cgroup;
 use crate::error::RunError;
 use crate::spec::{
-    ExecSpec, Mount, MountKind, Namespace, Network, ProcessSpec, Propagation, Rootfs, Seccomp,
+    ExecSpec, Mount, MountKind, Namespace, Network, ProcessSpec, Propagation, Rlimit, Rootfs,
+    Seccomp,
 };
 use crate::sys::Instruction;
+use crate::userns::{IdMapping, IdRange};
 use rustix::mount::MountAttrFlags;
 use serde::{Deserialize, Serialize};
 use std::ffi::{CString, OsStr};
@@ -53,6 +55,8 @@ pub(crate) enum Step {
     // Base
     /// Enters the control group whose list of members this is.
     EnterGroup(CString),
+    /// Has everything that is made from now on belong to the container's root.
+    Assume(IdRange),
     Join(CString),
     Isolate {
         network: bool,
@@ -79,9 +83,13 @@ pub(crate) enum Step {
     LeaveSkeleton,
     Overlay {
         stack: Stack,
+        /// The directory whose files have the ids of the inside.
+        store: Option<CString>,
     },
     Directory {
         path: CString,
+        /// Whether its files have the ids of the inside.
+        mapped: bool,
     },
     Source {
         mount: u32,
@@ -124,6 +132,7 @@ pub(crate) enum Step {
         cols: u16,
     },
     Streams,
+    EnterUser,
     User {
         user: String,
         groups: Vec<String>,
@@ -195,6 +204,8 @@ pub(crate) enum Source {
         readonly: bool,
         recursive: bool,
         propagation: Propagation,
+        /// Whether its files have the ids of the inside.
+        mapped: bool,
     },
     Overlay {
         stack: Stack,
@@ -235,7 +246,8 @@ pub(crate) fn plan(spec: &ProcessSpec, around: &Surroundings) -> Result<(Base, J
 }
 
 fn base(spec: &ProcessSpec) -> Result<Base, RunError> {
-    let mut steps = joins(spec)?;
+    let mut steps = assume(spec.ids.as_ref().map(|mapping| mapping.ids));
+    steps.extend(joins(spec)?);
     let own_network = spec.network == Network::None;
     steps.push(Step::Isolate {
         network: own_network,
@@ -304,7 +316,8 @@ pub(crate) fn join(spec: &ExecSpec) -> Result<Job, RunError> {
     if spec.args.is_empty() {
         return Err(RunError::NoCommand);
     }
-    let mut steps = profile(spec.apparmor.as_deref())?;
+    let mut steps = assume(spec.ids);
+    steps.extend(profile(spec.apparmor.as_deref())?);
     if let Some(size) = spec.terminal {
         steps.push(Step::OpenTerminal {
             rows: size.rows,
@@ -314,6 +327,10 @@ pub(crate) fn join(spec: &ExecSpec) -> Result<Job, RunError> {
     steps.extend(process(spec)?);
     steps.push(execute(spec)?);
     Ok(Job { steps })
+}
+
+fn assume(ids: Option<IdRange>) -> Vec<Step> {
+    ids.map(Step::Assume).into_iter().collect()
 }
 
 fn profile(name: Option<&str>) -> Result<Vec<Step>, RunError> {
@@ -327,7 +344,7 @@ fn profile(name: Option<&str>) -> Result<Vec<Step>, RunError> {
 fn job(spec: &ProcessSpec, around: &Surroundings) -> Result<Vec<Step>, RunError> {
     let mut steps = vec![Step::LeaveSkeleton, root(spec, around)?];
     for (index, mount) in spec.mounts.iter().enumerate() {
-        if let Some(source) = source(mount)? {
+        if let Some(source) = source(mount, spec.ids.as_ref())? {
             steps.push(Step::Source {
                 mount: index as u32,
                 source,
@@ -389,6 +406,7 @@ fn root(spec: &ProcessSpec, around: &Surroundings) -> Result<Step, RunError> {
         Rootfs::Directory(path) => {
             return Ok(Step::Directory {
                 path: c_path("the root file system", path)?,
+                mapped: is_mapped(path, spec.ids.as_ref()),
             });
         }
     };
@@ -404,10 +422,18 @@ fn root(spec: &ProcessSpec, around: &Surroundings) -> Result<Step, RunError> {
         userxattr: *userxattr,
         volatile: spec.volatile,
     };
-    Ok(Step::Overlay { stack })
+    let store = spec.ids.as_ref().map(|mapping| &mapping.store);
+    Ok(Step::Overlay {
+        stack,
+        store: store.map(|path| c_path("the store", path)).transpose()?,
+    })
 }
 
-fn source(mount: &Mount) -> Result<Option<Source>, RunError> {
+fn is_mapped(path: &Path, ids: Option<&IdMapping>) -> bool {
+    ids.is_some_and(|mapping| path.starts_with(&mapping.store))
+}
+
+fn source(mount: &Mount, ids: Option<&IdMapping>) -> Result<Option<Source>, RunError> {
     let source = match &mount.kind {
         MountKind::Bind {
             source,
@@ -421,6 +447,7 @@ fn source(mount: &Mount) -> Result<Option<Source>, RunError> {
             readonly: *readonly,
             recursive: *recursive,
             propagation: *propagation,
+            mapped: is_mapped(source, ids),
         },
         MountKind::Overlay {
             lowers,
@@ -542,13 +569,18 @@ fn process(spec: &ExecSpec) -> Result<Vec<Step>, RunError> {
             groups: spec.additional_groups.clone(),
         },
         Step::Streams,
-        Step::WorkingDirectory(c_path("the working directory", &spec.cwd)?),
     ];
-    steps.extend(spec.rlimits.iter().map(|limit| Step::Limit {
-        resource: limit.resource.number(),
-        soft: limit.soft.unwrap_or(u64::MAX),
-        hard: limit.hard.unwrap_or(u64::MAX),
-    }));
+    let mut limits: Vec<_> = spec.rlimits.iter().map(limit).collect();
+    if spec.ids.is_some() {
+        // Raising a limit takes the host's root.
+        steps.append(&mut limits);
+        steps.push(Step::EnterUser);
+    }
+    steps.push(Step::WorkingDirectory(c_path(
+        "the working directory",
+        &spec.cwd,
+    )?));
+    steps.append(&mut limits);
     steps.push(Step::Umask(spec.umask));
     steps.push(Step::Confine {
         capabilities: if spec.privileged {
@@ -560,6 +592,14 @@ fn process(spec: &ExecSpec) -> Result<Vec<Step>, RunError> {
         no_new_privileges: spec.no_new_privileges,
     });
     Ok(steps)
+}
+
+fn limit(limit: &Rlimit) -> Step {
+    Step::Limit {
+        resource: limit.resource.number(),
+        soft: limit.soft.unwrap_or(u64::MAX),
+        hard: limit.hard.unwrap_or(u64::MAX),
+    }
 }
 
 fn execute(spec: &ExecSpec) -> Result<Step, RunError> {
@@ -719,7 +759,7 @@ mod tests {
         };
         let (_, job) = plan(&spec(), &around).unwrap();
         let stack = job.steps.iter().find_map(|step| match step {
-            Step::Overlay { stack } => Some(stack),
+            Step::Overlay { stack, .. } => Some(stack),
             _ => None,
         });
         let lowers: Vec<&str> = stack

@@ -67,6 +67,25 @@ pub(crate) fn clone_tree(directory: impl AsFd, path: &CStr, recursive: bool) -> 
     rustix::mount::open_tree(directory, path, flags)
 }
 
+impl Stack {
+    /// Returns the stack of the same directories below `to`, where what is below `from` is seen.
+    pub(crate) fn moved(&self, from: &CStr, to: &CStr) -> Result<Self> {
+        let moved = |path: &CString| {
+            let rest = path.to_bytes().strip_prefix(from.to_bytes());
+            let rest = rest.ok_or(Errno::XDEV)?;
+            CString::new([to.to_bytes(), rest].concat()).map_err(|_| Errno::INVAL)
+        };
+        let upper = self.upper.as_ref();
+        Ok(Self {
+            lowers: self.lowers.iter().map(moved).collect::<Result<_>>()?,
+            upper: upper
+                .map(|(upper, work)| Ok((moved(upper)?, moved(work)?)))
+                .transpose()?,
+            ..self.clone()
+        })
+    }
+}
+
 /// Mounts an overlay without attaching it. The caller is in the host view.
 pub(crate) fn overlay(stack: &Stack) -> Result<OwnedFd> {
     match mount_overlay(stack) {

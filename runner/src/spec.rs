@@ -6,6 +6,7 @@
 
 use crate::caps::CapSet;
 use crate::seccomp::Profile;
+use crate::userns::{IdMapping, IdRange};
 use rustix::mount::MountPropagationFlags;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -84,6 +85,8 @@ pub struct ProcessSpec {
     /// All capabilities, every host device, no masks, no filter, writable `/sys`
     /// (`--security=insecure`, `--privileged`). Overrides the fields above.
     pub privileged: bool,
+    /// The ids of its user namespace; none without one of its own.
+    pub ids: Option<IdMapping>,
 }
 
 impl ProcessSpec {
@@ -125,6 +128,7 @@ impl ProcessSpec {
             umask: 0o022,
             volatile: true,
             privileged: false,
+            ids: None,
         }
     }
 }
@@ -146,6 +150,7 @@ impl ProcessSpec {
             umask: self.umask,
             apparmor: self.apparmor.clone(),
             privileged: self.privileged,
+            ids: self.ids.as_ref().map(|mapping| mapping.ids),
         }
     }
 }
@@ -232,6 +237,8 @@ pub struct ExecSpec {
     pub apparmor: Option<String>,
     /// All capabilities and no filter.
     pub privileged: bool,
+    /// The ids of the container's user namespace; none without one of its own.
+    pub ids: Option<IdRange>,
 }
 
 /// Which namespace of a kind a process is in.

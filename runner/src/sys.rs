@@ -434,6 +434,47 @@ pub(crate) fn mount_setattr(
     change_mount(fd, &attributes, recursive)
 }
 
+/// Has the detached mount `fd` show its files' ids as those of the host that they are in the user
+/// namespace `user`.
+pub(crate) fn map_mount(fd: BorrowedFd<'_>, user: BorrowedFd<'_>) -> Result<()> {
+    const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
+    let attributes = MountAttr {
+        attr_set: MOUNT_ATTR_IDMAP,
+        userns_fd: user.as_raw_fd() as u64,
+        ..MountAttr::default()
+    };
+    change_mount(fd, &attributes, false)
+}
+
+/// Has what the calling process makes belong to these ids, without losing a capability by it.
+pub(crate) fn own_as(uid: u32, gid: u32) -> Result<()> {
+    const NO_SETUID_FIXUP: libc::c_ulong = 1 << 2;
+    // SAFETY: system calls on integers. The latter two return what was set before.
+    unsafe {
+        check(libc::prctl(libc::PR_SET_SECUREBITS, NO_SETUID_FIXUP, 0, 0, 0).into())?;
+        libc::setfsgid(gid);
+        libc::setfsuid(uid);
+        let refused =
+            libc::setfsuid(u32::MAX) as u32 != uid || libc::setfsgid(u32::MAX) as u32 != gid;
+        if refused { Err(Errno::PERM) } else { Ok(()) }
+    }
+}
+
+/// Starts a child in new user and network namespaces that waits until it is killed.
+pub(crate) fn fork_holder() -> Result<Child> {
+    // SAFETY: the child makes system calls only.
+    if let Some(child) = unsafe { fork(libc::CLONE_NEWUSER | libc::CLONE_NEWNET) }? {
+        return Ok(child);
+    }
+    // SAFETY: system calls on integers.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
+        loop {
+            libc::pause();
+        }
+    }
+}
+
 /// Sets the propagation of the mount `fd` refers to and, if `recursive`, of those below it.
 pub(crate) fn set_propagation(
     fd: BorrowedFd<'_>,

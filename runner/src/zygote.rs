@@ -130,6 +130,7 @@ impl Worker {
         let context = Context {
             views: Views::prepare()?,
             default_filter: seccomp::default_filter(crate::caps::CapSet::docker().bits()),
+            user: None,
         };
         Ok(Self {
             control,

@@ -23,7 +23,7 @@ use crate::container::attach;
 use crate::container::record::Held;
 use crate::container::run::{create, run_attached};
 use crate::container::start::{Attachment, start};
-use crate::container::{NamespaceMode, RunOptions};
+use crate::container::{NamespaceMode, RunOptions, UserMode};
 use crate::emulation;
 use crate::network::NetworkMode;
 use crate::options::Pull;
@@ -221,6 +221,29 @@ fn no_settings_of_the_host(options: RunOptions) -> Result<RunOptions, Report> {
     }
 }
 
+/// Root of a user namespace is nobody in namespaces that are not its own.
+fn nothing_of_the_host_with_own_ids(options: RunOptions) -> Result<RunOptions, Report> {
+    let isolation = &options.isolation;
+    let refused = if isolation.users == UserMode::Host {
+        None
+    } else if isolation.privileged {
+        Some("--privileged")
+    } else if options.network.mode == NetworkMode::Host {
+        Some("--network=host")
+    } else if isolation.pid == NamespaceMode::Host {
+        Some("--pid=host")
+    } else {
+        None
+    };
+    match refused {
+        None => Ok(options),
+        Some(option) => Err(Report::new(format!(
+            "{option} does not go with a user namespace of the container's own"
+        ))
+        .hint("--userns=host goes without one")),
+    }
+}
+
 /// Returns how a command is attached.
 pub(super) fn attach_options(relay: bool, keys: Option<&str>) -> Result<attach::Options, Report> {
     let mut options = attach::Options {
@@ -286,7 +309,7 @@ impl ContainerArgs {
             tty: process.tty,
             stop_signal: process.stop_signal.clone(),
             health: self.health.resolve()?,
-            isolation: self.isolation.resolve()?,
+            isolation: self.isolation.resolve(settings)?,
             network: self.network.resolve()?,
             mounts: self.mounts.resolve()?,
             resources: self.resources.resolve()?,
@@ -294,6 +317,7 @@ impl ContainerArgs {
             log: self.log.resolve()?,
         })
         .and_then(no_settings_of_the_host)
+        .and_then(nothing_of_the_host_with_own_ids)
     }
 
     /// Returns the image: the store's, or else what a registry gives.

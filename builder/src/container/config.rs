@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use cooper_cache::LayerId;
 use cooper_oci::{Digest, RuntimeConfig};
-use cooper_runner::{CapSet, IoKind, IoRate, Limits, Profile, Propagation};
+use cooper_runner::{CapSet, IdRange, IoKind, IoRate, Limits, Profile, Propagation};
 use serde::{Deserialize, Serialize};
 
 use super::record::ContainerError;
@@ -116,6 +116,8 @@ pub struct Isolation {
     pub ipc: NamespaceMode,
     /// Host name it sees.
     pub uts: NamespaceMode,
+    /// Ids it has outside.
+    pub users: UserMode,
     /// Kernel settings of its namespaces.
     pub sysctls: BTreeMap<String, String>,
     /// Devices of the host.
@@ -144,6 +146,28 @@ pub enum NamespaceMode {
     Host,
     /// That of a container, by name or ID.
     Container(String),
+}
+
+/// Which ids of the host a container has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UserMode {
+    /// Those that it sees.
+    #[default]
+    Host,
+    /// A range of its own, which is chosen when it is made.
+    Auto,
+    /// These.
+    Ids(IdRange),
+}
+
+impl UserMode {
+    /// Returns the ids; none if it has those that it sees.
+    pub(crate) fn ids(self) -> Option<IdRange> {
+        match self {
+            Self::Ids(ids) => Some(ids),
+            Self::Host | Self::Auto => None,
+        }
+    }
 }
 
 /// A `--device`.

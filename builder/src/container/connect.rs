@@ -7,6 +7,7 @@ use std::path::Path;
 
 use cooper_cache::Store;
 use cooper_runner::Network;
+use cooper_runner::network::Namespace;
 use jiff::Timestamp;
 
 use super::containers::Containers;
@@ -24,8 +25,12 @@ pub(super) struct Connected {
     pub(super) kept: Vec<OwnedFd>,
 }
 
-/// Connects a container.
-pub(super) fn connect(store: &Store, container: &Container) -> Result<Connected, Report> {
+/// Connects a container. Its network namespace may have been made with its user namespace.
+pub(super) fn connect(
+    store: &Store,
+    container: &Container,
+    namespace: Option<OwnedFd>,
+) -> Result<Connected, Report> {
     let config = &container.config;
     let hostname = config.hostname(&container.id);
     let own = |network, address: IpAddr| Connected {
@@ -37,9 +42,24 @@ pub(super) fn connect(store: &Store, container: &Container) -> Result<Connected,
     };
     match &config.network.mode {
         NetworkMode::Host => Ok(own(Network::Host, Ipv4Addr::new(127, 0, 1, 1).into())),
-        NetworkMode::None => Ok(own(Network::None, Ipv4Addr::LOCALHOST.into())),
+        NetworkMode::None => {
+            let alone = own(Network::None, Ipv4Addr::LOCALHOST.into());
+            let Some(namespace) = namespace else {
+                return Ok(alone);
+            };
+            let namespace = network::namespace(Some(namespace)).map_err(|error| report(&error))?;
+            Ok(Connected {
+                network: Network::Namespace(namespace.path()),
+                kept: vec![namespace.into()],
+                ..alone
+            })
+        }
         NetworkMode::Container(name) => share(store, name),
-        NetworkMode::Bridge => attach(store, container, &hostname).map_err(|error| report(&error)),
+        NetworkMode::Bridge => {
+            let attached = network::namespace(namespace)
+                .and_then(|namespace| attach(store, container, &hostname, namespace));
+            attached.map_err(|error| report(&error))
+        }
     }
 }
 
@@ -73,7 +93,12 @@ fn share(store: &Store, name: &str) -> Result<Connected, Report> {
     })
 }
 
-fn attach(store: &Store, container: &Container, hostname: &str) -> Result<Connected, NetworkError> {
+fn attach(
+    store: &Store,
+    container: &Container,
+    hostname: &str,
+    namespace: Namespace,
+) -> Result<Connected, NetworkError> {
     let exposed: Vec<_> = container
         .config
         .runtime
@@ -82,14 +107,15 @@ fn attach(store: &Store, container: &Container, hostname: &str) -> Result<Connec
         .cloned()
         .collect();
     let networks = Networks::of(store.root(), store.options().userxattr);
-    let attachment = networks.attach(&Guest {
+    let guest = Guest {
         id: &container.id,
         name: &container.name,
         hostname,
         config: &container.config.network,
         exposed: &exposed,
         now: &Timestamp::now().to_string(),
-    })?;
+    };
+    let attachment = networks.attach(&guest, namespace)?;
     let network = Network::Namespace(attachment.path());
     let mut kept = vec![attachment.namespace];
     kept.extend(attachment.kept);

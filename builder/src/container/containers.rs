@@ -6,15 +6,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use cooper_cache::Store;
-use cooper_runner::Cgroup;
+use cooper_runner::{Cgroup, IdRange};
 use rustix::fs::{FlockOperation, flock};
 
+use super::config::UserMode;
 use super::name;
 use super::record::{
     Container, ContainerError, Found, Held, NewContainer, make_dir, open_lock, read, read_state,
     remove_dir, try_hold, write,
 };
 use super::state::{State, Status};
+use super::userns;
 use super::volume::{self, Volumes};
 use crate::events::Journal;
 
@@ -212,6 +214,10 @@ impl Containers {
         make_dir(&self.dir)?;
         let _making = self.lock_all()?;
         let name = self.free_name(new.name.as_deref())?;
+        let mut config = new.config;
+        if config.isolation.users == UserMode::Auto {
+            config.isolation.users = UserMode::Ids(userns::free(&self.ids()?)?);
+        }
         let id =
             super::random_id().map_err(ContainerError::io("read", Path::new("/dev/urandom")))?;
         let dir = self.dir.join(&id);
@@ -228,7 +234,7 @@ impl Containers {
             id,
             name,
             created: new.created,
-            config: new.config,
+            config,
             anonymous_volumes: new.anonymous_volumes,
         };
         let held = Held {
@@ -240,6 +246,16 @@ impl Containers {
         held.write()?;
         held.tell(&held.container.event("create"));
         Ok(held)
+    }
+
+    /// Returns the ids that containers have outside.
+    fn ids(&self) -> Result<Vec<IdRange>, ContainerError> {
+        let mut ids = Vec::new();
+        for dir in self.dirs()? {
+            let container = read::<Container>(&dir.join("config.json"))?;
+            ids.extend(container.and_then(|container| container.config.isolation.users.ids()));
+        }
+        Ok(ids)
     }
 
     fn lock_all(&self) -> Result<File, ContainerError> {

@@ -47,12 +47,13 @@ mod state;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod transfer;
+pub mod userns;
 mod volume;
 
 pub use config::{
     Config, Device, DeviceRate, Isolation, Lifecycle, LogConfig, LogDriver, MountConfig,
-    NamespaceMode, Resources, RestartPolicy, SeccompMode, TmpfsMount, VolumeMount, VolumeOptions,
-    VolumeSource,
+    NamespaceMode, Resources, RestartPolicy, SeccompMode, TmpfsMount, UserMode, VolumeMount,
+    VolumeOptions, VolumeSource,
 };
 pub use containers::Containers;
 pub use record::{Container, ContainerError, Found, NewContainer};

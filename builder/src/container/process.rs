@@ -117,6 +117,7 @@ impl Config {
             umask: 0o022,
             apparmor: None,
             privileged: isolation.privileged,
+            ids: isolation.users.ids(),
         })
     }
 

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::config::Config;
 use super::state::State;
+use super::userns::UsernsError;
 use crate::events::{Event, Journal, Kind};
 
 /// How often a container is tried to be held, and how long between: a command that only looks
@@ -66,6 +67,9 @@ pub enum ContainerError {
         /// The path as given.
         path: PathBuf,
     },
+    /// There are no ids for it.
+    #[error("the container cannot have a user namespace of its own")]
+    NoIds(#[from] UsernsError),
     /// It is running.
     #[error("container {name} is running")]
     Running {
@@ -84,13 +88,15 @@ impl ContainerError {
     }
 
     /// Returns what can be done about it.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NoIds(error) => return Some(error.hint()),
             Self::Missing { .. } => Some("`cooper ps -a` lists containers"),
             Self::Ambiguous { .. } => Some("more of its ID, or its name, tells it apart"),
             Self::Running { .. } => Some("`cooper stop` ends it"),
             _ => None,
-        }
+        };
+        hint.map(str::to_owned)
     }
 }
 

@@ -18,6 +18,8 @@ use crate::report::Report;
 pub(crate) struct Root {
     /// The directory; nothing is looked up through it but below it.
     pub(crate) directory: OwnedFd,
+    /// The user namespace in which its ids are the container's; none if they are as they are.
+    pub(crate) user: Option<OwnedFd>,
     /// The path, absolute and without `..`.
     pub(crate) path: PathBuf,
 }
@@ -27,8 +29,12 @@ impl Root {
     pub(crate) fn open(store: &Store, found: &Found, path: &str) -> Result<Self, Report> {
         let path = clean(Path::new(path));
         if found.is_active() && found.state.pid != 0 {
-            let directory = of_running(found)?;
-            return Ok(Self { directory, path });
+            let (directory, user) = of_running(found)?;
+            return Ok(Self {
+                directory,
+                user,
+                path,
+            });
         }
         // What is mounted in it only while it runs is found at its source.
         let volumes = found.container.config.mounts.volumes.iter();
@@ -45,7 +51,11 @@ impl Root {
             if source.is_dir() {
                 let directory = open(&source)?;
                 let path = Path::new("/").join(rest);
-                return Ok(Self { directory, path });
+                return Ok(Self {
+                    directory,
+                    user: None,
+                    path,
+                });
             }
         }
         let held = found.hold().map_err(|error| Report::from_error(&error))?;
@@ -53,7 +63,11 @@ impl Root {
         let directory = cooper_runner::open_root(&rootfs).map_err(|error| {
             Report::from_error(&error).context("cannot open the container's root file system")
         })?;
-        Ok(Self { directory, path })
+        Ok(Self {
+            directory,
+            user: None,
+            path,
+        })
     }
 }
 
@@ -64,7 +78,7 @@ fn open(path: &Path) -> Result<OwnedFd, Report> {
     })
 }
 
-fn of_running(found: &Found) -> Result<OwnedFd, Report> {
+fn of_running(found: &Found) -> Result<(OwnedFd, Option<OwnedFd>), Report> {
     let lost = |error: std::io::Error| {
         Report::from_error(&error).context("the container's monitor does not answer")
     };
@@ -74,9 +88,11 @@ fn of_running(found: &Found) -> Result<OwnedFd, Report> {
         .map_err(lost)?;
     match connection.answer().map_err(lost)? {
         Answer::Failed(failure) => Err(report(&failure)),
-        _ => connection
-            .take_fd()
-            .ok_or_else(|| lost(std::io::ErrorKind::InvalidData.into())),
+        _ => {
+            let root = connection.take_fd();
+            let root = root.ok_or_else(|| lost(std::io::ErrorKind::InvalidData.into()))?;
+            Ok((root, connection.take_fd()))
+        }
     }
 }
 

@@ -23,7 +23,13 @@ pub(crate) fn create(
     image: &ImageRecord,
     config: &ImageConfig,
 ) -> Result<Held, Report> {
-    let failed = |error: ContainerError| Report::from_error(&error);
+    let failed = |error: ContainerError| {
+        let report = Report::from_error(&error);
+        match error {
+            ContainerError::NoIds(ids) => report.hint(ids.hint()),
+            _ => report,
+        }
+    };
     let containers = Containers::of(store.root());
     let mut options = options.clone();
     inherit(&mut options.mounts, &containers)?;

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use cooper_cache::{Driver, Layer, MergedTree, RelPath, Store};
 use cooper_runner::{
-    Cgroup, Detached, Mount, MountKind, Namespace, ProcessSpec, Purpose, Rootfs, WindowSize,
+    Cgroup, Detached, IdMapping, Mount, MountKind, Namespace, ProcessSpec, Purpose, Rootfs,
+    UserNamespace, WindowSize,
 };
 use rustix::fs::MemfdFlags;
 
@@ -56,10 +57,11 @@ pub(crate) fn start(
         config: &held.container.config.clone(),
     };
     let spec = start.spec(&held).and_then(|mut spec| {
-        let network = start.connect(&held, &mut spec)?;
-        Ok((spec, network))
+        let users = start.users()?;
+        let kept = start.connect(&held, &mut spec, users)?;
+        Ok((spec, kept))
     });
-    let (mut spec, network) = match spec {
+    let (mut spec, kept) = match spec {
         Ok(spec) => spec,
         Err(report) => {
             if held.container.config.lifecycle.remove {
@@ -82,7 +84,7 @@ pub(crate) fn start(
         failed(&error).context(format!("cannot reach the monitor of container {name}"))
     };
     let mut connection =
-        launch(store, held, (spec, network, cgroup), attachment, &started).map_err(stranded)?;
+        launch(store, held, (spec, kept, cgroup), attachment, &started).map_err(stranded)?;
     match connection.answer().map_err(stranded)? {
         Answer::Failed(failure) => Err(report(&failure).context(format!("cannot run {image}"))),
         _ => Ok(connection),
@@ -116,11 +118,19 @@ pub(crate) fn warn_of_discarded(files: &[impl AsRef<str>]) {
     }
 }
 
+/// Handles that the monitor keeps for the container.
+struct Kept {
+    /// What keeps it connected, its network namespace first; none in the host's.
+    network: Vec<OwnedFd>,
+    /// Its user namespace; none in the host's.
+    user: Option<OwnedFd>,
+}
+
 /// Hands everything over to the monitor, the lock among it.
 fn launch(
     store: &Store,
     held: Held,
-    (spec, network, cgroup): (ProcessSpec, Vec<OwnedFd>, Option<Cgroup>),
+    (spec, kept, cgroup): (ProcessSpec, Kept, Option<Cgroup>),
     attachment: Attachment,
     monitor: &Detached,
 ) -> io::Result<Connection> {
@@ -150,7 +160,8 @@ fn launch(
         &[],
         [file.into(), held.lock.into(), theirs]
             .into_iter()
-            .chain(network)
+            .chain(kept.user)
+            .chain(kept.network)
             .collect(),
     );
     outbox.flush(&monitor.socket)?;
@@ -195,7 +206,11 @@ impl Start<'_> {
             namespaces: self.namespaces()?,
             apparmor: self.apparmor(),
         };
-        let spec = self.config.process(scene).map_err(|error| failed(&error))?;
+        let mut spec = self.config.process(scene).map_err(|error| failed(&error))?;
+        spec.ids = self.config.isolation.users.ids().map(|ids| IdMapping {
+            ids,
+            store: self.store.root().to_owned(),
+        });
         let (written, _) = record::written(&held.dir);
         self.ensure_cwd(&spec.cwd, &spec.mounts, &written)?;
         Ok(spec)
@@ -203,12 +218,31 @@ impl Start<'_> {
 
     /// Connects the container, which comes last: what follows cannot fail without its monitor
     /// knowing, and that disconnects it.
-    fn connect(&self, held: &Held, spec: &mut ProcessSpec) -> Result<Vec<OwnedFd>, Report> {
-        let connected = connect::connect(self.store, &held.container)?;
+    fn connect(
+        &self,
+        held: &Held,
+        spec: &mut ProcessSpec,
+        users: Option<UserNamespace>,
+    ) -> Result<Kept, Report> {
+        let (user, network) = users.map(|users| (users.user, users.network)).unzip();
+        let connected = connect::connect(self.store, &held.container, network)?;
         spec.network = connected.network;
         spec.hosts = Some(connected.hosts);
         spec.resolv_conf = Some(connected.resolv_conf);
-        Ok(connected.kept)
+        Ok(Kept {
+            network: connected.kept,
+            user,
+        })
+    }
+
+    /// Makes the container's user namespace, if it has ids of its own.
+    fn users(&self) -> Result<Option<UserNamespace>, Report> {
+        let Some(ids) = self.config.isolation.users.ids() else {
+            return Ok(None);
+        };
+        let made = UserNamespace::create(ids)
+            .map_err(|error| failed(&error).context("cannot make the container's user namespace"));
+        made.map(Some)
     }
 
     fn namespaces(&self) -> Result<Namespaces, Report> {

@@ -59,19 +59,19 @@ impl Attachment {
 type Places = Vec<(Network, Endpoint)>;
 
 impl Networks {
-    /// Connects a container to the networks that its configuration names.
-    pub fn attach(&self, guest: &Guest<'_>) -> Result<Attachment, NetworkError> {
+    /// Connects a container to the networks that its configuration names; `namespace` is its own.
+    pub fn attach(
+        &self,
+        guest: &Guest<'_>,
+        namespace: Namespace,
+    ) -> Result<Attachment, NetworkError> {
         let mut locked = self.lock()?;
         let held = self.hold(guest.id)?;
-        let result = Namespace::create()
-            .map_err(NetworkError::kernel("make a network namespace"))
-            .and_then(|namespace| {
-                if self.is_rootless() {
-                    self.attach_user(guest, &mut locked, namespace)
-                } else {
-                    self.attach_bridges(guest, &mut locked, namespace)
-                }
-            });
+        let result = if self.is_rootless() {
+            self.attach_user(guest, &mut locked, namespace)
+        } else {
+            self.attach_bridges(guest, &mut locked, namespace)
+        };
         drop(locked);
         match result {
             Ok(mut attachment) => {
@@ -328,6 +328,16 @@ impl Networks {
         self.tell(&network.id, "disconnect", Some(id));
         locked.apply()
     }
+}
+
+/// Returns a network namespace for a container: one that was made with its user namespace, or a new
+/// one.
+pub fn namespace(made: Option<OwnedFd>) -> Result<Namespace, NetworkError> {
+    let ready = match made {
+        Some(made) => Namespace::begin(made),
+        None => Namespace::create(),
+    };
+    ready.map_err(NetworkError::kernel("make a network namespace"))
 }
 
 fn open(namespace: &Path) -> Result<Namespace, NetworkError> {

@@ -15,7 +15,9 @@ use crate::channel::{self, Fault, FromChild, Stub};
 use crate::namespaces::Views;
 use crate::plan::{Base, Job, Standard, Step};
 use crate::sys::{self, Instruction};
+use crate::userns::IdRange;
 pub(crate) use identity::Identity;
+pub(crate) use process::become_root_of;
 use std::os::fd::{AsFd, OwnedFd};
 
 type StepResult<T = ()> = Result<T, Fault>;
@@ -26,6 +28,8 @@ pub(crate) struct Context {
     pub(crate) views: Views,
     /// The filter for docker's default capabilities; others are compiled on demand.
     pub(crate) default_filter: Vec<Instruction>,
+    /// The user namespace that children with ids of their own enter.
+    pub(crate) user: Option<OwnedFd>,
 }
 
 /// The descriptors of one request.
@@ -108,6 +112,8 @@ struct Child<'a> {
     text_files: u32,
     terminal: Option<OwnedFd>,
     identity: Identity,
+    /// The ids of its user namespace; none without one of its own.
+    ids: Option<IdRange>,
 }
 
 impl<'a> Child<'a> {
@@ -126,6 +132,7 @@ impl<'a> Child<'a> {
             text_files: 0,
             terminal: None,
             identity: Identity::default(),
+            ids: None,
         }
     }
 
@@ -138,6 +145,10 @@ impl<'a> Child<'a> {
 
     fn run_step(&mut self, step: &Step) -> StepResult {
         match step {
+            Step::Assume(ids) => {
+                self.ids = Some(*ids);
+                Ok(sys::own_as(ids.uid, ids.gid)?)
+            }
             Step::Join(path) => Ok(crate::namespaces::join(path)?),
             Step::Isolate { network, ipc, uts } => {
                 self.groups.look();
@@ -151,8 +162,8 @@ impl<'a> Child<'a> {
             Step::Mask { path, scope } => self.mask(path, *scope),
             Step::ReadOnly { path, scope } => self.make_read_only(path, *scope),
             Step::LeaveSkeleton => Ok(self.context.views.enter_host()?),
-            Step::Overlay { stack } => self.mount_root(stack),
-            Step::Directory { path } => self.clone_root(path),
+            Step::Overlay { stack, store } => self.mount_root(stack, store.as_deref()),
+            Step::Directory { path, mapped } => self.clone_root(path, *mapped),
             Step::Source { mount, source } => self.prepare_source(*mount, source),
             Step::EnterGroup(members) => self.groups.enter(members),
             Step::Setting { path, value } => process::write_setting(path, value),
@@ -187,6 +198,7 @@ impl<'a> Child<'a> {
             Step::Hostname(name) => Ok(rustix::system::sethostname(name)?),
             Step::User { user, groups } => self.resolve_user(user, groups),
             Step::Streams => self.connect_streams(),
+            Step::EnterUser => self.enter_user(),
             Step::WorkingDirectory(path) => process::enter_directory(path),
             Step::Limit {
                 resource,

@@ -9,7 +9,7 @@ use crate::rootfs::{self, attach, attach_on, clone_tree, mount_fs, new_fs};
 use crate::sys;
 use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
-use rustix::mount::MountAttrFlags;
+use rustix::mount::{MountAttrFlags, UnmountFlags};
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::Write;
@@ -51,8 +51,11 @@ impl Child<'_> {
             .ok_or(Fault::Errno(libc::ENOENT))
     }
 
-    pub(super) fn mount_root(&mut self, stack: &Stack) -> StepResult {
-        self.root = Some(rootfs::overlay(stack)?);
+    pub(super) fn mount_root(&mut self, stack: &Stack, store: Option<&CStr>) -> StepResult {
+        self.root = Some(match store {
+            None => rootfs::overlay(stack)?,
+            Some(store) => self.mapped_overlay(stack, store)?,
+        });
         if let Some((upper, _)) = &stack.upper {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             self.upper = Some(rustix::fs::open(upper, flags, Mode::empty())?);
@@ -60,8 +63,37 @@ impl Child<'_> {
         Ok(())
     }
 
-    pub(super) fn clone_root(&mut self, path: &CStr) -> StepResult {
-        self.root = Some(clone_tree(CWD, path, true)?);
+    /// Mounts an overlay of directories below `store` whose files have the ids of the inside. The
+    /// kernel takes layers only from what is attached: where the process will never see it.
+    fn mapped_overlay(&self, stack: &Stack, store: &CStr) -> StepResult<OwnedFd> {
+        let tree = clone_tree(CWD, store, false)?;
+        self.map(&tree)?;
+        let stack = stack.moved(store, namespaces::STAGE)?;
+        self.return_to_skeleton()?;
+        attach(&tree, CWD, namespaces::STAGE)?;
+        let overlay = rootfs::overlay(&stack);
+        rustix::mount::unmount(namespaces::STAGE, UnmountFlags::DETACH)?;
+        self.context.views.enter_host()?;
+        Ok(overlay?)
+    }
+
+    /// Has a detached mount show ids of the inside as those of the host.
+    fn map(&self, mount: &OwnedFd) -> StepResult {
+        let user = self.context.user.as_ref();
+        let user = user.ok_or(Fault::Errno(libc::ENOENT))?;
+        match sys::map_mount(mount.as_fd(), user.as_fd()) {
+            // Of an old kernel, and of a file system that does not know it.
+            Err(Errno::INVAL | Errno::NOSYS) => Err(Fault::UnmappedMount),
+            result => Ok(result?),
+        }
+    }
+
+    pub(super) fn clone_root(&mut self, path: &CStr, mapped: bool) -> StepResult {
+        let root = clone_tree(CWD, path, true)?;
+        if mapped {
+            self.map(&root)?;
+        }
+        self.root = Some(root);
         Ok(())
     }
 
@@ -73,8 +105,12 @@ impl Child<'_> {
                 readonly,
                 recursive,
                 propagation,
+                mapped,
             } => {
                 let mount = tree(path, subpath.as_deref(), *recursive)?;
+                if *mapped {
+                    self.map(&mount)?;
+                }
                 // A copy shares with its source what happens to it, unless told otherwise.
                 sys::set_propagation(mount.as_fd(), propagation.flags(), *recursive)?;
                 if *readonly {
@@ -156,11 +192,11 @@ impl Child<'_> {
             Mode::from_raw_mode(0o600),
         )?);
         file.write_all(data)?;
-        rustix::fs::fchown(
-            &file,
-            Some(Uid::from_raw(status.uid)),
-            Some(Gid::from_raw(status.gid)),
-        )?;
+        let (uid, gid) = match self.ids {
+            None => (status.uid, status.gid),
+            Some(ids) => (ids.user(status.uid), ids.group(status.gid)),
+        };
+        rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
         rustix::fs::fchmod(&file, Mode::from_raw_mode(status.mode))?;
         // A script that is open for writing cannot be executed.
         drop(file);

@@ -1,6 +1,6 @@
 //! The last steps: terminal, streams, identity, confinement, and the program itself.
 
-use super::identity::{self, Identity};
+use super::identity;
 use super::{Child, StepResult};
 use crate::caps;
 use crate::channel::{self, Fault, FromChild};
@@ -13,6 +13,7 @@ use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
+use rustix::thread::LinkNameSpaceType;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::Read;
@@ -102,12 +103,23 @@ impl Child<'_> {
         rustix::stdio::dup2_stdin(stdin)?;
         rustix::stdio::dup2_stdout(stdout)?;
         rustix::stdio::dup2_stderr(stderr)?;
-        if self.identity.uid != 0 {
+        let owner = match self.ids {
+            Some(ids) => ids.user(self.identity.uid),
+            None => self.identity.uid,
+        };
+        if owner != 0 {
             for stream in [stdin, stdout, stderr] {
-                give_stream(stream, self.terminal.is_some(), &self.identity);
+                give_stream(stream, self.terminal.is_some(), owner);
             }
         }
         Ok(())
+    }
+
+    /// Becomes root of the container's user namespace, from where there is no way back.
+    pub(super) fn enter_user(&self) -> StepResult {
+        let user = self.context.user.as_ref();
+        let user = user.ok_or(Fault::Errno(libc::ENOENT))?;
+        Ok(become_root_of(user.as_fd())?)
     }
 
     /// Installs the filter, which needs a capability, and then lowers everything.
@@ -175,6 +187,16 @@ impl Child<'_> {
     }
 }
 
+/// Becomes root of a user namespace below the caller's.
+pub(crate) fn become_root_of(user: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::thread::move_into_link_name_space(user, Some(LinkNameSpaceType::User))?;
+    // The host's ids are nobody's here.
+    rustix::thread::set_thread_groups(&[])?;
+    let (uid, gid) = (Uid::ROOT, Gid::ROOT);
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)
+}
+
 /// Unlocks a terminal, gives it a size and returns the side that the process gets.
 fn open_slave(master: &OwnedFd, rows: u16, cols: u16) -> Result<OwnedFd, Errno> {
     rustix::pty::unlockpt(master)?;
@@ -237,10 +259,10 @@ fn refusal(path: &CStr, errno: Errno) -> Fault {
 /// A pipe that the caller made belongs to it; a process of another user could not reopen it
 /// as `/dev/stdout`. The same holds for the container's own terminal, never for the caller's.
 /// What refuses to change hands stays as it is.
-fn give_stream(stream: BorrowedFd<'_>, own_terminal: bool, identity: &Identity) {
+fn give_stream(stream: BorrowedFd<'_>, own_terminal: bool, owner: u32) {
     let is_pipe = |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo;
     if own_terminal || rustix::fs::fstat(stream).is_ok_and(is_pipe) {
-        let _ = rustix::fs::fchown(stream, Some(Uid::from_raw(identity.uid)), None::<Gid>);
+        let _ = rustix::fs::fchown(stream, Some(Uid::from_raw(owner)), None::<Gid>);
     }
 }
 

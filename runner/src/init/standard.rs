@@ -31,6 +31,9 @@ const LINKS: &[(&str, &str)] = &[
     ("core", "/proc/kcore"),
 ];
 
+/// The group that terminals belong to.
+const TTY: u32 = 5;
+
 /// File systems with a mount point of their own in `/dev`.
 const DIRECTORIES: &[&str] = &["pts", "mqueue", "shm"];
 
@@ -41,7 +44,7 @@ impl Child<'_> {
             Standard::Sys { writable } => Some(sys_mount(writable)?),
             Standard::Cgroup => self.groups.make()?,
             Standard::Dev { host_devices } => Some(self.dev_mount(host_devices)?),
-            Standard::Pts => Some(pts_mount()?),
+            Standard::Pts => Some(pts_mount(self.ids.map_or(TTY, |ids| ids.group(TTY)))?),
             Standard::Mqueue => mqueue_mount()?,
             Standard::Shm { size } => {
                 let size = size.to_string();
@@ -205,13 +208,14 @@ fn sys_mount(writable: bool) -> StepResult<OwnedFd> {
     }
 }
 
-fn pts_mount() -> StepResult<OwnedFd> {
+fn pts_mount(tty: u32) -> StepResult<OwnedFd> {
+    let tty = tty.to_string();
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let options = [
         ("newinstance", ""),
         ("ptmxmode", "0666"),
         ("mode", "0620"),
-        ("gid", "5"),
+        ("gid", &tty),
     ];
     let fs = match new_fs("devpts", &options) {
         // Group tty is not mapped in this user namespace.

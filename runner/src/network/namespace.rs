@@ -49,6 +49,15 @@ impl Namespace {
         })
     }
 
+    /// Takes a namespace that is new, and brings its loopback interface up.
+    pub fn begin(fd: OwnedFd) -> io::Result<Self> {
+        Self::start(|| {
+            enter(fd.as_fd())?;
+            super::loopback_up()?;
+            Ok(fd)
+        })
+    }
+
     fn start(enter: impl FnOnce() -> io::Result<OwnedFd> + Send + 'static) -> io::Result<Self> {
         let (entered, answer) = channel();
         let (thread, work) = channel::<Work>();

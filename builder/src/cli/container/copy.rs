@@ -155,7 +155,8 @@ impl Child {
         work: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<Self> {
         let said = File::from(rustix::fs::memfd_create("cooper-cp", MemfdFlags::CLOEXEC)?);
-        let below = cooper_runner::below_root(root.directory.as_fd(), not_its, || {
+        let user = root.user.as_ref().map(AsFd::as_fd);
+        let below = cooper_runner::below_root(root.directory.as_fd(), user, not_its, || {
             if let Err(error) = work() {
                 let _ = (&said).write_all(error.to_string().as_bytes());
             }

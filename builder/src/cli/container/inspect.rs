@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 use super::networks_of;
 use crate::container::record::written;
 use crate::container::{
-    Config, Found, NamespaceMode, Resources, RestartPolicy, State, Status, VolumeSource, log,
+    Config, Found, NamespaceMode, Resources, RestartPolicy, State, Status, UserMode, VolumeSource,
+    log,
 };
 use crate::network::{NetworkError, NetworkMode, Networks};
 
@@ -186,7 +187,7 @@ fn host_config(config: &Config) -> Value {
         "IpcMode": mode(&isolation.ipc, "private"),
         "PidMode": mode(&isolation.pid, ""),
         "UTSMode": mode(&isolation.uts, ""),
-        "UsernsMode": "",
+        "UsernsMode": if isolation.users == UserMode::Host { "" } else { "private" },
         "Privileged": isolation.privileged,
         "ReadonlyRootfs": isolation.read_only,
         "SecurityOpt": list(&isolation.security_opt),
@@ -199,6 +200,11 @@ fn host_config(config: &Config) -> Value {
     });
     if let (Value::Object(host), Value::Object(limits)) = (&mut host, limits(&config.resources)) {
         host.extend(limits);
+    }
+    if let Some(ids) = isolation.users.ids() {
+        // Podman's description; docker has none.
+        let map = |first: u32| json!([format!("0:{first}:{}", ids.count)]);
+        host["IDMappings"] = json!({ "UidMap": map(ids.uid), "GidMap": map(ids.gid) });
     }
     host
 }

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use cooper_runner::{CapSet, Capability, Profile};
 
+use crate::cli::Settings;
 use crate::cli::value::{ValueError, each, pair};
-use crate::container::{Device, Isolation, NamespaceMode, SeccompMode};
+use crate::container::{Device, Isolation, NamespaceMode, SeccompMode, UserMode, userns};
 use crate::report::Report;
 
 /// Options of the confinement.
@@ -46,7 +47,7 @@ pub struct IsolationArgs {
     #[arg(long, value_name = "MODE")]
     pub uts: Option<String>,
 
-    /// User namespace: host
+    /// User namespace: host, or auto for ids that no other container has
     #[arg(long, value_name = "MODE")]
     pub userns: Option<String>,
 
@@ -61,15 +62,8 @@ pub struct IsolationArgs {
 
 impl IsolationArgs {
     /// Returns what confines the container.
-    pub fn resolve(&self) -> Result<Isolation, Report> {
+    pub fn resolve(&self, settings: &Settings) -> Result<Isolation, Report> {
         let security = self.security()?;
-        if let Some(mode) = self
-            .userns
-            .as_deref()
-            .filter(|mode| !matches!(*mode, "" | "host"))
-        {
-            return Err(ValueError::unknown("mode", mode, &["host"]).report("--userns", mode));
-        }
         let sysctls = each("--sysctl", &self.sysctl, sysctl)?.into_iter();
         Ok(Isolation {
             privileged: self.privileged,
@@ -85,9 +79,36 @@ impl IsolationArgs {
             pid: namespace("--pid", self.pid.as_deref())?,
             ipc: namespace("--ipc", self.ipc.as_deref())?,
             uts: namespace("--uts", self.uts.as_deref())?,
+            users: self.users(settings)?,
             sysctls: sysctls.collect(),
             devices: each("--device", &self.device, device)?,
         })
+    }
+
+    /// Returns whose ids it has. A user who is not root has made a user namespace already, with
+    /// all the ids that are that user's.
+    fn users(&self, settings: &Settings) -> Result<UserMode, Report> {
+        let is_root = settings.environment.is_root;
+        let lent = settings.file.run.userns_remap.as_deref();
+        match (self.userns.as_deref().unwrap_or_default(), lent) {
+            ("auto", _) if !is_root => Err(Report::new(
+                "--userns=auto takes root: this user's containers share the user's namespace",
+            )
+            .hint("leave it out; what is root there is this user outside")),
+            ("auto", _) => Ok(UserMode::Auto),
+            ("", Some(user)) if is_root && !user.is_empty() => {
+                let ids = userns::of_user(user).map_err(|error| {
+                    Report::from_error(&error)
+                        .context(format!("cannot use userns-remap = {user:?}"))
+                        .hint(error.hint())
+                })?;
+                Ok(UserMode::Ids(ids))
+            }
+            ("" | "host", _) => Ok(UserMode::Host),
+            (mode, _) => {
+                Err(ValueError::unknown("mode", mode, &["auto", "host"]).report("--userns", mode))
+            }
+        }
     }
 
     /// Returns the capabilities: drops come first, so that `--cap-drop ALL --cap-add X` is X.

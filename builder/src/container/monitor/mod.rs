@@ -164,6 +164,10 @@ impl Monitor {
         launch.rewind()?;
         launch.read_to_end(&mut text)?;
         let mut launch: Launch = serde_json::from_slice(&text)?;
+        let mut user = None;
+        if launch.spec.ids.is_some() {
+            user = inbox.take_fd();
+        }
         let mut network = Vec::new();
         while let Some(fd) = inbox.take_fd() {
             network.push(fd);
@@ -179,7 +183,9 @@ impl Monitor {
             lock: File::from(lock),
         };
         Ok(Some(Self {
-            launcher: Launcher::prepare(&launch.scratch).map_err(io::Error::other)?,
+            launcher: Launcher::prepare(&launch.scratch)
+                .map_err(io::Error::other)?
+                .with_user(user),
             log: Log::open(&launch.dir, &launch.container)?,
             listener: Some(listen(&launch.dir)?),
             clients: vec![Client::new(0, first)?],

@@ -304,14 +304,20 @@ impl Monitor {
         }
     }
 
-    /// Hands over the container's root as it sees it, mounts included.
+    /// Hands over the container's root as it sees it, mounts included, and its user namespace if
+    /// it has one of its own.
     fn root(&mut self, index: usize) {
         let Some(main) = &self.main else {
             return self.refuse(index);
         };
         let path = format!("/proc/{}/root", main.process.pid().unwrap_or(0));
         match File::open(path) {
-            Ok(root) => self.clients[index].answer(&Answer::Done, vec![root.into()]),
+            Ok(root) => {
+                let user = self.launcher.user().map(|user| user.try_clone_to_owned());
+                let user = user.and_then(Result::ok);
+                let handles = [root.into()].into_iter().chain(user).collect();
+                self.clients[index].answer(&Answer::Done, handles);
+            }
             Err(error) => {
                 let failure = Failure::of(&error, 1);
                 self.answer(index, &Answer::Failed(failure));

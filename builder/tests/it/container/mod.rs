@@ -13,6 +13,7 @@ mod run;
 mod stats;
 mod system;
 mod terminal;
+mod userns;
 mod volumes;
 
 use std::path::Path;
