@@ -35,11 +35,30 @@ pub(crate) fn split_statement(line: &str) -> Parts<'_> {
     }
 }
 
-/// Cuts the flags off; few lines have some.
+/// Cuts the flags off; few lines have some, and few of those a quote or an escape.
 fn split_flags(text: &str) -> (Vec<&str>, &str) {
-    if !text.starts_with("--") {
-        return (Vec::new(), text);
+    split_plain_flags(text).unwrap_or_else(|| split_any_flags(text))
+}
+
+/// Cuts off flags that end at the next space; `None` if one of them has a quote or an escape.
+fn split_plain_flags(text: &str) -> Option<(Vec<&str>, &str)> {
+    let mut flags = Vec::new();
+    let mut rest = text;
+    while rest.starts_with("--") {
+        let (flag, after) = rest.split_at(rest.find(is_space).unwrap_or(rest.len()));
+        if flag.contains(['\\', '\'', '"']) {
+            return None;
+        }
+        rest = after.trim_start_matches(is_space);
+        if flag == "--" {
+            break;
+        }
+        flags.push(flag);
     }
+    Some((flags, rest))
+}
+
+fn split_any_flags(text: &str) -> (Vec<&str>, &str) {
     let Some(flags) = DockerfileParser::parse(Rule::flags, text)
         .ok()
         .and_then(|mut pairs| pairs.next())
@@ -72,6 +91,19 @@ pub(crate) fn split_words(text: &str, escape: char) -> Vec<&str> {
 /// Splits a `--mount` value into its fields: offset and length as written, and
 /// the text without quotes. `None` if it is no line of CSV.
 pub(crate) fn split_fields(text: &str) -> Option<Vec<(usize, usize, String)>> {
+    if text.contains('"') {
+        return split_any_fields(text);
+    }
+    let place = |field: &str| field.as_ptr() as usize - text.as_ptr() as usize;
+    let fields = text.split(',');
+    Some(
+        fields
+            .map(|field| (place(field), field.len(), field.to_owned()))
+            .collect(),
+    )
+}
+
+fn split_any_fields(text: &str) -> Option<Vec<(usize, usize, String)>> {
     let line = DockerfileParser::parse(Rule::fields, text).ok()?.next()?;
     let fields = line
         .into_inner()
@@ -96,6 +128,8 @@ fn inner(rule: Rule, text: &str) -> impl Iterator<Item = Pair<'_, Rule>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -129,6 +163,19 @@ mod tests {
                 (*keyword, *flags, *rest),
                 "{line}"
             );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn plain_text_is_split_as_the_grammar_splits_it(
+            flags in "(--)?([-a=,$ \t\u{0B}\u{0C}\rä\\\\\"']{0,3}(--)?){0,4}",
+            fields in "([a=$ ä]{0,2},?){0,5}",
+        ) {
+            if let Some(plain) = split_plain_flags(&flags) {
+                prop_assert_eq!(plain, split_any_flags(&flags));
+            }
+            prop_assert_eq!(split_fields(&fields), split_any_fields(&fields));
         }
     }
 

@@ -476,6 +476,21 @@ fn the_reference_s_mounts() {
 }
 
 #[test]
+fn caches_lie_in_a_namespace_if_one_is_given() {
+    let text = "FROM base\nRUN --mount=type=cache,target=/a --mount=type=cache,id=b,target=/b x";
+    for (given, want) in [("", ["/a", "b"]), ("team", ["team//a", "team/b"])] {
+        let lowered = Case::new(text)
+            .arg("BUILDKIT_CACHE_MOUNT_NS", given)
+            .lower();
+        let ids = exec(&lowered).mounts.iter().map(|mount| match &mount.kind {
+            MountKind::Cache { id, .. } => id.as_str(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(ids.collect::<Vec<_>>(), want, "{given}");
+    }
+}
+
+#[test]
 fn the_reference_s_devices() {
     let table: &[(&str, &str, bool)] = &[
         ("vendor1.com/device", "vendor1.com/device", false),
