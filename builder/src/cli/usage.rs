@@ -27,14 +27,39 @@ const OPTIONS: &[(&str, &[&str], &str)] = &[
 ];
 
 /// Commands of docker's that are absent, and what to do instead.
-const COMMANDS: &[(&str, &str)] = &[
+const COMMANDS: &[(&[&str], &str)] = &[
     (
-        "search",
+        &["search"],
         "search on the registry's web page, and pull what you find by its name",
     ),
     (
-        "context",
+        &["context"],
         "there is no daemon to choose: run cooper where it is to work",
+    ),
+    (
+        &["compose"],
+        "cooper bake builds what a compose file describes; start it with cooper run and cooper \
+         network",
+    ),
+    (
+        &["swarm", "node", "service", "stack", "config", "secret"],
+        "there are no clusters: cooper works on one machine",
+    ),
+    (
+        &["plugin"],
+        "there are no plugins: networks and volumes are cooper's own",
+    ),
+    (
+        &["checkpoint"],
+        "a container's processes cannot be kept: cooper commit keeps its files",
+    ),
+    (
+        &["trust"],
+        "name an image by its digest: NAME@sha256:HEX is that content and no other",
+    ),
+    (
+        &["scout"],
+        "cooper build --sbom says what an image is made of, for programs that look for flaws",
     ),
 ];
 
@@ -130,7 +155,8 @@ fn hint(error: &clap::Error, first: Option<&str>, command: &clap::Command) -> Op
         }
         ErrorKind::InvalidSubcommand => {
             let name = text(error, ContextKind::InvalidSubcommand)?;
-            if let Some((_, instead)) = COMMANDS.iter().find(|(known, _)| *known == name) {
+            let mut commands = COMMANDS.iter();
+            if let Some((_, instead)) = commands.find(|(known, _)| known.contains(&&*name)) {
                 return Some((*instead).to_owned());
             }
             let shown = command
@@ -188,9 +214,11 @@ mod tests {
                 }
             }
         }
-        for (name, _) in COMMANDS {
+        for name in COMMANDS.iter().flat_map(|(names, _)| *names) {
             assert!(cli.find_subcommand(name).is_none(), "cooper has {name}");
         }
+        let said = said("cooper service ls");
+        assert!(said.contains("cooper works on one machine"), "{said}");
     }
 
     #[test]
