@@ -165,14 +165,6 @@ impl Target {
         }
     }
 
-    /// Returns whether an attribute is set to true.
-    pub fn bool(&self, name: &str) -> Option<bool> {
-        match self.fields.get(name) {
-            Some(Field::Bool(truth)) => Some(*truth),
-            _ => None,
-        }
-    }
-
     /// Returns an attribute's texts.
     pub fn texts(&self, name: &str) -> &[String] {
         match self.fields.get(name) {
