@@ -7,6 +7,7 @@
 //! started again otherwise.
 
 mod download;
+mod parallel;
 mod tls;
 
 use std::io;
@@ -20,6 +21,7 @@ use ureq::tls::TlsConfig;
 use ureq::{Agent, Proxy};
 
 pub use download::{Download, Downloaded, HttpRequest, Meter};
+pub(crate) use parallel::{TRANSFERS, at_once};
 
 /// How many bytes are moved at a time.
 pub(crate) const BUFFER: usize = 256 * 1024;

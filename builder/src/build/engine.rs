@@ -22,7 +22,7 @@ use super::failure::Failure;
 use super::fetch::Fetcher;
 use super::ops;
 use super::output::{Output, Root, ScannedContext};
-use super::remote::RemoteLayers;
+use super::remote::{FetchError, RemoteLayers};
 use super::secrets::Secrets;
 use crate::emulation::{self, Execution, Missing};
 use crate::options::Dns;
@@ -317,15 +317,17 @@ impl Engine {
 
     /// Makes sure that all layers are here, fetching and unpacking in parallel.
     pub(crate) fn ensure(&self, layers: &[LayerId]) -> Result<(), OpError> {
+        let failed = |(layer, source): (LayerId, FetchError)| match layer {
+            LayerId::Pulled(_) => OpError::BaseLayer { layer, source },
+            LayerId::Built(_) => source.into(),
+        };
+        let (remote, store) = (self.remote(), self.store());
+        remote
+            .ensure_blobs(store, layers.iter().cloned())
+            .map_err(failed)?;
         layers.par_iter().try_for_each(|layer| {
-            let ensured = self.remote().ensure(self.store(), layer);
-            ensured.map_err(|source| match layer {
-                LayerId::Pulled(_) => OpError::BaseLayer {
-                    layer: layer.clone(),
-                    source,
-                },
-                LayerId::Built(_) => source.into(),
-            })
+            let ensured = remote.ensure(store, layer);
+            ensured.map_err(|source| failed((layer.clone(), source)))
         })
     }
 

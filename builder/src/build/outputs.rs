@@ -5,7 +5,6 @@ use std::io::Write;
 
 use cooper_cache::{ImageRecord, LayerId, MergedTree, PlatformImage, RelPath};
 use cooper_oci::{Descriptor, Digest, Platform, Reference};
-use rayon::prelude::*;
 use serde_json::Value;
 
 use super::Built;
@@ -291,11 +290,11 @@ impl Made<'_> {
 }
 
 pub(super) fn fetch(engine: &Engine, image: &Image) -> Result<(), BuildError> {
-    image
-        .layers
-        .par_iter()
-        .try_for_each(|layer| engine.remote().ensure_blob(engine.store(), &layer.layer))
-        .map_err(|source| BuildError::Internal {
+    let layers = image.layers.iter().map(|layer| layer.layer.clone());
+    engine
+        .remote()
+        .ensure_blobs(engine.store(), layers)
+        .map_err(|(_, source)| BuildError::Internal {
             source: source.into(),
         })
 }

@@ -11,11 +11,11 @@ use std::sync::{Mutex, PoisonError};
 
 use cooper_cache::{BlobWriter, LayerId, Layers, PackedMount, Store, StoreError};
 use cooper_oci::{Descriptor, DiffId, Reference};
-use rayon::prelude::*;
 use thiserror::Error;
 
 use cooper_solver::CancelToken;
 
+use crate::http::{TRANSFERS, at_once};
 use crate::progress::Progress;
 use crate::pull::{self, PullError};
 use crate::registry::{Client, Resolved};
@@ -187,9 +187,7 @@ impl RemoteLayers {
             return Ok(false);
         };
         let blobs = mount.blobs();
-        blobs
-            .par_iter()
-            .try_for_each(|blob| self.fetch(store, &origin, blob))?;
+        at_once(&blobs, TRANSFERS, |blob| self.fetch(store, &origin, blob))?;
         let made = store.unpack_mount(&mount)?;
         for blob in blobs {
             // They are in the mount now; what is wanted again is fetched again.
@@ -254,6 +252,29 @@ impl RemoteLayers {
             }
         }
         Ok(())
+    }
+
+    /// Makes sure that the blobs of noted layers are in the store, several at once.
+    pub(crate) fn ensure_blobs(
+        &self,
+        store: &Store,
+        ids: impl Iterator<Item = LayerId>,
+    ) -> Result<(), (LayerId, FetchError)> {
+        let missing: Vec<LayerId> = ids.filter(|id| self.is_away(store, id)).collect();
+        let ensure = |id: &LayerId| {
+            let ensured = self.ensure_blob(store, id);
+            ensured.map_err(|error| (id.clone(), error))
+        };
+        at_once(&missing, TRANSFERS, ensure).map(drop)
+    }
+
+    /// Whether a layer's bytes are still to come.
+    fn is_away(&self, store: &Store, id: &LayerId) -> bool {
+        let known = self.lock();
+        let Some(known) = known.get(id) else {
+            return false;
+        };
+        !store.blobs().has(&known.blob.digest) && !store.layers().has(id)
     }
 
     /// Makes sure that the blob of a noted layer is in the store, unless the layer is there unpacked.

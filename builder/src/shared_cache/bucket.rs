@@ -23,9 +23,9 @@ use ureq::http::StatusCode;
 
 use super::MAX_DOCUMENT;
 use super::service::{Answer, Call, Patience, Service, ServiceError};
-use super::shelf::{Payload, Shelf, at_once, first_of, of_size, parts, rest};
+use super::shelf::{Payload, Shelf, first_of, of_size, parts, rest};
 use super::sign::{Signing, encode_path, encode_query};
-use crate::http::HttpClient;
+use crate::http::{HttpClient, at_once};
 use crate::options::BucketPlace;
 
 /// What stands for a payload's digest that is not signed.

@@ -6,8 +6,7 @@
 
 use std::fmt::Debug;
 use std::io::{self, Read, Write};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cooper_oci::Descriptor;
@@ -18,11 +17,8 @@ use super::bucket::Bucket;
 use super::document::Document;
 use super::service::{Answer, Patience, Service, ServiceError};
 use super::{Bundle, Contents, OpenBlob, Sent, SharedCacheError};
-use crate::http::{BUFFER, HttpClient};
+use crate::http::{BUFFER, HttpClient, TRANSFERS, at_once};
 use crate::options::ServicePlace;
-
-/// How many blobs travel at once: they wait for the network, not for processors.
-const BLOBS_AT_ONCE: usize = 6;
 
 /// How a service keeps a cache.
 pub(super) trait Shelf: Send + Sync {
@@ -85,41 +81,6 @@ pub(super) fn parts(size: u64, part: u64, most: u64) -> Vec<(u64, u64)> {
         .collect()
 }
 
-/// Does `work` for all items on a few threads; the first failure ends it.
-pub(super) fn at_once<T: Sync, R: Send>(
-    items: &[T],
-    threads: usize,
-    work: impl Fn(&T) -> Result<R, ServiceError> + Sync,
-) -> Result<Vec<R>, ServiceError> {
-    let next = AtomicUsize::new(0);
-    let done: Mutex<Result<Vec<(usize, R)>, ServiceError>> = Mutex::new(Ok(Vec::new()));
-    let go = || {
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(at) else { return };
-            let result = work(item);
-            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-            match (&mut *done, result) {
-                (Ok(results), Ok(result)) => results.push((at, result)),
-                (Ok(_), Err(error)) => *done = Err(error),
-                (Err(_), _) => {}
-            }
-            if done.is_err() {
-                next.store(items.len(), Ordering::Relaxed);
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..threads.min(items.len()) {
-            scope.spawn(go);
-        }
-        go();
-    });
-    let mut results = done.into_inner().unwrap_or_else(PoisonError::into_inner)?;
-    results.sort_unstable_by_key(|(at, _)| *at);
-    Ok(results.into_iter().map(|(_, result)| result).collect())
-}
-
 /// A cache in a service; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Depot {
@@ -168,9 +129,10 @@ impl Depot {
         let patience = Patience::new(bundle.canceled, self.shelf.limit());
         self.shelf.prepare(&patience)?;
         let open = bundle.open;
-        let sent = at_once(&bundle.blobs, BLOBS_AT_ONCE, |blob| {
+        let sent = at_once(&bundle.blobs, TRANSFERS, |blob| {
             let payload = Payload { blob, open };
-            Ok(!self.shelf.has(blob, &patience)? && self.shelf.put(&payload, &patience)?)
+            let absent = !self.shelf.has(blob, &patience)?;
+            Ok::<_, ServiceError>(absent && self.shelf.put(&payload, &patience)?)
         })?;
         self.shelf.put_list(&bundle.config, &patience)?;
         let blobs = sent.iter().filter(|sent| **sent).count();
@@ -289,29 +251,6 @@ pub(super) fn of_size(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn work_at_once_keeps_its_order_and_ends_with_the_first_failure() {
-        let items: Vec<usize> = (0..100).collect();
-        let doubled = at_once(&items, 4, |item| Ok(item * 2)).expect("done");
-        assert!(
-            doubled
-                .iter()
-                .enumerate()
-                .all(|(at, value)| *value == at * 2)
-        );
-        let begun = AtomicUsize::new(0);
-        let failed = at_once(&items, 1, |item| {
-            begun.fetch_add(1, Ordering::Relaxed);
-            match item {
-                3 => Err(ServiceError::Canceled),
-                _ => Ok(()),
-            }
-        });
-        assert!(failed.is_err());
-        assert_eq!(begun.into_inner(), 4);
-        assert!(at_once(&[0; 0], 4, |_| Ok(())).expect("nothing").is_empty());
-    }
 
     #[test]
     fn parts_cover_a_blob_once_and_are_never_too_many() {

@@ -12,9 +12,9 @@ use serde_json::json;
 use ureq::http::StatusCode;
 
 use super::super::service::{Answer, Call, Patience, ServiceError};
-use super::super::shelf::at_once;
 use super::super::sign::encode_query;
 use super::{Access, Content, Entry, PARTS_AT_ONCE, Protocol, Reserved, entry_version};
+use crate::http::at_once;
 
 const API: &str = "_apis/artifactcache";
 

@@ -9,9 +9,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::super::service::{Patience, Service, ServiceError};
-use super::super::shelf::at_once;
 use super::super::sign::encode_query;
 use super::account::{Account, ask};
+use crate::http::at_once;
 
 /// What a block is, and a blob that is sent in one go.
 const BYTES: &str = "application/octet-stream";

@@ -108,6 +108,31 @@ fn an_image_is_made_of_layers_that_came_in_parts() {
 }
 
 #[test]
+fn layers_travel_several_at_once_both_ways() {
+    let Some((here, there)) = machines() else {
+        return;
+    };
+    let service = ActionsService::start();
+    let lines = [0, 1, 2, 3, 4, 5].map(|number| format!("RUN echo {number} >/{number}\n"));
+    let lines = lines.concat();
+    let context = Context::new(&format!("FROM busybox\n{lines}"));
+    let (to, from) = options(&service, 2, &token(MAIN, &[]));
+    service.gather(4);
+    here.build(&context, &["-otype=cacheonly", &to]).ok();
+    let sent = service.gather(0);
+    assert!(sent >= 4, "{sent} at once");
+    // The list travels by itself.
+    let warm = there.steps(&context, &["-otype=cacheonly", &from]).ok();
+    assert_eq!(warm.executed(), NOTHING);
+    service.gather(4);
+    let second = there.steps(&context, &["-t=a", &from]).ok();
+    assert_eq!(second.executed(), NOTHING);
+    let fetched = service.gather(0);
+    assert!(fetched >= 4, "{fetched} at once");
+    service.assert_lawful();
+}
+
+#[test]
 fn min_has_what_is_part_of_the_image_and_max_all() {
     let service = ActionsService::start();
     let Some(here) = Cooper::new() else { return };

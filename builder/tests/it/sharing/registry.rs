@@ -1,8 +1,8 @@
 //! `type=registry` and `type=inline`: what travels and what does not.
 
 use super::{BELOW_B, NOTHING, machines, three_readers};
-use crate::support::Cooper;
 use crate::support::peers::DockerRegistry;
+use crate::support::{Cooper, need};
 
 /// Returns the requests that move layers, since the first `known`.
 fn moved(registry: &DockerRegistry, known: usize) -> Vec<String> {
@@ -66,6 +66,69 @@ fn only_what_is_missing_travels_and_only_when_it_is_needed() {
         .run(&["run", "--rm", "a", "cat", "/all"])
         .ok()
         .prints("a1b2");
+}
+
+#[test]
+fn an_empty_machine_in_a_network_of_its_own_executes_nothing() {
+    if need::root().is_none() {
+        return;
+    }
+    let Some((here, there)) = machines() else {
+        return;
+    };
+    let Some(registry) = DockerRegistry::start(&here) else {
+        return;
+    };
+    let context = three_readers();
+    let cache = |registry: &DockerRegistry| format!("ref={}/team/cache", registry.host());
+    let to = format!("--cache-to=type=registry,{},mode=max", cache(&registry));
+    here.build(&context, &["-otype=cacheonly", &to]).ok();
+    drop(registry);
+    there.in_network(&["create"], || {
+        // What was pushed is all that the second machine can reach of the first.
+        let registry = DockerRegistry::start(&here).expect("it was there");
+        let from = format!("--cache-from=type=registry,{}", cache(&registry));
+        let second = there.steps(&context, &["-t=a", &from]).ok();
+        assert_eq!(second.executed(), NOTHING, "{}", second.outcome);
+        context.write("b", "b2");
+        let third = there.steps(&context, &["-t=a", &from]).ok();
+        assert_eq!(third.executed(), BELOW_B);
+    });
+    there
+        .run(&["run", "--rm", "a", "cat", "/all"])
+        .ok()
+        .prints("a1b2");
+}
+
+#[test]
+fn a_registry_that_goes_away_costs_no_build_and_loses_nothing() {
+    let Some((here, there)) = machines() else {
+        return;
+    };
+    let Some(registry) = DockerRegistry::start(&here) else {
+        return;
+    };
+    let context = three_readers();
+    let cache = format!("type=registry,ref={}/team/cache", registry.host());
+    let (to, from) = (
+        format!("--cache-to={cache},mode=max"),
+        format!("--cache-from={cache}"),
+    );
+    here.build(&context, &["-t=a", &to]).ok();
+    drop(registry);
+    let second = there.steps(&context, &["-t=a", &from]).ok();
+    assert_eq!(second.executed().len(), 7, "{}", second.outcome);
+    let gone = here.build(&context, &["-t=a", &to]).exits(1);
+    gone.says("cannot write the cache to").says("refused");
+    here.build(&context, &["-t=a", &format!("{to},ignore-error=true")])
+        .ok();
+    for machine in [here, there] {
+        machine
+            .run(&["run", "--rm", "a", "cat", "/all"])
+            .ok()
+            .prints("a1b1");
+        machine.run(&["cache", "fsck"]).ok();
+    }
 }
 
 #[test]

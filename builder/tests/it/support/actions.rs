@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -30,6 +31,11 @@ struct State {
     /// How many requests are answered before the service goes away; all by default.
     answers: AtomicUsize,
     address: Mutex<String>,
+    /// Transfers of content that are under way, and the most that ever were.
+    transfers: Mutex<(usize, usize)>,
+    /// How many transfers wait for each other.
+    gathered: AtomicUsize,
+    arrived: Condvar,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -103,6 +109,14 @@ impl ActionsService {
         self.state.answers.store(count, Ordering::Relaxed);
     }
 
+    /// Holds transfers of content until so many are under way, or none comes for a while; returns
+    /// the most that there have been.
+    pub(crate) fn gather(&self, count: usize) -> usize {
+        self.state.gathered.store(count, Ordering::Relaxed);
+        let mut transfers = self.state.transfers.lock().unwrap();
+        std::mem::take(&mut transfers.1)
+    }
+
     /// Returns the requests whose method and path begin so.
     pub(crate) fn requests(&self, beginning: &str) -> Vec<Request> {
         let mut requests = self.server.requests();
@@ -157,7 +171,10 @@ impl State {
         } else if let Some(call) = path.strip_prefix(REST) {
             self.rest(call, request)
         } else if let Some(number) = path.strip_prefix("/content/") {
-            self.content(number, request)
+            self.meet();
+            let answer = self.content(number, request);
+            self.transfers.lock().unwrap().0 -= 1;
+            answer
         } else if path.starts_with("/repos/") {
             self.listing(request)
         } else {
@@ -168,6 +185,17 @@ impl State {
             self.violations.lock().unwrap().push(line);
             Response::new("400 Bad Request", violation)
         })
+    }
+
+    fn meet(&self) {
+        let mut transfers = self.transfers.lock().unwrap();
+        transfers.0 += 1;
+        transfers.1 = transfers.1.max(transfers.0);
+        self.arrived.notify_all();
+        let alone =
+            |transfers: &mut (usize, usize)| transfers.1 < self.gathered.load(Ordering::Relaxed);
+        let patience = Duration::from_secs(5);
+        drop(self.arrived.wait_timeout_while(transfers, patience, alone));
     }
 
     /// Returns the number of the committed entry: with the key itself, else the newest that begins
