@@ -92,6 +92,7 @@ impl Module<'_> {
     pub(super) fn eval(&self, expr: &Expr, scope: &Scope<'_>) -> Result<Value, Fault> {
         let _depth = self.descend(MAX_DEPTH).ok_or_else(|| {
             Fault::new("too-deep", &expr.place, "expressions are nested too deep")
+                .help("write the value itself, or with fewer steps in between")
         })?;
         let place = &expr.place;
         match &expr.kind {

@@ -3,6 +3,34 @@
 use super::ast::Place;
 use crate::report::{Excerpt, Severity, did_you_mean};
 
+/// The stable names of all kinds of faults.
+pub(super) const CODES: [&str; 24] = [
+    "arithmetic",
+    "block-name",
+    "compose",
+    "cycle",
+    "duplicate-key",
+    "duplicate-name",
+    "entry",
+    "environment",
+    "extends",
+    "function",
+    "include",
+    "index",
+    "interpolation",
+    "name",
+    "secret",
+    "syntax",
+    "too-deep",
+    "type",
+    "unknown-attribute",
+    "unknown-block",
+    "unknown-function",
+    "unknown-target",
+    "unknown-variable",
+    "validation",
+];
+
 /// One thing that is wrong at one place of a bake file.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
@@ -15,8 +43,9 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Starts a fault; `code` is its stable name.
+    /// Starts a fault; `code` is its stable name, one of [`CODES`].
     pub fn new(code: &'static str, place: &Place, message: impl Into<String>) -> Self {
+        debug_assert!(CODES.contains(&code), "{code} is not listed");
         Self {
             place: Box::new(place.clone()),
             code,

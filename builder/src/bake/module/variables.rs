@@ -91,7 +91,9 @@ impl Module<'_> {
             };
             return kind.of_text(&text).map_err(|message| {
                 let message = format!("the environment's value for {name} does not fit: {message}");
-                Fault::new("environment", place, message)
+                Fault::new("environment", place, message).help(format!(
+                    "set {name} to what the definition declares, or unset it"
+                ))
             });
         }
         match declared {

@@ -1,5 +1,7 @@
 //! What is wrong with bake files, as users read it: one case for each kind.
 
+use super::super::fault::CODES;
+use super::super::{Fault, ResolveError};
 use super::{Case, faults};
 
 #[test]
@@ -74,6 +76,66 @@ fn faults_of_json_are_placed_within_its_texts() {
         .map(|text| faults("docker-bake.json", text))
         .collect();
     insta::assert_snapshot!("faults-of-json", all.join(""));
+}
+
+#[test]
+fn faults_of_what_surrounds_a_file() {
+    let shown = |faults: Vec<Fault>| {
+        let report = crate::report::Report::new("");
+        let report = faults
+            .iter()
+            .fold(report, |report, fault| report.excerpt(fault.excerpt()));
+        // One very long line says nothing more than its beginning.
+        let text = report.render(false);
+        let lines = text
+            .lines()
+            .map(|line| line.chars().take(120).collect::<String>());
+        lines.collect::<Vec<_>>().join("\n") + "\n"
+    };
+    let mut all = String::new();
+    for text in [
+        "variable \"A\" {\n  type    = number\n  default = 1\n}\n",
+        "variable \"A\" {\n  default = { a = 1 }\n}\n",
+    ] {
+        let case = Case {
+            variables: &[("A", "x")],
+            ..Case::of("docker-bake.hcl", text)
+        };
+        all += &shown(case.read().expect_err("it has faults"));
+    }
+    let chain = (0..2_000).fold(String::new(), |text, n| {
+        format!("{text}variable \"v{n}\" {{ default = v{} }}\n", n + 1)
+    });
+    let faults = Case::of("docker-bake.hcl", &chain).read();
+    let mut faults = faults.expect_err("it has faults").into_iter();
+    all += &shown(
+        faults
+            .find(|fault| fault.excerpt().code == "too-deep")
+            .into_iter()
+            .collect(),
+    );
+    let parent = "target \"app\" {\n  inherits = [\"_bsae\"]\n}\ntarget \"_base\" {}\n";
+    let definition = Case::of("docker-bake.hcl", parent).read().expect("valid");
+    match definition.plan(&["app".to_owned()], &[]) {
+        Err(ResolveError::UnknownParent {
+            fault: Some(fault), ..
+        }) => all += &shown(vec![*fault]),
+        other => panic!("{other:?}"),
+    }
+    insta::assert_snapshot!("faults-of-surroundings", all);
+}
+
+#[test]
+fn each_kind_of_fault_has_a_snapshot() {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/src/bake/tests/snapshots");
+    let mut seen = String::new();
+    for entry in std::fs::read_dir(dir).expect("there are snapshots") {
+        let path = entry.expect("a readable directory").path();
+        seen += &std::fs::read_to_string(path).expect("a text");
+    }
+    for code in CODES {
+        assert!(seen.contains(&format!("error[{code}]")), "{code}");
+    }
 }
 
 #[test]

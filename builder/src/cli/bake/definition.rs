@@ -195,6 +195,67 @@ pub(super) fn unresolved(error: ResolveError) -> Report {
         ResolveError::Override {
             hint: Some(hint), ..
         } => report.hint(hint),
-        _ => report,
+        ResolveError::LinkCycle { from, .. } => report.hint(format!(
+            "let {from}, or what it needs, start from something else than a `target:` context"
+        )),
+        ResolveError::Stdin { .. } => report.hint("name a directory or a file in place of `-`"),
+        ResolveError::UnknownParent { .. } | ResolveError::Override { .. } => report,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One error of each kind; a new one has no place here until somebody writes it down.
+    fn kinds() -> Vec<(&'static str, ResolveError)> {
+        let app = || "app".to_owned();
+        let unknown = |suggestion: Option<&str>, known: &[&str]| ResolveError::UnknownTarget {
+            name: app(),
+            suggestion: suggestion.map(str::to_owned),
+            known: known.iter().map(|&name| name.to_owned()).collect(),
+        };
+        let all = vec![
+            unknown(Some("api"), &["api"]),
+            unknown(None, &["db", "web"]),
+            unknown(None, &[]),
+            ResolveError::UnknownParent {
+                name: app(),
+                parent: "_bsae".to_owned(),
+                suggestion: Some("_base".to_owned()),
+                fault: None,
+            },
+            ResolveError::LinkCycle {
+                from: app(),
+                to: "base".to_owned(),
+            },
+            ResolveError::Stdin {
+                target: app(),
+                what: "context",
+            },
+            ResolveError::Override {
+                text: "app.tgas=x".to_owned(),
+                problem: "there is no key tgas".to_owned(),
+                hint: Some("did you mean \"tags\"?".to_owned()),
+            },
+        ];
+        let named = |error| match error {
+            error @ ResolveError::UnknownTarget { .. } => ("unknown target", error),
+            error @ ResolveError::UnknownParent { .. } => ("unknown parent", error),
+            error @ ResolveError::LinkCycle { .. } => ("cycle", error),
+            error @ ResolveError::Stdin { .. } => ("stdin", error),
+            error @ ResolveError::Override { .. } => ("override", error),
+        };
+        all.into_iter().map(named).collect()
+    }
+
+    #[test]
+    fn each_kind_of_error_says_what_to_do() {
+        let shown = kinds().into_iter().map(|(name, error)| {
+            let text = unresolved(error).render(false);
+            assert!(text.contains("hint: "), "{name}: {text}");
+            format!("{name}\n{text}")
+        });
+        insta::assert_snapshot!("each-kind", shown.collect::<Vec<_>>().join("\n"));
     }
 }
