@@ -181,7 +181,8 @@ mod tests {
             }
         }
         let source = |to: &mut dyn Write| {
-            let written = (0..40).try_for_each(|_| to.write_all(&[0; BLOCK]));
+            let zeros = vec![0; BLOCK];
+            let written = (0..40).try_for_each(|_| to.write_all(&zeros));
             written.map_err(|error| StoreError::io("write", "a test".as_ref(), error))
         };
         let failed = digesting(source, &mut Full(3 * BLOCK), None).expect_err("it is full");
