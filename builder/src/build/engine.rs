@@ -2,7 +2,7 @@
 //! runner, the layers still to be fetched) and what is one target's own ([`Engine`]: its
 //! contexts and secrets).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -67,6 +67,8 @@ pub(crate) struct Workshop {
     trees: Mutex<HashMap<Vec<LayerId>, MergedTree>>,
     /// What each layer says of the root directory.
     root_dirs: Mutex<HashMap<LayerId, Option<Entry>>>,
+    /// Layers of images that steps of this build are going to mount.
+    to_mount: Mutex<HashSet<LayerId>>,
 }
 
 /// What is one target's own.
@@ -108,6 +110,7 @@ impl Workshop {
             mounts: Mutex::default(),
             trees: Mutex::new(HashMap::new()),
             root_dirs: Mutex::new(HashMap::new()),
+            to_mount: Mutex::default(),
         }
     }
 
@@ -317,6 +320,19 @@ impl Engine {
 
     /// Makes sure that all layers are here, fetching and unpacking in parallel.
     pub(crate) fn ensure(&self, layers: &[LayerId]) -> Result<(), OpError> {
+        self.ensure_where(layers, |layer| self.lock_to_mount().contains(layer))
+    }
+
+    /// Notes that a step is going to mount these layers: they are unpacked to files at once.
+    pub(crate) fn expect_mounts(&self, root: &Root) {
+        self.lock_to_mount().extend(root.ids());
+    }
+
+    fn ensure_where(
+        &self,
+        layers: &[LayerId],
+        is_mounted: impl Fn(&LayerId) -> bool + Sync,
+    ) -> Result<(), OpError> {
         let failed = |(layer, source): (LayerId, FetchError)| match layer {
             LayerId::Pulled(_) => OpError::BaseLayer { layer, source },
             LayerId::Built(_) => source.into(),
@@ -326,7 +342,7 @@ impl Engine {
             .ensure_blobs(store, layers.iter().cloned())
             .map_err(failed)?;
         layers.par_iter().try_for_each(|layer| {
-            let ensured = remote.ensure(store, layer);
+            let ensured = remote.ensure(store, layer, is_mounted(layer));
             ensured.map_err(|source| failed((layer.clone(), source)))
         })
     }
@@ -334,7 +350,9 @@ impl Engine {
     /// Returns the directories of a root's layers, topmost first, as overlayfs wants them.
     pub(crate) fn lower_dirs(&self, root: &Root) -> Result<Vec<PathBuf>, OpError> {
         let ids = root.ids();
-        self.ensure(&ids)?;
+        // Of what is merged first no files are needed.
+        let all = ids.len() <= cooper_runner::most_lowers();
+        self.ensure_where(&ids, |_| all)?;
         let wanted = || !self.cancel().is_cancelled();
         let lowers = self
             .layers()
@@ -400,6 +418,13 @@ impl Engine {
             }
         }
         Ok(None)
+    }
+
+    fn lock_to_mount(&self) -> std::sync::MutexGuard<'_, HashSet<LayerId>> {
+        self.shared
+            .to_mount
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_root_dirs(&self) -> std::sync::MutexGuard<'_, HashMap<LayerId, Option<Entry>>> {

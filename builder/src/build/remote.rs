@@ -292,10 +292,19 @@ impl RemoteLayers {
         Ok(())
     }
 
-    /// Makes sure that the content of a layer is there, be it as files or not.
-    pub(crate) fn ensure(&self, store: &Store, id: &LayerId) -> Result<(), FetchError> {
+    /// Makes sure that the content of a layer is there, as files if it is to be `mounted`.
+    pub(crate) fn ensure(
+        &self,
+        store: &Store,
+        id: &LayerId,
+        mounted: bool,
+    ) -> Result<(), FetchError> {
         self.ensure_blob(store, id)?;
-        let unpacked = store.layers().ensure(id);
+        let unpacked = if mounted {
+            store.layers().ensure_dir(id)
+        } else {
+            store.layers().ensure(id)
+        };
         self.judge(id, unpacked.map_err(FetchError::from))?;
         Ok(())
     }

@@ -61,6 +61,47 @@ fn what_nothing_mounts_gets_no_files() {
     cooper.run(&["fsck"]).ok();
 }
 
+/// Returns in which form the layers of images are that were not built here.
+fn brought(cooper: &Cooper) -> Vec<&'static str> {
+    let layers = std::fs::read_dir(cooper.root().join("layers/sha256")).expect("layers");
+    let forms = layers.flat_map(|layer| {
+        let layer = layer.expect("a layer").path();
+        ["fs", "packs"]
+            .into_iter()
+            .filter(move |form| layer.join(form).exists())
+    });
+    forms.collect()
+}
+
+#[test]
+fn a_base_gets_files_when_something_mounts_it() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new(
+        "FROM busybox AS copied\nCOPY f /bin/f\nFROM scratch AS taken\nCOPY --from=busybox /bin /bin\n\
+         FROM copied AS run\nRUN cat /bin/f >/g\n",
+    )
+    .with("f", "f\n");
+    let tar = cooper.scratch("image.tar");
+    let output = format!("-otype=oci,dest={}", tar.display());
+    cooper.build(&context, &["--target=copied", &output]).ok();
+    cooper.build(&context, &["--target=taken", "-t=taken"]).ok();
+    assert_eq!(brought(&cooper), ["packs"]);
+    cooper.run(&["fsck"]).ok();
+    cooper
+        .run(&["run", "--rm", "taken", "/bin/busybox", "echo", "runs"])
+        .ok()
+        .prints("runs\n");
+    assert_eq!(brought(&cooper), ["packs"]);
+    cooper.build(&context, &["--target=run", "-t=run"]).ok();
+    assert_eq!(brought(&cooper), ["fs"]);
+    cooper.run(&["fsck"]).ok();
+    // What is mounted first is never packed.
+    let Some(other) = Cooper::new() else { return };
+    other.build(&context, &["--target=run", "-t=run"]).ok();
+    assert_eq!(brought(&other), ["fs"]);
+    cooper.run(&["load", "-i", &tar.display().to_string()]).ok();
+}
+
 #[test]
 fn a_copy_that_a_run_mounts_is_written_as_files_at_once() {
     let Some(cooper) = Cooper::new() else { return };

@@ -12,6 +12,7 @@ use cooper_oci::{Compression, DiffId, Sha256Hasher};
 
 use crate::error::{ArchiveError, StoreError};
 use crate::layer::disk::Canvas;
+use crate::layer::form::Form;
 use crate::layer::unpack::{Ground, unpack};
 use crate::layer::{LayerIndex, Staging};
 
@@ -35,15 +36,30 @@ impl Default for Limits {
 
 const CHUNK: usize = 256 << 10;
 
+/// What a layer's blob is unpacked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// Files, for something to mount.
+    Files,
+    /// A pack, until something mounts the layer.
+    Pack,
+}
+
 /// Unpacks a layer's blob into a fresh staging and checks its tar's digest.
 pub(super) fn unpack_layer(
     blob: File,
     staging: &Staging,
     diff_id: &DiffId,
     limits: Limits,
-    userxattr: bool,
+    shape: Shape,
 ) -> Result<LayerIndex, StoreError> {
-    let canvas = Canvas::open(&staging.fs(), userxattr)?;
+    let form = match shape {
+        Shape::Files => {
+            let userxattr = staging.shared().options.userxattr;
+            Form::Files(Canvas::open(&staging.fs(), userxattr)?)
+        }
+        Shape::Pack => Form::pack(staging)?,
+    };
     let (sender, receiver) = sync_channel(16);
     std::thread::scope(|scope| {
         let hasher = scope.spawn(move || feed(blob, limits.bytes, &sender));
@@ -51,16 +67,21 @@ pub(super) fn unpack_layer(
             add: None,
             most: limits.entries,
         };
-        let unpacked = unpack(Chunks::new(receiver), &canvas, &ground);
+        let unpacked = unpack(Chunks::new(receiver), &form, &ground);
         // The digest covers what comes after the end of the archive too.
-        let unpacked = unpacked.and_then(|(index, mut rest)| {
-            let drained = io::copy(&mut rest, &mut io::sink());
-            drained.map(|_| index).map_err(refusal)
+        let unpacked = unpacked.and_then(|mut made| {
+            let drained = io::copy(&mut made.rest, &mut io::sink());
+            drained.map(|_| made).map_err(refusal)
         });
         let digest = hasher.join().unwrap_or(None);
-        let index = unpacked?;
+        let made = unpacked?;
         match digest.map(DiffId) {
-            Some(actual) if actual == *diff_id => Ok(index),
+            Some(actual) if actual == *diff_id => {
+                if shape == Shape::Pack {
+                    staging.place(&made.places)?;
+                }
+                Ok(made.index)
+            }
             Some(actual) => Err(StoreError::DiffIdMismatch {
                 expected: diff_id.clone(),
                 actual,

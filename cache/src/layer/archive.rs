@@ -5,6 +5,7 @@ use std::io::{self, BufReader, Read};
 use crate::error::{IoContext, StoreError};
 use crate::layer::apply::{Limited, read_up_to};
 use crate::layer::disk::Canvas;
+use crate::layer::form::Form;
 use crate::layer::tar_read::TarReader;
 use crate::layer::unpack::{Ground, unpack};
 use crate::layer::{Entry, FileBytes, FileReader, Limits, Staging};
@@ -78,13 +79,13 @@ pub fn unpack_archive(
         limit,
     };
     let userxattr = staging.shared().options.userxattr;
-    let canvas = Canvas::open(&staging.fs(), userxattr)?.overwriting();
+    let form = Form::Files(Canvas::open(&staging.fs(), userxattr)?.overwriting());
     let ground = Ground {
         add: Some(how),
         most: how.limits.entries,
     };
-    let (index, _) = unpack(stream, &canvas, &ground)?;
+    let made = unpack(stream, &form, &ground)?;
     Ok(Unpacked {
-        entries: index.entries().to_vec(),
+        entries: made.index.entries().to_vec(),
     })
 }

@@ -5,7 +5,8 @@
 //! ([`LayerId::Pulled`]). Its bytes are in a directory in overlayfs upper form, which
 //! serves as an overlay lower as it is, or in packs ([`Files`]): what only copies or
 //! outputs read needs no files, and [`Layers::ensure_dir`] creates them when something
-//! mounts the layer. A pulled layer starts as a blob with a note of it in `pending/`.
+//! mounts the layer. A pulled layer starts as a blob with a note of it in `pending/`; looking into
+//! it unpacks the bytes of its files into one pack, and mounting it creates them.
 //!
 //! Invariants: a layer's directory appears by one rename with `fs/` or `places` and all
 //! packs, `index` and `stamp` complete; whoever finds it may use it. `fs/` appears by
@@ -22,6 +23,7 @@ mod digest;
 mod disk;
 mod entry;
 mod files;
+mod form;
 mod id;
 mod index;
 mod lowers;
@@ -57,6 +59,7 @@ use crate::store::Shared;
 use crate::tree::MergedTree;
 
 pub use apply::Limits;
+use apply::Shape;
 pub use archive::{Unpack, Unpacked, detect_archive, open_archive, unpack_archive};
 pub use chunked::{TAR_SIZE, TOC_DIGEST};
 pub use compare::{Difference, Reason};
@@ -278,7 +281,7 @@ impl Layers {
         if let Some(layer) = self.get(&id)? {
             return Ok(layer);
         }
-        let layer = self.unpack(id, diff_id, blob)?;
+        let layer = self.unpack(id, diff_id, blob, Shape::Pack)?;
         self.register_blob(diff_id, blob)?;
         Ok(layer)
     }
@@ -289,11 +292,11 @@ impl Layers {
         id: LayerId,
         diff_id: &DiffId,
         blob: &Descriptor,
+        shape: Shape,
     ) -> Result<Layer, StoreError> {
         let file = self.blobs().open(&blob.digest)?;
         let staging = self.prepare()?;
-        let userxattr = self.shared.options.userxattr;
-        let index = apply::unpack_layer(file, &staging, diff_id, Limits::default(), userxattr)?;
+        let index = apply::unpack_layer(file, &staging, diff_id, Limits::default(), shape)?;
         if let LayerId::Built(expected) = &id
             && index.digest() != *expected
         {
@@ -350,20 +353,24 @@ impl Layers {
 
     /// Returns the layer with all its files, creating them if need be.
     pub fn ensure_dir(&self, id: &LayerId) -> Result<Layer, StoreError> {
-        let layer = self.ensure(id)?;
+        let layer = self.ensure_as(id, Shape::Files)?;
         self.create_files(&layer)?;
         Ok(layer)
     }
 
-    /// Returns the layer, unpacking its registered blob if need be.
+    /// Returns the layer, unpacking its registered blob into a pack if need be.
     pub fn ensure(&self, id: &LayerId) -> Result<Layer, StoreError> {
+        self.ensure_as(id, Shape::Pack)
+    }
+
+    fn ensure_as(&self, id: &LayerId, shape: Shape) -> Result<Layer, StoreError> {
         if let Some(layer) = self.get(id)? {
             return Ok(layer);
         }
         if let Some(diff_id) = self.noted_diff_id(id)
             && let Some(blob) = self.pending_blob(&diff_id)
         {
-            let unpacked = self.unpack(id.clone(), &diff_id, &blob);
+            let unpacked = self.unpack(id.clone(), &diff_id, &blob, shape);
             if matches!(id, LayerId::Built(_)) && unpacked.as_ref().is_err_and(is_lie) {
                 // It stands for nothing: what was built on it is built anew.
                 let path = self.shared.layout.pending(&diff_id);

@@ -9,7 +9,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crate::checksum::ContentHash;
 use crate::error::StoreError;
 use crate::layer::Entry;
-use crate::layer::disk::Canvas;
+use crate::layer::form::Form;
 
 const MOST_BYTES: usize = 32 << 20;
 const MOST_JOBS: usize = 4096;
@@ -19,6 +19,8 @@ pub(super) struct Job {
     pub(super) serial: usize,
     pub(super) entry: Entry,
     pub(super) data: Vec<u8>,
+    /// Where in the pack its bytes go.
+    pub(super) at: u64,
 }
 
 #[derive(Default)]
@@ -81,7 +83,7 @@ impl Pool {
     }
 
     /// Makes files until the pool is closed.
-    pub(super) fn work(&self, canvas: &Canvas) {
+    pub(super) fn work(&self, form: &Form) {
         let idle = |state: &mut State| state.queue.is_empty() && !state.closed;
         loop {
             let guard = self.to_workers.wait_while(self.locked(), idle);
@@ -92,12 +94,11 @@ impl Pool {
             state.bytes -= job.data.len();
             state.active += 1;
             drop(state);
-            let content = ContentHash::of(&job.data);
-            let made = canvas.write_file(&job.entry, &job.data);
+            let made = form.small(&job.entry, &job.data, job.at);
             let mut state = self.locked();
             state.active -= 1;
             match made {
-                Ok(()) => state.hashes.push((job.serial, content)),
+                Ok(content) => state.hashes.push((job.serial, content)),
                 Err(error) => {
                     state.queue.clear();
                     state.bytes = 0;

@@ -80,6 +80,10 @@ impl Staging {
     pub(super) fn place(&self, places: &Places) -> Result<(), StoreError> {
         let path = self.dir.join("places");
         fs::write(&path, places.encode()).during("write", &path)?;
+        if places.packs.is_empty() {
+            // One was begun for nothing.
+            let _ = remove_tree(&self.dir.join("packs"));
+        }
         remove_tree(&self.fs()).during("remove", &self.fs())
     }
 

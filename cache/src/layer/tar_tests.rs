@@ -68,7 +68,25 @@ impl Tar {
 fn apply(store: &Store, tar: &[u8]) -> Result<Layer, StoreError> {
     let digest = store.blobs().put(tar).expect("put");
     let blob = Descriptor::new(media_type::OCI_LAYER_TAR, digest, tar.len() as u64);
-    store.layers().apply(&DiffId(Digest::sha256(tar)), &blob)
+    let diff_id = DiffId(Digest::sha256(tar));
+    // Elsewhere as files at once: what is refused, and what is made, is the same.
+    let (_dir, other) = crate::testing::store();
+    other.blobs().put(tar).expect("put");
+    let layers = other.layers();
+    layers.register_blob(&diff_id, &blob).expect("register");
+    let files = layers.ensure_dir(&LayerId::Pulled(diff_id.clone()));
+    let packed = store.layers().apply(&diff_id, &blob);
+    match (&files, &packed) {
+        (Ok(files), Ok(packed)) => assert_eq!(
+            files.index().expect("an index"),
+            packed.index().expect("an index")
+        ),
+        (Err(files), Err(packed)) => assert_eq!(files.to_string(), packed.to_string()),
+        other => panic!("one is refused: {other:?}"),
+    }
+    let packed = packed?;
+    assert!(!packed.fs().exists());
+    store.layers().ensure_dir(packed.id())
 }
 
 fn refusal(result: Result<Layer, StoreError>) -> ArchiveError {
@@ -306,7 +324,7 @@ fn bombs_hit_the_limit() {
         let staging = store.layers().prepare().expect("prepare");
         let diff_id = DiffId(Digest::sha256(&tar));
         let blob = fs::File::open(&path).expect("open");
-        apply::unpack_layer(blob, &staging, &diff_id, limits, false)
+        apply::unpack_layer(blob, &staging, &diff_id, limits, apply::Shape::Pack)
     };
     unpack(Limits::default()).expect("honest limits");
     let few_bytes = unpack(Limits {

@@ -1,8 +1,8 @@
-//! From a tar, which may be hostile, to files below a staging and an index.
+//! From a tar, which may be hostile, to an index, and to files below a staging or a pack.
 //!
 //! Names are resolved in memory, against what the archive holds so far (and,
 //! for ADD, the tree below it), never against the disk: symbolic links are
-//! made only after every file, and [`Canvas`] follows none. Directories are
+//! made only after every file, and [`Canvas`](super::disk::Canvas) follows none. Directories are
 //! made as they come, files by a [`Pool`] of threads, everything else in the
 //! archive's order at the end.
 
@@ -11,7 +11,9 @@ use std::io::{self, Read};
 
 use crate::checksum::ContentHash;
 use crate::error::{ArchiveError, ResolveError, StoreError};
-use crate::layer::disk::{Canvas, Parent};
+use crate::layer::disk::Parent;
+use crate::layer::files::{Place, Places};
+use crate::layer::form::Form;
 use crate::layer::pool::{Closing, Job, Pool};
 use crate::layer::tar_read::{TarMember, TarReader};
 use crate::layer::{Entry, EntryKind, LayerIndex, Unpack, copy};
@@ -48,7 +50,7 @@ enum Late {
 }
 
 struct Unpacker<'a> {
-    canvas: &'a Canvas,
+    form: &'a Form,
     pool: &'a Pool,
     ground: &'a Ground<'a>,
     dest: RelPath,
@@ -56,18 +58,30 @@ struct Unpacker<'a> {
     /// What waits for the end, in the archive's order.
     late: Vec<RelPath>,
     hashes: HashMap<usize, ContentHash>,
+    /// Where in the pack the bytes of a file begin, by its serial.
+    begins: HashMap<usize, u64>,
+    /// Where in the pack the next file begins.
+    end: u64,
     serial: usize,
     groups: u32,
     last: Option<RelPath>,
     parent: Parent,
 }
 
-/// Unpacks all of `tar` onto `canvas` and returns what was made.
+/// What was unpacked, and what is left of the archive.
+pub(super) struct Made<R> {
+    pub(super) index: LayerIndex,
+    /// Where the bytes of its files are in the pack, if they went into one.
+    pub(super) places: Places,
+    pub(super) rest: R,
+}
+
+/// Unpacks all of `tar` to `form` and returns what was made.
 pub(super) fn unpack<R: Read>(
     tar: R,
-    canvas: &Canvas,
+    form: &Form,
     ground: &Ground<'_>,
-) -> Result<(LayerIndex, R), StoreError> {
+) -> Result<Made<R>, StoreError> {
     let pool = Pool::default();
     let workers = std::thread::available_parallelism()
         .map_or(1, std::num::NonZero::get)
@@ -75,25 +89,31 @@ pub(super) fn unpack<R: Read>(
     std::thread::scope(|scope| {
         let closing = Closing(&pool);
         for _ in 0..workers {
-            scope.spawn(|| pool.work(canvas));
+            scope.spawn(|| pool.work(form));
         }
         let mut unpacker = Unpacker {
-            canvas,
+            form,
             pool: &pool,
             ground,
             dest: ground.add.map(|add| add.dest.clone()).unwrap_or_default(),
             plan: HashMap::new(),
             late: Vec::new(),
             hashes: HashMap::new(),
+            begins: HashMap::new(),
+            end: 0,
             serial: 0,
             groups: 0,
             last: None,
             parent: Parent::default(),
         };
         let rest = unpacker.read(tar)?;
-        let index = unpacker.finish()?;
+        let (index, places) = unpacker.finish()?;
         drop(closing);
-        Ok((index, rest))
+        Ok(Made {
+            index,
+            places,
+            rest,
+        })
     })
 }
 
@@ -339,13 +359,15 @@ impl Unpacker<'_> {
                         .data()
                         .map_err(|error| malformed(error, Some(&entry.path)))?;
                     let serial = self.plan(entry.clone(), None);
+                    let at = self.reserve(serial, size);
                     return self.pool.push(Job {
                         serial,
                         entry,
                         data,
+                        at,
                     });
                 }
-                self.large_file(entry, tar)
+                self.large_file(&entry, tar)
             }
             _ => self.later(entry, Late::Special),
         }
@@ -353,11 +375,12 @@ impl Unpacker<'_> {
 
     fn large_file<R: Read>(
         &mut self,
-        entry: Entry,
+        entry: &Entry,
         tar: &mut TarReader<R>,
     ) -> Result<(), StoreError> {
-        let file = self.canvas.create_file(&entry.path)?;
-        let full = entry.path.as_path().to_owned();
+        let serial = self.plan(entry.clone(), None);
+        let at = self.reserve(serial, entry.size());
+        let mut file = self.form.large(&entry.path, at)?;
         let mut hasher = blake3::Hasher::new();
         let mut buffer = vec![0; 256 << 10];
         loop {
@@ -368,14 +391,21 @@ impl Unpacker<'_> {
                 break;
             }
             hasher.update(&buffer[..count]);
-            io::Write::write_all(&mut &file, &buffer[..count])
-                .map_err(|error| StoreError::io("write", &full, error))?;
+            file.write(&entry.path, &buffer[..count])?;
         }
-        self.canvas.finish_file(&file, &entry)?;
-        let serial = self.plan(entry, None);
+        file.finish(entry)?;
         self.hashes
             .insert(serial, ContentHash::from_bytes(hasher.finalize().into()));
         Ok(())
+    }
+
+    /// Returns where in the pack the `size` bytes of a file go.
+    fn reserve(&mut self, serial: usize, size: u64) -> u64 {
+        let at = self.end;
+        self.begins.insert(serial, at);
+        // A size that is a lie ends with the archive.
+        self.end = at.saturating_add(size);
+        at
     }
 
     /// Plans a directory and makes it; one that is there takes the new metadata.
@@ -398,7 +428,7 @@ impl Unpacker<'_> {
         }
         self.displace(&entry.path)?;
         if !entry.path.is_root() {
-            self.canvas.make_dir(&entry.path, &mut self.parent)?;
+            self.form.make_dir(&entry.path, &mut self.parent)?;
         }
         self.plan(entry, None);
         Ok(())
@@ -503,7 +533,7 @@ impl Unpacker<'_> {
         if path.is_root() {
             return Err(ArchiveError::InTheWay { path: path.clone() }.into());
         }
-        self.canvas.remove(path)?;
+        self.form.remove(path)?;
         self.plan.retain(|planned, _| !planned.starts_with(path));
         self.parent = Parent::default();
         Ok(())
@@ -518,17 +548,17 @@ impl Unpacker<'_> {
                 continue;
             };
             match planned.late.take() {
-                Some(Late::Link(holder)) => self.canvas.make_link(&holder, &path)?,
-                Some(Late::Special) => self.canvas.make_special(&planned.entry, &mut parent)?,
+                Some(Late::Link(holder)) => self.form.make_link(&holder, &path)?,
+                Some(Late::Special) => self.form.make_special(&planned.entry, &mut parent)?,
                 None => {}
             }
         }
         Ok(())
     }
 
-    fn finish(mut self) -> Result<LayerIndex, StoreError> {
+    fn finish(mut self) -> Result<(LayerIndex, Places), StoreError> {
         self.settle()?;
-        let hashes = &self.hashes;
+        let (hashes, begins) = (&self.hashes, &self.begins);
         let complete = |planned: Planned| {
             let mut entry = planned.entry;
             if let (EntryKind::File { content, .. }, Some(hash)) =
@@ -536,10 +566,12 @@ impl Unpacker<'_> {
             {
                 *content = *hash;
             }
-            entry
+            let offset = begins.get(&planned.serial).copied().unwrap_or(0);
+            (entry, Place { pack: 0, offset })
         };
-        let mut entries: Vec<Entry> = self.plan.into_values().map(complete).collect();
-        entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        let mut made: Vec<(Entry, Place)> = self.plan.into_values().map(complete).collect();
+        made.sort_unstable_by(|(a, _), (b, _)| a.path.cmp(&b.path));
+        let (mut entries, places): (Vec<Entry>, Vec<Place>) = made.into_iter().unzip();
         let mut names = HashSet::new();
         let mut shared = HashSet::new();
         for group in entries.iter().filter_map(|entry| entry.hardlink) {
@@ -551,7 +583,12 @@ impl Unpacker<'_> {
             entry.hardlink = entry.hardlink.filter(|group| shared.contains(group));
         }
         let index = LayerIndex::new(entries);
-        copy::finish_dirs(self.canvas, &index)?;
-        Ok(index)
+        self.form.finish_dirs(&index)?;
+        let places = Places {
+            packs: (self.end > 0).then_some(self.end).into_iter().collect(),
+            entries: places,
+            like: None,
+        };
+        Ok((index, places))
     }
 }

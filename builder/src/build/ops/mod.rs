@@ -84,7 +84,13 @@ impl Op for BoundOp {
     fn exec(&self, inputs: &[Output], cx: &ExecContext<'_>) -> Result<Output, OpError> {
         self.engine.store().ensure_room()?;
         match &self.op {
-            BuildOp::Source(source) => source::exec(&self.engine, source, cx),
+            BuildOp::Source(source) => {
+                let made = source::exec(&self.engine, source, cx)?;
+                if let (true, Output::Root(root)) = (self.outlook.mounted, &made) {
+                    self.engine.expect_mounts(root);
+                }
+                Ok(made)
+            }
             BuildOp::Exec(op) => exec::exec(&self.engine, op, inputs, cx).map(Output::Root),
             BuildOp::File(op) => self.file(op, inputs, cx).map(Output::Root),
             BuildOp::Merge => merge(inputs).map(Output::Root),
