@@ -453,3 +453,6 @@ fn create(
         other => other.map_err(io),
     }
 }
+
+#[cfg(test)]
+mod tests;
