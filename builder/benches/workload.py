@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Make the benchmark contexts: the same bytes on every machine.
 
-usage: workload.py DIR [W1|W3|W4|W5s|W6|W10]...
+usage: workload.py DIR [W1|W3|W4|W5s|W6|W10|W10copy|W10env]...
 
   W1   FROM busybox and 30 trivial RUNs
   W3   COPY of 20,000 files of 8 KiB (half text, half random) in 500 directories
   W4   8 stages that sleep one second each, joined by COPY --from
   W5s  a layer of 256 MiB: half binary-like, a quarter text, a quarter random
   W6   FROM a registry's debian and RUN true (the reference is a build argument)
-  W10  200 tiny stages joined through 10 groups
+  W10  200 tiny stages joined through 10 groups: a RUN each, W10copy a COPY each;
+       W10env is 1,000 ENV and LABEL lines
 """
 
 import pathlib
@@ -96,9 +97,26 @@ def w6(root):
 
 
 def w10(root):
+    fanned_in(root, lambda stage: f"RUN echo {stage} > /out{stage}")
+
+
+def w10copy(root):
+    for stage in range(200):
+        write(root / f"in{stage}", f"{stage}\n")
+    fanned_in(root, lambda stage: f"COPY in{stage} /out{stage}")
+
+
+def w10env(root):
+    lines = ["FROM busybox"]
+    for number in range(500):
+        lines += [f"ENV NAME{number}=value{number}", f"LABEL label{number}=value{number}"]
+    write(root / "Dockerfile", "\n".join(lines) + "\n")
+
+
+def fanned_in(root, step):
     lines = []
     for stage in range(200):
-        lines += [f"FROM busybox AS s{stage}", f"RUN echo {stage} > /out{stage}"]
+        lines += [f"FROM busybox AS s{stage}", step(stage)]
     for group in range(10):
         lines += [f"FROM busybox AS g{group}"]
         lines += [f"COPY --from=s{s} /out{s} /" for s in range(group * 20, group * 20 + 20)]
@@ -107,7 +125,16 @@ def w10(root):
     write(root / "Dockerfile", "\n".join(lines) + "\n")
 
 
-MAKERS = {"W1": w1, "W3": w3, "W4": w4, "W5s": w5s, "W6": w6, "W10": w10}
+MAKERS = {
+    "W1": w1,
+    "W3": w3,
+    "W4": w4,
+    "W5s": w5s,
+    "W6": w6,
+    "W10": w10,
+    "W10copy": w10copy,
+    "W10env": w10env,
+}
 
 
 def main():
