@@ -354,7 +354,7 @@ impl Prepared<'_> {
         let solved = solve::solve_graph(shared, imports, graph, targets, request, explained);
         let solved = solved.inspect_err(|error| show_failure(error, shared, request))?;
         let (mut solved, harvests) = solved;
-        shared.remote().keep_images(shared.store())?;
+        shared.remote().keep_bases(shared.store())?;
         if request.is_verified() {
             solved = verified(request, shared, targets, solved)?;
         }
@@ -371,6 +371,8 @@ impl Prepared<'_> {
             let finished = finish(&witness, solved, harvest, label, progress);
             built.push(finished.map_err(|error| error.within(label))?);
         }
+        // Outputs have brought in more.
+        shared.remote().keep_bases(shared.store())?;
         // After all outputs: what was pushed need not be sent again.
         for (number, (target, guard)) in targets.iter().zip(self.guards).enumerate() {
             let roots: Vec<Root> = solved[number].iter().map(|one| one.root.clone()).collect();

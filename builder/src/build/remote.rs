@@ -13,7 +13,7 @@ use cooper_cache::{BlobWriter, LayerId, Layers, PackedMount, Store, StoreError};
 use cooper_oci::{Descriptor, DiffId, Reference};
 use thiserror::Error;
 
-use cooper_solver::CancelToken;
+use cooper_solver::{CacheKey, CancelToken};
 
 use crate::http::{TRANSFERS, at_once};
 use crate::progress::Progress;
@@ -126,10 +126,24 @@ impl RemoteLayers {
             .push(image);
     }
 
-    /// Keeps the images whose layers have all been brought in, so that they answer next time.
-    pub(crate) fn keep_images(&self, store: &Store) -> Result<(), StoreError> {
+    /// Keeps what was brought in of base images, so that it need not be brought in again: images
+    /// all of whose layers are here answer next time; each layer is a result of the cache, which
+    /// the collector takes by its policy.
+    pub(crate) fn keep_bases(&self, store: &Store) -> Result<(), StoreError> {
         let images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
-        images.iter().try_for_each(|image| pull::keep(store, image))
+        images
+            .iter()
+            .try_for_each(|image| pull::keep(store, image))?;
+        let known = self.lock();
+        let bases = known.iter().filter(|(_, known)| known.cache.is_none());
+        for id in bases.map(|(id, _)| id).filter(|id| store.layers().has(id)) {
+            let key = *CacheKey::of("cooper.base-layer", id.to_string().as_str()).as_bytes();
+            let records = store.records();
+            if records.get(&key)?.is_none() {
+                records.put(&key, &[], std::slice::from_ref(id))?;
+            }
+        }
+        Ok(())
     }
 
     /// Returns the registry client.
