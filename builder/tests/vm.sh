@@ -1,5 +1,6 @@
 #!/bin/bash
-# Runs integration tests in a virtual machine whose control groups are version 2 alone.
+# Runs integration tests in a virtual machine whose control groups are version 2 alone, and whose
+# kernel has AppArmor.
 #
 # usage: vm.sh [-c COOPER] [-d DIR] [FILTER...]
 #
@@ -7,7 +8,8 @@
 #       without hardware support for virtual machines an optimised one saves minutes
 #   -d  working directory (default out/vm); holds the kernel, which is kept
 #
-# The filters are those of `cargo test` (default: limits, pausing, and steps with limits). The
+# The filters are those of `cargo test` (default: limits, pausing, steps with limits, isolation).
+# The
 # machine is made of a kernel of Debian or Ubuntu (`apt-get download`, not installed), a static
 # busybox, and the tests with the libraries that they need; it has no disk and no network. Needs
 # qemu-system-x86, kmod and cpio; KVM=1 lets it use KVM. Ends with the tests' own exit code.
@@ -24,7 +26,8 @@ while getopts c:d:h option; do
     esac
 done
 shift $((OPTIND - 1))
-[ $# -gt 0 ] || set -- container::limits container::lifecycle::a_paused options::limits
+[ $# -gt 0 ] || set -- container::limits container::lifecycle::a_paused options::limits \
+    container::isolation
 
 die() { echo "vm: $*" >&2; exit 1; }
 for program in qemu-system-x86_64 depmod cpio busybox dpkg-deb; do
@@ -87,7 +90,9 @@ tar -C "$library" --exclude=__pycache__ --exclude=dist-packages --exclude=test -
 place "${cooper:-$linked}" "$linked"
 place "$tests" "$tests"
 strip "$root$linked" "$root$tests"
-for library in $(ldd "$tests" "${cooper:-$linked}" "$python" "$library"/lib-dynload/*.so | grep -o '/[^ :)]*\.so[^ :)]*' | sort -u); do
+parser=$(type -P apparmor_parser || true)
+if [ -n "$parser" ]; then place "$parser" /sbin/apparmor_parser; fi
+for library in $(ldd "$tests" $parser "${cooper:-$linked}" "$python" "$library"/lib-dynload/*.so | grep -o '/[^ :)]*\.so[^ :)]*' | sort -u); do
     place "$library" "$library"
 done
 mkdir -p "$root$top/out/images" "$root$top/testdata/images" "$root$(dirname "$linked")/../tmp"
@@ -126,6 +131,7 @@ mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t tmpfs run /run
 mount -t cgroup2 cgroup /sys/fs/cgroup
+mount -t securityfs security /sys/kernel/security
 mount -t tmpfs -o size=60% tmp '$(dirname "$(dirname "$linked")")/tmp'
 modprobe overlay
 ip link set lo up
@@ -142,5 +148,5 @@ accelerated=()
 if [ -n "${KVM:-}" ]; then accelerated=(-enable-kvm -cpu host,arch-capabilities=off); fi
 qemu-system-x86_64 "${accelerated[@]}" -m 3072 -smp 2 -nographic -no-reboot -nic none \
     -kernel "$vmlinuz" -initrd "$dir/initrd.gz" \
-    -append "console=ttyS0 quiet cgroup_no_v1=all panic=-1" </dev/null | tee "$dir/console.log"
+    -append "console=ttyS0 quiet cgroup_no_v1=all apparmor=1 security=apparmor panic=-1" </dev/null | tee "$dir/console.log"
 grep -q '^tests ended with 0' "$dir/console.log"

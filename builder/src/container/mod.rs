@@ -26,6 +26,7 @@
 //! options ─[spec]→ Config ─[start]→ ProcessSpec ─→ monitor ⇄ [protocol] ⇄ attach, exec, stop …
 //! ```
 
+mod apparmor;
 pub(crate) mod attach;
 pub(crate) mod changes;
 mod config;

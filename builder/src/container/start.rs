@@ -16,6 +16,7 @@ use cooper_runner::{
 };
 use rustix::fs::MemfdFlags;
 
+use super::apparmor;
 use super::config::{Config, NamespaceMode, VolumeMount, VolumeSource};
 use super::connect;
 use super::containers::Containers;
@@ -27,9 +28,6 @@ use super::record::{self, Held};
 use super::volume::{Filling, Volumes};
 use crate::driver;
 use crate::report::{Exit, Report, print_error};
-
-/// The AppArmor profile that docker loads for its containers.
-const DEFAULT_PROFILE: &str = "docker-default";
 
 /// How a container is started.
 #[derive(Clone, Copy, Debug, Default)]
@@ -204,7 +202,7 @@ impl Start<'_> {
             mounts: self.mounts()?,
             hostname: self.config.hostname(&held.container.id),
             namespaces: self.namespaces()?,
-            apparmor: self.apparmor(),
+            apparmor: self.apparmor()?,
         };
         let mut spec = self.config.process(scene).map_err(|error| failed(&error))?;
         spec.ids = self.config.isolation.users.ids().map(|ids| IdMapping {
@@ -277,22 +275,10 @@ impl Start<'_> {
         )))
     }
 
-    /// Returns the AppArmor profile to ask for: the one that was named, or docker's if the kernel
-    /// has that loaded. Without AppArmor there is none to ask for.
-    fn apparmor(&self) -> Option<String> {
-        let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled");
-        if self.config.isolation.privileged || enabled.ok().as_deref().map(str::trim) != Some("Y") {
-            return None;
-        }
-        let loaded = fs::read_to_string("/sys/kernel/security/apparmor/profiles");
-        let loaded = loaded.unwrap_or_default();
-        let known = |name: &&str| {
-            loaded
-                .lines()
-                .any(|line| line.starts_with(&format!("{name} (")))
-        };
-        let default = || Some(DEFAULT_PROFILE).filter(known).map(str::to_owned);
-        self.config.isolation.apparmor.clone().or_else(default)
+    fn apparmor(&self) -> Result<Option<String>, Report> {
+        let isolation = &self.config.isolation;
+        apparmor::profile(isolation.apparmor.as_deref(), isolation.privileged)
+            .map_err(|error| failed(&error).hint(error.hint()))
     }
 
     /// Returns the image's layers with the container's own on top, or a copy of all that, made

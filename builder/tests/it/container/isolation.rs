@@ -1,6 +1,7 @@
 //! What containers share and what not.
 
 use super::loaded;
+use crate::support::need;
 
 #[test]
 fn options_confine_and_free() {
@@ -147,4 +148,81 @@ fn system_paths_are_open_when_asked_for() {
     };
     assert_eq!(count(&["--security-opt", "systempaths=unconfined"]), 0);
     assert!(count(&[]) > 3);
+}
+
+/// Whether this kernel has AppArmor in force.
+fn has_apparmor() -> bool {
+    let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    enabled.is_ok_and(|enabled| enabled.trim() == "Y")
+}
+
+#[test]
+fn a_profile_that_the_kernel_does_not_have_is_refused() {
+    let Some(scene) = loaded() else { return };
+    let args = [
+        "run",
+        "--rm",
+        "--security-opt=apparmor=no-such-profile",
+        "busybox",
+        "true",
+    ];
+    let outcome = scene.run(&args).exits(125).says("no-such-profile");
+    if !has_apparmor() {
+        outcome.says("this kernel has no AppArmor enabled");
+    }
+    let free = [
+        "run",
+        "--rm",
+        "--security-opt=apparmor=unconfined",
+        "busybox",
+        "true",
+    ];
+    scene.run(&free).ok();
+}
+
+#[test]
+fn apparmor_confines_what_capabilities_and_system_calls_do_not() {
+    let Some(scene) = loaded() else { return };
+    let tools = need::root().and(need::tool("apparmor_parser"));
+    if tools.is_none() {
+        return;
+    }
+    if !has_apparmor() {
+        return need::skip::<()>("this kernel has no AppArmor enabled").unwrap_or_default();
+    }
+    let current = ["cat", "/proc/self/attr/current"];
+    let default = scene
+        .run(&[&["run", "--rm", "busybox"], &current[..]].concat())
+        .ok()
+        .out();
+    let known = ["cooper-default (enforce)\n", "docker-default (enforce)\n"];
+    assert!(known.contains(&default.as_str()), "{default}");
+    let free = ["--cap-add=SYS_ADMIN", "--security-opt=seccomp=unconfined"];
+    let mount = "mount -t tmpfs tmpfs /mnt 2>/dev/null && echo mounted || echo denied";
+    for (profile, expected) in [("cooper-default", "denied\n"), ("unconfined", "mounted\n")] {
+        let option = format!("--security-opt=apparmor={profile}");
+        if profile == "cooper-default" && default.starts_with("docker") {
+            continue;
+        }
+        let args = [
+            &["run", "--rm", &option],
+            &free[..],
+            &["busybox", "sh", "-c"],
+        ]
+        .concat();
+        let script = format!("mkdir -p /mnt; {mount}");
+        scene
+            .run(&[&args[..], &[&script]].concat())
+            .ok()
+            .prints(expected);
+    }
+    // What joins the container is confined as it is.
+    scene.detached(&["--name=web"], &["sleep", "1000"]);
+    scene
+        .run(&[&["exec", "web"], &current[..]].concat())
+        .ok()
+        .prints(&default);
+    let unconfined = ["run", "--rm", "--privileged", "busybox"];
+    let args = [&unconfined[..], &current[..]].concat();
+    scene.run(&args).ok().prints("unconfined\n");
 }
