@@ -14,6 +14,7 @@ use crate::cli::leaks::LeakArgs;
 use crate::cli::session::Session;
 use crate::container::protocol::Request;
 use crate::container::{Containers, Found, Status, changes};
+use crate::events::Journal;
 use crate::image::{DatedLayer, Image, Parts};
 use crate::report::{Report, print_data};
 
@@ -71,7 +72,9 @@ impl ExportArgs {
             .map_err(|error| Report::from_error(&error))?;
         to.flush().map_err(|error| {
             Report::from_error(&error).context(format!("cannot export {}", self.container))
-        })
+        })?;
+        Journal::of(session.store.root()).write(&found.container.event("export"));
+        Ok(())
     }
 }
 
@@ -133,7 +136,14 @@ impl CommitArgs {
         if hold {
             ask(&found, &Request::Pause(false))?;
         }
-        print_data(&format!("{}\n", made?))
+        let made = made?;
+        let mut event = found.container.event("commit");
+        event = event.with("imageID", made.to_string());
+        if let Some(name) = &name {
+            event = event.with("imageRef", name.to_string());
+        }
+        Journal::of(session.store.root()).write(&event);
+        print_data(&format!("{made}\n"))
     }
 
     fn make(

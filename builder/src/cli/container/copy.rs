@@ -14,6 +14,7 @@ use crate::cli::session::Session;
 use crate::container::Containers;
 use crate::container::root::Root;
 use crate::container::transfer::{From, To};
+use crate::events::Journal;
 use crate::report::Report;
 
 /// Options of `cooper cp`.
@@ -74,14 +75,20 @@ impl CpArgs {
             _ => return Err(Report::new("one side has to be CONTAINER:PATH")),
         }
         let session = Session::open(settings)?;
-        let open = |name: &str, path: &str| {
+        let open = |name: &str, path: &str, action: &str| {
             let found = Containers::of(session.store.root()).one(name);
             let found = found.map_err(|error| failed(&error))?;
-            Root::open(&session.store, &found, path)
+            let root = Root::open(&session.store, &found, path)?;
+            Journal::of(session.store.root()).write(&found.container.event(action));
+            Ok::<_, Report>(root)
         };
         let copied = match (source, target) {
-            (Place::Container(name, path), target) => self.out_of(&open(name, path)?, path, target),
-            (source, Place::Container(name, path)) => self.into(source, &open(name, path)?, path),
+            (Place::Container(name, path), target) => {
+                self.out_of(&open(name, path, "archive-path")?, path, target)
+            }
+            (source, Place::Container(name, path)) => {
+                self.into(source, &open(name, path, "extract-to-dir")?, path)
+            }
             _ => Ok(()),
         };
         copied.map_err(|error| {

@@ -163,7 +163,11 @@ fn host_config(config: &Config) -> Value {
         let size = tmpfs
             .size
             .map_or_else(String::new, |size| format!("size={size},"));
-        let options = format!("{size}mode={:o}", tmpfs.mode);
+        let more = tmpfs.options.parameters.iter();
+        let more: String = more
+            .map(|(name, value)| format!(",{name}={value}"))
+            .collect();
+        let options = format!("{size}mode={:o}{more}", tmpfs.mode);
         (tmpfs.target.display().to_string(), Value::from(options))
     });
     let devices = isolation.devices.iter().map(|device| {

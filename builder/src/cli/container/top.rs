@@ -12,6 +12,7 @@ use crate::cli::session::Session;
 use crate::container::Containers;
 use crate::container::protocol::{Answer, Request};
 use crate::container::start::report;
+use crate::events::Journal;
 use crate::report::{Report, print_data};
 
 /// Options of `cooper top`.
@@ -42,7 +43,10 @@ impl TopArgs {
             .and_then(|()| connection.answer())
             .map_err(|error| Report::from_error(&error))?;
         let pids = match answered {
-            Answer::Processes(pids) => pids,
+            Answer::Processes(pids) => {
+                Journal::of(session.store.root()).write(&found.container.event("top"));
+                pids
+            }
             Answer::Failed(failure) => return Err(report(&failure)),
             _ => Vec::new(),
         };

@@ -9,12 +9,13 @@ use rustix::fs::{FlockOperation, flock};
 use super::health::{Check, Checks};
 use super::streams::Streams;
 use super::{BACKOFF, BACKOFF_LIMIT, DRAIN_TURNS, Main, Monitor, SETTLED, now};
-use crate::container::config::RestartPolicy;
+use crate::container::config::{RestartPolicy, VolumeSource};
 use crate::container::containers::Containers;
 use crate::container::protocol::{Answer, Failure};
 use crate::container::record;
 use crate::container::signal;
 use crate::container::state::{self, Health, State, Status};
+use crate::events::{Event, Kind};
 use crate::network::Networks;
 
 impl Monitor {
@@ -67,6 +68,7 @@ impl Monitor {
             checks,
             memory_kills: self.cgroup.as_ref().map_or(0, Cgroup::memory_kills),
         });
+        self.tell_of_volumes("mount");
         self.tell_all("start");
         Ok(())
     }
@@ -126,7 +128,32 @@ impl Monitor {
         if self.held.state.stopped && self.clients.iter().any(|client| client.stops) {
             self.tell_all("stop");
         }
+        self.tell_of_volumes("unmount");
         self.after_end(main.since.elapsed());
+    }
+
+    /// Writes down what happened to the volumes that the container mounts.
+    fn tell_of_volumes(&self, action: &str) {
+        for volume in &self.config().mounts.volumes {
+            let VolumeSource::Named(name) = &volume.source else {
+                continue;
+            };
+            let event = Event::new(Kind::Volume, action, name.as_str())
+                .with("driver", "local")
+                .with("container", self.held.container.id.as_str());
+            let target = volume.target.display().to_string();
+            let event = match action {
+                "mount" => event
+                    .with("destination", target)
+                    .with(
+                        "propagation",
+                        volume.options.propagation.clone().unwrap_or_default(),
+                    )
+                    .with("read/write", (!volume.readonly).to_string()),
+                _ => event,
+            };
+            self.held.tell(&event);
+        }
     }
 
     /// Decides what follows an end after so long a life.

@@ -29,6 +29,14 @@ fn what_happens_to_a_container_is_told_in_its_order() {
     scene.run(&["exec", "web", "true"]).ok();
     scene.run(&["pause", "web"]).ok();
     scene.run(&["unpause", "web"]).ok();
+    scene.run(&["cp", "web:/etc/passwd", "-"]).ok();
+    let passwd = scene.scratch("passwd").display().to_string();
+    std::fs::write(&passwd, "").expect("writes");
+    scene.run(&["cp", &passwd, "web:/copy"]).ok();
+    scene.run(&["top", "web"]).ok();
+    let archive = scene.scratch("web.tar").display().to_string();
+    scene.run(&["export", "-o", &archive, "web"]).ok();
+    scene.run(&["commit", "--pause=false", "web"]).ok();
     scene.run(&["rename", "web", "shop"]).ok();
     scene.run(&["stop", "-t", "0", "shop"]).ok();
     scene.run(&["rm", "shop"]).ok();
@@ -42,6 +50,11 @@ fn what_happens_to_a_container_is_told_in_its_order() {
             "container exec_die web",
             "container pause web",
             "container unpause web",
+            "container archive-path web",
+            "container extract-to-dir web",
+            "container top web",
+            "container export web",
+            "container commit web",
             "container rename shop",
             "container kill shop",
             "container kill shop",
@@ -64,15 +77,13 @@ fn what_happens_to_a_container_is_told_in_its_order() {
         "1h",
         "--until",
         "0s",
+        "--format",
+        "{{.Action}} {{.Actor.ID}} {{index .Actor.Attributes \"destination\"}}",
         "-f",
         "volume=data",
     ];
-    let line = scene.run(&of_volume).ok().out();
-    assert!(
-        line.trim_end()
-            .ends_with(" volume create data (driver=local)"),
-        "{line}"
-    );
+    let told = scene.run(&of_volume).ok().out();
+    assert_eq!(told, "create data \nmount data /data\nunmount data \n");
     let of_image = happened(&scene, &["type=image"]);
     assert_eq!(of_image, ["image load busybox:latest"]);
     let json = [
