@@ -51,9 +51,9 @@ pub use launcher::{Below, Detached, Launcher, below_root, detach, forget_code, i
 pub use rootfs::{most_lowers, open_root};
 pub use seccomp::{Profile, ProfileError};
 pub use spec::{
-    DEFAULT_PATH, DEFAULT_SHM_SIZE, ExecSpec, MASKED_PATHS, Mount, MountKind, Namespace, Network,
-    ProcessSpec, Propagation, READONLY_PATHS, Resource, Rlimit, Rootfs, Seccomp, UnknownResource,
-    UserSpec, WindowSize,
+    DEFAULT_PATH, DEFAULT_SHM_SIZE, Denied, ExecSpec, MASKED_PATHS, Mount, MountKind, Namespace,
+    Network, ProcessSpec, Propagation, READONLY_PATHS, Resource, Rlimit, Rootfs, Seccomp,
+    TmpfsOptions, UnknownResource, UserSpec, WindowSize,
 };
 pub use userns::{IdMapping, IdRange, UserNamespace};
 

@@ -14,7 +14,7 @@ use crate::cgroup::Cgroup;
 use crate::error::RunError;
 use crate::spec::{
     ExecSpec, Mount, MountKind, Namespace, Network, ProcessSpec, Propagation, Rlimit, Rootfs,
-    Seccomp,
+    Seccomp, TmpfsOptions,
 };
 use crate::sys::Instruction;
 use crate::userns::{IdMapping, IdRange};
@@ -215,6 +215,7 @@ pub(crate) enum Source {
     Tmpfs {
         size: Option<u64>,
         mode: u32,
+        options: TmpfsOptions,
     },
 }
 
@@ -473,9 +474,14 @@ fn source(mount: &Mount, ids: Option<&IdMapping>) -> Result<Option<Source>, RunE
             subpath: subpath.as_deref().map(inside).transpose()?,
             readonly: upper.is_none(),
         },
-        MountKind::Tmpfs { size, mode } => Source::Tmpfs {
+        MountKind::Tmpfs {
+            size,
+            mode,
+            options,
+        } => Source::Tmpfs {
             size: *size,
             mode: *mode,
+            options: options.clone(),
         },
         MountKind::File { .. } => return Ok(None),
     };
@@ -693,6 +699,7 @@ mod tests {
             kind: MountKind::Tmpfs {
                 size: None,
                 mode: 0o755,
+                options: TmpfsOptions::default(),
             },
             create_target: true,
         });

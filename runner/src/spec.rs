@@ -288,6 +288,39 @@ pub struct Mount {
     pub create_target: bool,
 }
 
+/// Options of a file system in memory besides its size and mode.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TmpfsOptions {
+    /// What the file system is told, such as `uid` and `nr_inodes`.
+    pub parameters: Vec<(String, String)>,
+    /// What may not be done on it.
+    pub denied: Vec<Denied>,
+}
+
+/// What may not be done on a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Denied {
+    /// Writing (`ro`).
+    Write,
+    /// Executing programs (`noexec`).
+    Execute,
+    /// Becoming another user by executing programs (`nosuid`).
+    SetUser,
+    /// Opening devices (`nodev`).
+    Devices,
+    /// Noting times of access (`noatime`).
+    AccessTimes,
+}
+
+impl Default for TmpfsOptions {
+    fn default() -> Self {
+        Self {
+            parameters: Vec::new(),
+            denied: vec![Denied::SetUser, Denied::Devices],
+        }
+    }
+}
+
 /// What a [`Mount`] shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MountKind {
@@ -321,6 +354,8 @@ pub enum MountKind {
         size: Option<u64>,
         /// Mode of its root.
         mode: u32,
+        /// What else is asked for.
+        options: TmpfsOptions,
     },
     /// A file that lives in memory only.
     File {

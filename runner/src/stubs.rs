@@ -213,7 +213,7 @@ fn parent<'a>(root: BorrowedFd<'_>, path: &'a [u8]) -> Option<(OwnedFd, &'a [u8]
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{Mount, Rootfs};
+    use crate::spec::{Mount, Rootfs, TmpfsOptions};
 
     fn scratch(name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("cooper-stubs-{}-{name}", std::process::id()));
@@ -232,6 +232,7 @@ mod tests {
             kind: MountKind::Tmpfs {
                 size: None,
                 mode: 0o755,
+                options: TmpfsOptions::default(),
             },
             create_target: true,
         });

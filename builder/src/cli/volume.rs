@@ -221,13 +221,16 @@ impl CreateArgs {
             name,
             created: Timestamp::now().to_string(),
             labels,
-            options: check_options(pairs("--opt", &self.opt)?)?,
+            options: check_options(pairs("--opt", &self.opt)?)
+                .map_err(|error| error.report("--opt", &self.opt.join(",")))?,
         })
     }
 }
 
 /// Refuses options of docker's driver for what is mounted by a daemon while it runs.
-fn check_options(options: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Report> {
+pub(in crate::cli) fn check_options(
+    options: BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, ValueError> {
     if options.is_empty() {
         return Ok(options);
     }
@@ -241,8 +244,8 @@ fn check_options(options: BTreeMap<String, String>) -> Result<BTreeMap<String, S
     match device {
         Some(device) if bound && device.is_absolute() => Ok(options),
         _ => Err(
-            Report::new("of the options, only those of a directory are known here")
-                .hint("write -o type=none -o o=bind -o device=/DIR; tmpfs is --mount type=tmpfs"),
+            ValueError::new("of the options, only those of a directory are known here")
+                .hint("they are type=none, o=bind and device=/DIR; tmpfs is --mount type=tmpfs"),
         ),
     }
 }

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use cooper_cache::LayerId;
 use cooper_oci::{Digest, RuntimeConfig};
-use cooper_runner::{CapSet, IdRange, IoKind, IoRate, Limits, Profile, Propagation};
+use cooper_runner::{CapSet, IdRange, IoKind, IoRate, Limits, Profile, Propagation, TmpfsOptions};
 use serde::{Deserialize, Serialize};
 
 use super::record::ContainerError;
@@ -223,6 +223,8 @@ pub struct VolumeOptions {
     pub subpath: Option<PathBuf>,
     /// Labels of a volume that is made for it.
     pub labels: BTreeMap<String, String>,
+    /// Options of a volume that is made for it.
+    pub driver_options: BTreeMap<String, String>,
 }
 
 impl VolumeOptions {
@@ -256,6 +258,9 @@ pub struct TmpfsMount {
     pub size: Option<u64>,
     /// Mode of its root.
     pub mode: u32,
+    /// Its other options.
+    #[serde(default)]
+    pub options: TmpfsOptions,
 }
 
 /// What a container may use.

@@ -50,6 +50,7 @@ impl Config {
             kind: MountKind::Tmpfs {
                 size: tmpfs.size,
                 mode: tmpfs.mode,
+                options: tmpfs.options.clone(),
             },
             create_target: true,
         }));
@@ -184,6 +185,8 @@ fn bind(source: &Path, target: &Path) -> Mount {
 
 #[cfg(test)]
 mod tests {
+    use cooper_runner::TmpfsOptions;
+
     use super::*;
     use crate::container::testing;
 
@@ -204,6 +207,7 @@ mod tests {
             kind: MountKind::Tmpfs {
                 size: None,
                 mode: 0o755,
+                options: TmpfsOptions::default(),
             },
             create_target: true,
         };

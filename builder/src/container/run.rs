@@ -116,6 +116,7 @@ fn make_volumes(store: &Store, held: &Held) -> Result<(), Report> {
             name: name.clone(),
             created: Timestamp::now().to_string(),
             labels: mount.options.labels.clone(),
+            options: mount.options.driver_options.clone(),
             ..Volume::default()
         };
         if held.container.anonymous_volumes.contains(name) {

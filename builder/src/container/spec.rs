@@ -322,6 +322,7 @@ mod tests {
             target: "/run".into(),
             size: None,
             mode: 0o1777,
+            options: cooper_runner::TmpfsOptions::default(),
         };
         let options = RunOptions {
             mounts: MountConfig {

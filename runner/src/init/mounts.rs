@@ -6,6 +6,7 @@ use crate::channel::{Fault, FromChild};
 use crate::namespaces;
 use crate::plan::{Source, Stack, Standard};
 use crate::rootfs::{self, attach, attach_on, clone_tree, mount_fs, new_fs};
+use crate::spec::{Denied, TmpfsOptions};
 use crate::sys;
 use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
@@ -137,10 +138,36 @@ impl Child<'_> {
                     subpath: subpath.clone(),
                 }
             }
-            Source::Tmpfs { size, mode } => tmpfs(*size, *mode)?,
+            Source::Tmpfs {
+                size,
+                mode,
+                options,
+            } => self.tmpfs(*size, *mode, options)?,
         };
         self.sources.push((index, prepared));
         Ok(())
+    }
+
+    fn tmpfs(&self, size: Option<u64>, mode: u32, options: &TmpfsOptions) -> StepResult<Prepared> {
+        let mut all = vec![("mode".to_owned(), format!("{mode:o}"))];
+        all.extend(size.map(|size| ("size".to_owned(), size.to_string())));
+        for (name, value) in &options.parameters {
+            let outside = match (name.as_str(), self.ids, value.parse()) {
+                ("uid", Some(ids), Ok(uid)) => ids.user(uid).to_string(),
+                ("gid", Some(ids), Ok(gid)) => ids.group(gid).to_string(),
+                _ => value.clone(),
+            };
+            all.push((name.clone(), outside));
+        }
+        let all: Vec<_> = all
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let attributes = options.denied.iter().copied().map(attribute).collect();
+        Ok(Prepared {
+            mount: mount_fs(&new_fs("tmpfs", &all)?, attributes)?,
+            subpath: None,
+        })
     }
 
     pub(super) fn return_to_skeleton(&self) -> StepResult {
@@ -297,16 +324,14 @@ fn overlay_source(stack: &Stack) -> StepResult<OwnedFd> {
     }
 }
 
-fn tmpfs(size: Option<u64>, mode: u32) -> StepResult<Prepared> {
-    let mode = format!("{mode:o}");
-    let size = size.map(|size| size.to_string());
-    let mut options = vec![("mode", &*mode)];
-    options.extend(size.as_deref().map(|size| ("size", size)));
-    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-    Ok(Prepared {
-        mount: mount_fs(&new_fs("tmpfs", &options)?, flags)?,
-        subpath: None,
-    })
+fn attribute(denied: Denied) -> MountAttrFlags {
+    match denied {
+        Denied::Write => MountAttrFlags::MOUNT_ATTR_RDONLY,
+        Denied::Execute => MountAttrFlags::MOUNT_ATTR_NOEXEC,
+        Denied::SetUser => MountAttrFlags::MOUNT_ATTR_NOSUID,
+        Denied::Devices => MountAttrFlags::MOUNT_ATTR_NODEV,
+        Denied::AccessTimes => MountAttrFlags::MOUNT_ATTR_NOATIME,
+    }
 }
 
 /// Before Linux 6.15 only what is attached can be cloned. The whole is attached where the

@@ -1,7 +1,7 @@
 //! Escapes that worked against other runtimes, each shown to fail.
 
 use crate::support::{Sandbox, run, try_run};
-use cooper_runner::{Mount, MountKind, Propagation, RunError};
+use cooper_runner::{Mount, MountKind, Propagation, RunError, TmpfsOptions};
 use rustix::net::{AddressFamily, SocketType};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
@@ -19,6 +19,7 @@ fn tmpfs(target: &str) -> Mount {
     let kind = MountKind::Tmpfs {
         size: None,
         mode: 0o755,
+        options: TmpfsOptions::default(),
     };
     Mount {
         target: target.into(),

@@ -1,7 +1,7 @@
 //! The root, standard and extra mounts, and what remains of them.
 
 use crate::support::{Sandbox, run, try_run};
-use cooper_runner::{Mount, MountKind, Propagation, Rootfs, RunError, WindowSize};
+use cooper_runner::{Mount, MountKind, Propagation, Rootfs, RunError, TmpfsOptions, WindowSize};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -119,6 +119,7 @@ fn nothing_remains_of_mount_points() {
         MountKind::Tmpfs {
             size: None,
             mode: 0o755,
+            options: TmpfsOptions::default(),
         },
     ));
     assert_eq!(run(&spec), "hosts\nsecret\n/cache/deep/er\n");
@@ -137,6 +138,7 @@ fn mount_points_hidden_by_the_image_are_cleaned() {
         MountKind::Tmpfs {
             size: None,
             mode: 0o700,
+            options: TmpfsOptions::default(),
         },
     ));
     let file = MountKind::File {
@@ -160,6 +162,7 @@ fn mount_points_used_by_the_process_stay() {
         MountKind::Tmpfs {
             size: None,
             mode: 0o700,
+            options: TmpfsOptions::default(),
         },
     ));
     run(&spec);
@@ -292,6 +295,7 @@ fn tmpfs() {
         MountKind::Tmpfs {
             size: Some(1 << 20),
             mode: 0o1770,
+            options: TmpfsOptions::default(),
         },
     ));
     assert_eq!(run(&spec), "1770\n1048576\n");
@@ -308,6 +312,7 @@ fn readonly_root() {
         MountKind::Tmpfs {
             size: None,
             mode: 0o755,
+            options: TmpfsOptions::default(),
         },
     ));
     let output = run(&spec);
@@ -324,6 +329,7 @@ fn directory_roots() {
         MountKind::Tmpfs {
             size: None,
             mode: 0o755,
+            options: TmpfsOptions::default(),
         },
     ));
     assert_eq!(run(&spec), "h\n");
@@ -412,6 +418,7 @@ fn missing_sources() {
     let kind = MountKind::Tmpfs {
         size: None,
         mode: 0o755,
+        options: TmpfsOptions::default(),
     };
     spec.mounts.push(Mount {
         target: "/absent".into(),
@@ -435,6 +442,7 @@ fn one_device_number() {
         MountKind::Tmpfs {
             size: None,
             mode: 0o755,
+            options: TmpfsOptions::default(),
         },
     ));
     let output = run(&spec);
@@ -453,6 +461,7 @@ fn mounts_in_mounts() {
         MountKind::Tmpfs {
             size: None,
             mode: 0o755,
+            options: TmpfsOptions::default(),
         },
     ));
     spec.mounts.push(mount("/t/in/side", bind(&source, true)));
@@ -461,6 +470,7 @@ fn mounts_in_mounts() {
         MountKind::Tmpfs {
             size: None,
             mode: 0o755,
+            options: TmpfsOptions::default(),
         },
     ));
     spec.terminal = None::<WindowSize>;

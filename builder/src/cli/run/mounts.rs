@@ -5,7 +5,10 @@ use std::path::Path;
 
 use clap::Args;
 
+use cooper_runner::{Denied, TmpfsOptions};
+
 use crate::cli::value::{ValueError, boolean, csv, each, mount_target, size};
+use crate::cli::volume::check_options;
 use crate::container::{
     MountConfig, TmpfsMount, VolumeMount, VolumeOptions, VolumeSource, is_volume_name,
 };
@@ -28,8 +31,9 @@ pub struct MountArgs {
     #[arg(long, value_name = "type=TYPE,source=SOURCE,target=TARGET")]
     pub mount: Vec<String>,
 
-    /// Mount a file system in memory
-    #[arg(long, value_name = "TARGET[:size=SIZE,mode=MODE]")]
+    /// Mount a file system in memory; options are size, mode, uid, gid, nr_inodes, ro, exec and
+    /// others of mount(8)
+    #[arg(long, value_name = "TARGET[:OPTIONS]")]
     pub tmpfs: Vec<String>,
 
     /// Mount what another container mounts
@@ -244,8 +248,11 @@ impl Keys {
                 return Err(ValueError::unknown("driver", &text()?, &["local"]));
             }
             "volume-opt" => {
-                return Err(ValueError::new("volume-opt is not known here")
-                    .hint("`cooper volume create --opt` makes the volume before"));
+                let option = text()?;
+                let (name, value) = option.split_once('=').unwrap_or((&option, ""));
+                self.options
+                    .driver_options
+                    .insert(name.to_owned(), value.to_owned());
             }
             "tmpfs-size" => self.size = Some(size(&text()?)?),
             "tmpfs-mode" => self.mode = Some(octal(&text()?)?),
@@ -296,6 +303,7 @@ fn mount(text: &str) -> Result<Mounted, ValueError> {
                 target,
                 size: keys.size,
                 mode: keys.mode.unwrap_or(0o1777),
+                options: dockers(),
             }));
         }
         ("tmpfs", Some(_)) => return Err(ValueError::new("a tmpfs has no source")),
@@ -308,6 +316,8 @@ fn mount(text: &str) -> Result<Mounted, ValueError> {
         }
     };
     keys.check(kind)?;
+    let driver_options = check_options(std::mem::take(&mut keys.options.driver_options))?;
+    keys.options.driver_options = driver_options;
     if keys.options.subpath.is_some() && source == VolumeSource::Anonymous {
         return Err(ValueError::new("a new volume has no part to mount yet")
             .hint("name the volume: source=NAME"));
@@ -323,6 +333,26 @@ fn mount(text: &str) -> Result<Mounted, ValueError> {
     }))
 }
 
+/// Returns what docker denies on every file system in memory.
+fn dockers() -> TmpfsOptions {
+    TmpfsOptions {
+        parameters: Vec::new(),
+        denied: vec![Denied::Execute, Denied::SetUser, Denied::Devices],
+    }
+}
+
+/// Options of tmpfs(5) that have a value.
+const TMPFS_PARAMETERS: [&str; 5] = ["uid", "gid", "nr_inodes", "nr_blocks", "mpol"];
+
+/// Options of mount(8) that deny something, and those that allow it.
+const TMPFS_FLAGS: [(&str, &str, Denied); 5] = [
+    ("ro", "rw", Denied::Write),
+    ("noexec", "exec", Denied::Execute),
+    ("nosuid", "suid", Denied::SetUser),
+    ("nodev", "dev", Denied::Devices),
+    ("noatime", "atime", Denied::AccessTimes),
+];
+
 /// Parses `TARGET[:OPTIONS]`.
 fn tmpfs(text: &str) -> Result<TmpfsMount, ValueError> {
     let (target, options) = text.split_once(':').unwrap_or((text, ""));
@@ -330,23 +360,50 @@ fn tmpfs(text: &str) -> Result<TmpfsMount, ValueError> {
         target: mount_target(target)?,
         size: None,
         mode: 0o1777,
+        options: dockers(),
     };
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option.split_once('=') {
             Some(("size", value)) => mount.size = Some(size(value)?),
             Some(("mode", value)) => mount.mode = octal(value)?,
-            // What every file system in memory here is.
-            None if matches!(option, "rw" | "nosuid" | "nodev") => {}
-            _ => {
-                return Err(ValueError::unknown(
-                    "option",
-                    option,
-                    &["size=SIZE", "mode=MODE"],
-                ));
+            Some((name, value)) if TMPFS_PARAMETERS.contains(&name) => {
+                let parameter = (name.to_owned(), value.to_owned());
+                mount.options.parameters.push(parameter);
             }
+            None => tmpfs_flag(option, &mut mount.options)?,
+            _ => return Err(no_tmpfs_option(option)),
         }
     }
     Ok(mount)
+}
+
+fn tmpfs_flag(option: &str, options: &mut TmpfsOptions) -> Result<(), ValueError> {
+    let named = TMPFS_FLAGS
+        .iter()
+        .find(|(denies, allows, _)| option == *denies || option == *allows);
+    match named {
+        Some((denies, _, flag)) => {
+            options.denied.retain(|known| known != flag);
+            options.denied.extend((option == *denies).then_some(*flag));
+            Ok(())
+        }
+        // The kernel's ways without these.
+        None if matches!(option, "relatime" | "async") => Ok(()),
+        None => Err(no_tmpfs_option(option)),
+    }
+}
+
+fn no_tmpfs_option(option: &str) -> ValueError {
+    let mut known = vec![
+        "size=SIZE",
+        "mode=MODE",
+        "uid=ID",
+        "gid=ID",
+        "nr_inodes=COUNT",
+    ];
+    let flags = TMPFS_FLAGS.iter();
+    known.extend(flags.flat_map(|(denies, allows, _)| [*denies, *allows]));
+    ValueError::unknown("option", option, &known)
 }
 
 #[cfg(test)]
@@ -437,6 +494,7 @@ mod tests {
                 target: "/t".into(),
                 size,
                 mode,
+                options: dockers(),
             })))
         };
         for (text, expected) in [
@@ -526,20 +584,49 @@ mod tests {
     }
 
     #[test]
-    fn memory_file_systems_have_a_size_and_a_mode() {
+    fn memory_file_systems_have_options() {
         let mount = TmpfsMount {
             target: "/t".into(),
             size: None,
             mode: 0o1777,
+            options: dockers(),
         };
         assert_eq!(tmpfs("/t"), Ok(mount.clone()));
         let sized = TmpfsMount {
             size: Some(64 << 20),
             mode: 0o700,
-            ..mount
+            ..mount.clone()
         };
         assert_eq!(tmpfs("/t:rw,size=64m,mode=700"), Ok(sized));
-        assert!(tmpfs("/t:colour=red").is_err());
+        let with = |parameters: &[(&str, &str)], denied: &[Denied]| {
+            let mut mount = mount.clone();
+            let parameters = parameters.iter();
+            mount.options.parameters = parameters
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect();
+            mount.options.denied = denied.to_vec();
+            Ok(mount)
+        };
+        let owned = with(
+            &[("uid", "7"), ("gid", "8"), ("nr_inodes", "100")],
+            &[Denied::SetUser, Denied::Devices],
+        );
+        assert_eq!(tmpfs("/t:exec,uid=7,gid=8,nr_inodes=100"), owned);
+        let fixed = with(
+            &[],
+            &[
+                Denied::Execute,
+                Denied::SetUser,
+                Denied::Devices,
+                Denied::Write,
+            ],
+        );
+        assert_eq!(tmpfs("/t:ro"), fixed);
+        assert_eq!(
+            said(tmpfs("/t:colour=red")),
+            "unknown option \"colour=red\""
+        );
+        assert!(tmpfs("/t:loud").is_err());
         assert!(tmpfs("t").is_err());
     }
 }

@@ -117,6 +117,37 @@ fn mounts_are_what_they_are_asked_to_be() {
     let tmpfs = "type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=0700";
     let script = "stat -c %a /t; df -k /t | tail -n 1 | awk '{print $2}'";
     assert_eq!(prints(&scene, &["--mount", tmpfs], script), "700\n1024\n");
+    let owned = "/t:mode=750,uid=7,gid=8,nr_inodes=3";
+    let script = "stat -c '%a %u:%g' /t; touch /t/a /t/b; touch /t/c 2>/dev/null || echo full";
+    let expected = "750 7:8\nfull\n";
+    assert_eq!(prints(&scene, &["--tmpfs", owned], script), expected);
+    let program = "cp /bin/busybox /t/echo && /t/echo runs 2>/dev/null || echo denied";
+    assert_eq!(prints(&scene, &["--tmpfs=/t"], program), "denied\n");
+    assert_eq!(
+        prints(&scene, &["--mount=type=tmpfs,dst=/t"], program),
+        "denied\n"
+    );
+    assert_eq!(prints(&scene, &["--tmpfs=/t:exec"], program), "runs\n");
+    fails(
+        &scene,
+        &["--tmpfs=/t:ro"],
+        "echo x > /t/y",
+        "Read-only file system",
+    );
+    fails(&scene, &["--tmpfs=/t:loud"], "true", "unknown option");
+    let made = format!(
+        "--mount=source=shared,target=/m,volume-opt=type=none,volume-opt=o=bind,volume-opt=device={dir}"
+    );
+    if crate::support::need::is_root() {
+        assert_eq!(prints(&scene, &[&made], "cat /m/file"), "host\n");
+    }
+    let nfs = "--mount=source=far,target=/m,volume-opt=type=nfs,volume-opt=device=:/x";
+    fails(
+        &scene,
+        &[nfs],
+        "true",
+        "only those of a directory are known",
+    );
     // In a CSV field, quotes hold a comma.
     let comma = Context::empty().with("a,b/file", "comma\n");
     let source = comma.join("a,b").display().to_string();

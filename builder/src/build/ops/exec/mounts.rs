@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use cooper_cache::{Driver, MountHold, RelPath, Snapshot, Staging, StoreError};
 use cooper_frontend::ir::{CacheSharing, ExecOp, MountKind as Asked, MountOp};
-use cooper_runner::{Mount, MountKind, Propagation};
+use cooper_runner::{Mount, MountKind, Propagation, TmpfsOptions};
 use cooper_solver::{ExecContext, StableHasher, Stream};
 
 use super::sandbox;
@@ -106,6 +106,7 @@ impl Mounts {
                     MountKind::Tmpfs {
                         size: *size,
                         mode: 0o1777,
+                        options: TmpfsOptions::default(),
                     },
                 );
                 Ok(())
