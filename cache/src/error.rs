@@ -252,7 +252,7 @@ pub enum ArchiveError {
         kind: char,
     },
     /// The archive grows beyond what was allowed.
-    #[error("the archive unpacks to more than {limit} bytes")]
+    #[error("the archive unpacks to more than {limit} bytes, which no honest one of its size does")]
     TooLarge {
         /// The limit that was reached.
         limit: u64,

@@ -2,7 +2,7 @@
 
 use clap::{ArgAction, Args};
 use cooper_cache::ImageRecord;
-use cooper_oci::ImageConfig;
+use cooper_oci::{ImageConfig, Platform};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -25,6 +25,10 @@ pub struct HistoryArgs {
     /// Show only IDs
     #[arg(short, long)]
     pub quiet: bool,
+
+    /// Platform, of images that are made for several [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<Platform>,
 
     /// Sizes and times for people
     #[arg(short = 'H', long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
@@ -50,7 +54,7 @@ impl HistoryArgs {
     /// Prints the history.
     pub fn run(&self, settings: &Settings) -> Result<(), Report> {
         let session = Session::open(settings)?;
-        let record = session.image(&self.image)?;
+        let record = session.image_for(&self.image, self.platform.as_ref())?;
         let config = session.config(&record)?;
         let sizes = layer_sizes(&session, &record);
         let lines = lines(&record, &config, &sizes);
@@ -215,6 +219,7 @@ mod tests {
 
     fn args() -> HistoryArgs {
         HistoryArgs {
+            platform: None,
             image: "a".into(),
             no_trunc: false,
             quiet: false,

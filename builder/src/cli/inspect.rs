@@ -2,13 +2,13 @@
 
 use clap::{Args, ValueEnum};
 use cooper_cache::{ImageRecord, PlatformImage};
-use cooper_oci::{ImageConfig, Reference};
+use cooper_oci::{ImageConfig, Platform, Reference};
 use serde_json::{Value, json};
 
 use super::Settings;
 use super::container::{describe_connected, failed};
 use super::session::Session;
-use super::template::Template;
+use super::template::{Template, TemplateError};
 use crate::container::{ContainerError, Containers, Volumes};
 use crate::network::{NetworkError, Networks};
 use crate::report::{Report, print_data};
@@ -24,9 +24,14 @@ pub struct InspectArgs {
     #[arg(long = "type", value_name = "KIND")]
     pub kind: Option<Kind>,
 
-    /// Show what a Go template gives for each, such as '{{.Id}}' or '{{json .Config}}'
-    #[arg(short, long, value_name = "TEMPLATE")]
+    /// Show what a Go template gives for each, such as '{{.Id}}' or '{{json .Config}}'; json is all
+    /// of it in one line
+    #[arg(short, long, value_name = "TEMPLATE", value_parser = template)]
     pub format: Option<Template>,
+
+    /// Platform, of images that are made for several [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<Platform>,
 }
 
 impl InspectArgs {
@@ -35,7 +40,7 @@ impl InspectArgs {
         let session = Session::open(settings)?;
         let (mut found, mut failures) = (Vec::new(), Vec::new());
         for name in &self.names {
-            match inspect(&session, name, self.kind) {
+            match inspect(&session, name, self.kind, self.platform.as_ref()) {
                 Ok(value) => found.push(value),
                 Err(report) => failures.push(report),
             }
@@ -73,6 +78,14 @@ fn formatted(template: &Template, mut image: Value) -> Result<String, Report> {
     Ok(text + "\n")
 }
 
+/// Parses `--format`.
+fn template(text: &str) -> Result<Template, TemplateError> {
+    match text {
+        "json" => "{{json .}}".parse(),
+        text => text.parse(),
+    }
+}
+
 /// What is inspected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
@@ -88,7 +101,14 @@ pub enum Kind {
 
 /// Containers come before images of the same name, and those before networks and volumes, as docker
 /// has it.
-fn inspect(session: &Session, name: &str, kind: Option<Kind>) -> Result<Value, Report> {
+fn inspect(
+    session: &Session,
+    name: &str,
+    kind: Option<Kind>,
+    platform: Option<&Platform>,
+) -> Result<Value, Report> {
+    // Nothing but an image has a platform.
+    let kind = kind.or(platform.map(|_| Kind::Image));
     let root = session.store.root();
     let networks = Networks::of(root, session.rootless);
     let wanted = |one: Kind| kind.is_none_or(|kind| kind == one);
@@ -116,7 +136,7 @@ fn inspect(session: &Session, name: &str, kind: Option<Kind>) -> Result<Value, R
             None => return Err(super::volume::missing(name)),
         }
     }
-    let record = session.image(name)?;
+    let record = session.image_for(name, platform)?;
     let config = session.config(&record)?;
     let mut value = image(&record, &session.names(&record)?, &config);
     let members = session.platforms(name)?;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use cooper_oci::{Platform, PlatformError, Reference};
 
 use super::Settings;
@@ -13,7 +13,7 @@ use crate::config;
 use crate::options::{ProgressMode, RegistryOptions};
 use crate::progress::{Display, DisplayOptions};
 use crate::pull::{Pull, PullError, Pulled};
-use crate::registry::RegistryError;
+use crate::registry::{RegistryError, Watch};
 use crate::report::{Exit, Report, print_data};
 
 /// Options of `cooper pull`.
@@ -27,6 +27,10 @@ pub struct PullArgs {
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<String>,
 
+    /// Pull all tags that the registry has of the name
+    #[arg(short, long)]
+    pub all_tags: bool,
+
     /// Show only the image's name at the end
     #[arg(short, long)]
     pub quiet: bool,
@@ -38,11 +42,37 @@ pub struct PullArgs {
     /// Ask URL before the registry HOST
     #[arg(long, value_name = "HOST=URL")]
     pub registry_mirror: Vec<String>,
+
+    #[command(flatten)]
+    trust: TrustArgs,
+}
+
+/// Docker's content trust, which went out of use; nothing here signs or verifies.
+#[derive(Args, Clone, Debug)]
+pub(super) struct TrustArgs {
+    /// Images are not verified by signatures of docker's content trust
+    #[arg(long, hide = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value_t = true, default_missing_value = "true", value_name = "BOOL")]
+    disable_content_trust: bool,
+}
+
+impl TrustArgs {
+    /// Refuses what would seem to be verified and is not.
+    pub(super) fn check(&self) -> Result<(), Report> {
+        if self.disable_content_trust {
+            return Ok(());
+        }
+        Err(Report::new(
+            "--disable-content-trust=false asks for signatures, which are not verified here",
+        )
+        .hint("name an image by its digest to be sure of it"))
+    }
 }
 
 impl PullArgs {
     /// Pulls the image.
     pub fn run(&self, settings: &Settings) -> Result<ExitCode, Report> {
+        self.trust.check()?;
         let reference = reference(&self.name)?;
         let platform = platform(self.platform.as_deref())?;
         let options = settings.registry(&self.registry_mirror)?;
@@ -58,9 +88,41 @@ impl PullArgs {
         };
         let session = Session::open(settings)?;
         let _lease = session.lease()?;
+        if self.all_tags {
+            return self.pull_all(&session, settings, &options, mode, &platform);
+        }
         let names = options.short_names.meanings(&self.name, &reference);
         let pulled = pull(&session, settings, &options, mode, &names, &platform)?;
         print_data(&format!("{}\n", pulled.reference))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl PullArgs {
+    /// Pulls everything of a repository.
+    fn pull_all(
+        &self,
+        session: &Session,
+        settings: &Settings,
+        options: &RegistryOptions,
+        mode: ProgressMode,
+        platform: &Platform,
+    ) -> Result<ExitCode, Report> {
+        let repository = repository(&self.name)?;
+        let client = settings.registry_client(options)?;
+        let mut tags = client.tags(&repository, Watch::none()).map_err(|error| {
+            let report = Report::from_error(&error);
+            match error.hint() {
+                Some(hint) => report.hint(hint),
+                None => report,
+            }
+        })?;
+        tags.sort();
+        for tag in tags {
+            let name = reference(&format!("{repository}:{tag}"))?;
+            let pulled = pull(session, settings, options, mode, &[name], platform)?;
+            print_data(&format!("{}\n", pulled.reference))?;
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -131,6 +193,20 @@ pub(super) fn reference(name: &str) -> Result<Reference, Report> {
         .parse()
         .map_err(|error: cooper_oci::ReferenceError| Report::from_error(&error))?;
     Ok(reference.with_default_tag())
+}
+
+/// Returns the repository that `name` means with `--all-tags`.
+pub(super) fn repository(name: &str) -> Result<Reference, Report> {
+    let repository: Reference = name
+        .parse()
+        .map_err(|error: cooper_oci::ReferenceError| Report::from_error(&error))?;
+    if repository.tag().is_some() || repository.digest().is_some() {
+        return Err(Report::new(format!(
+            "{name} names one image, but --all-tags means all of a repository"
+        ))
+        .hint("leave the tag or digest out"));
+    }
+    Ok(repository)
 }
 
 /// Returns the platform that `--platform` names, this machine's by default.

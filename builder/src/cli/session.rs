@@ -124,6 +124,29 @@ impl Session {
         })
     }
 
+    /// Returns the image that `name` means, the one for `platform` if that is asked for.
+    pub fn image_for(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+    ) -> Result<ImageRecord, Report> {
+        let record = self.image(name)?;
+        let Some(platform) = platform else {
+            return Ok(record);
+        };
+        if !self.platforms(name)?.is_empty() {
+            let found = self.find_platform(name, platform)?;
+            return found
+                .ok_or_else(|| Report::new(format!("the image of {name} for {platform} is gone")));
+        }
+        let own = self.config(&record)?.platform();
+        if platform.matches(&own) {
+            return Ok(record);
+        }
+        Err(Report::new(format!("{name} has no image for {platform}"))
+            .hint(format!("it is for {own}")))
+    }
+
     /// Returns the image that `name` means for `platform`, or all images that it stands for.
     pub fn image_set(&self, name: &str, platform: Option<&Platform>) -> Result<ImageSet, Report> {
         let images = self.store.images();

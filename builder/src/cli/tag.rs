@@ -50,6 +50,10 @@ pub struct RmiArgs {
     /// Remove an image that has several names or containers
     #[arg(short, long)]
     pub force: bool,
+
+    /// Images have no parents here that would be removed along
+    #[arg(long, hide = true)]
+    pub no_prune: bool,
 }
 
 /// What is to be done about one argument of `rmi`.
@@ -160,6 +164,7 @@ mod tests {
         let args = RmiArgs {
             images: Vec::new(),
             force,
+            no_prune: false,
         };
         args.plan(name, &record, &names, &used)
             .map_err(|report| report.render(false))

@@ -20,7 +20,7 @@ use crate::image::{self, ImageSet, Loaded};
 use crate::options::{ArchiveDest, ArchiveOutput, ImageFormat, ProgressMode, Sink};
 use crate::progress::{Display, DisplayOptions};
 use crate::push::{PushError, PushRequest, push_image};
-use crate::registry::RegistryError;
+use crate::registry::{Client, RegistryError};
 use crate::report::{Exit, Report, print_data};
 
 /// Options of `cooper load`.
@@ -196,6 +196,10 @@ pub struct PushArgs {
     #[arg(value_name = "NAME[:TAG]")]
     pub name: String,
 
+    /// Push all tags that the name has here
+    #[arg(short, long)]
+    pub all_tags: bool,
+
     /// Show only the digest at the end
     #[arg(short, long)]
     pub quiet: bool,
@@ -215,12 +219,15 @@ pub struct PushArgs {
     /// What is done about secrets.
     #[command(flatten)]
     pub leaks: LeakArgs,
+
+    #[command(flatten)]
+    trust: remote::TrustArgs,
 }
 
 impl PushArgs {
     /// Pushes the image.
     pub fn run(&self, settings: &Settings) -> Result<ExitCode, Report> {
-        let name = remote::reference(&self.name)?;
+        self.trust.check()?;
         let environment = &settings.environment;
         let mode = config::progress_mode(self.progress.as_deref(), environment, &settings.file)?;
         let mode = if self.quiet {
@@ -228,42 +235,92 @@ impl PushArgs {
         } else {
             mode
         };
+        let name = remote::reference(&self.name)?;
         let client = settings.registry_client(&settings.registry(&[])?)?;
         let session = Session::open(settings)?;
         let _lease = session.lease()?;
-        let record = session.image(&self.name)?;
-        let set = session.image_set(&self.name, self.platform.as_ref())?;
-        self.leaks.check(&session, settings, set.images.iter())?;
+        let names = if self.all_tags {
+            self.tags(&session)?
+        } else {
+            vec![name]
+        };
+        let mut loaded = Vec::with_capacity(names.len());
+        for name in &names {
+            let set = session.image_set(&name.to_string(), self.platform.as_ref())?;
+            loaded.push(set);
+        }
+        let images = loaded.iter().flat_map(|set| &set.images);
+        self.leaks.check(&session, settings, images)?;
+        let color = settings.color(&io::stderr());
+        let display = Display::start(DisplayOptions { mode, color });
+        let interrupt = Interrupt::listen().map_err(|error| Report::from_error(&error))?;
+        let pushing = Pushing {
+            session: &session,
+            client: &client,
+            display: &display,
+            interrupt: &interrupt,
+        };
+        let pushed: Result<Vec<String>, Report> = names
+            .iter()
+            .zip(&loaded)
+            .map(|(name, set)| self.one(&pushing, name, set))
+            .collect();
+        display.finish();
+        print_data(&pushed?.concat())?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Returns all names of the repository that `name` means.
+    fn tags(&self, session: &Session) -> Result<Vec<Reference>, Report> {
+        let repository = remote::repository(&self.name)?;
+        let tags = session.store.images().tags();
+        let tags = tags.map_err(|error| Report::from_error(&error))?;
+        let names = tags.into_iter().map(|(name, _)| name);
+        let names: Vec<_> = names
+            .filter(|name| name.domain() == repository.domain() && name.path() == repository.path())
+            .collect();
+        if names.is_empty() {
+            return Err(Report::new(format!(
+                "no image here has a name of the repository {}",
+                repository.familiar()
+            )));
+        }
+        Ok(names)
+    }
+
+    /// Pushes the image `name`; returns the line that tells of it.
+    fn one(
+        &self,
+        pushing: &Pushing<'_>,
+        name: &Reference,
+        set: &ImageSet,
+    ) -> Result<String, Report> {
+        let session = pushing.session;
+        let record = session.image(&name.to_string())?;
         let format = ImageFormat {
             compression: self.compression,
             ..ImageFormat::default()
         };
         let original = match set.images.as_slice() {
-            [image] if image.id == record.id => self.original(&session, &record)?,
+            [image] if image.id == record.id => self.original(session, &record)?,
             _ => None,
         };
-        let color = settings.color(&io::stderr());
-        let display = Display::start(DisplayOptions { mode, color });
-        let interrupt = Interrupt::listen().map_err(|error| Report::from_error(&error))?;
         let request = PushRequest {
             // Everything of an image in the store is there.
             fetch: &|_| Ok(()),
             elsewhere: BTreeMap::new(),
-            set: &set,
-            names: std::slice::from_ref(&name),
+            set,
+            names: std::slice::from_ref(name),
             format: &format,
             original,
             by_digest: false,
-            canceled: &|| interrupt.token().is_cancelled(),
+            canceled: &|| pushing.interrupt.token().is_cancelled(),
         };
-        let step = display.progress().step(format!("push {name}"));
-        let result = push_image(&session.store, &client, &request, &step);
-        let result = step.end_with(result);
-        display.finish();
-        let manifest = result.map_err(|error| failure(&error))?;
+        let step = pushing.display.progress().step(format!("push {name}"));
+        let result = push_image(&session.store, pushing.client, &request, &step);
+        let manifest = step.end_with(result).map_err(|error| failure(&error))?;
         session.tell("push", name.familiar(), &name.familiar());
-        print_data(&format!("{}@{}\n", name.familiar(), manifest.digest))?;
-        Ok(ExitCode::SUCCESS)
+        Ok(format!("{}@{}\n", name.familiar(), manifest.digest))
     }
 
     /// Returns the manifest that the image was pulled with, if all its layers are here as they
@@ -291,6 +348,14 @@ impl PushArgs {
             .map_err(|error| Report::from_error(&error))?;
         Ok(Some((manifest.clone(), bytes)))
     }
+}
+
+/// What pushes need.
+struct Pushing<'a> {
+    session: &'a Session,
+    client: &'a Client,
+    display: &'a Display,
+    interrupt: &'a Interrupt,
 }
 
 fn failure(error: &PushError) -> Report {

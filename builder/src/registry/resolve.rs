@@ -49,6 +49,11 @@ impl Resolved {
     }
 }
 
+/// How many tags are asked for at once.
+const PAGE: usize = 1000;
+/// How many pages of tags are read.
+const MOST_PAGES: usize = 1000;
+
 /// The index that an image was picked from.
 #[derive(Debug, Clone)]
 pub struct ResolvedIndex {
@@ -93,6 +98,15 @@ impl Client {
             .inner
             .fetch_top(&reference.with_default_tag(), &watch)?;
         Ok((fetched.descriptor, fetched.bytes))
+    }
+
+    /// Lists the tags of the repository of `reference`.
+    pub fn tags(
+        &self,
+        reference: &Reference,
+        watch: Watch<'_>,
+    ) -> Result<Vec<String>, RegistryError> {
+        self.inner.tags(reference, &watch)
     }
 
     /// Asks what `reference` stands for now, without fetching it.
@@ -219,6 +233,50 @@ impl Transport {
     ) -> Result<(Descriptor, Vec<u8>), RegistryError> {
         let fetched = self.fetch_top(reference, watch)?;
         Ok((fetched.descriptor, fetched.bytes))
+    }
+
+    /// Reads the list of tags, which may come in several pages: each tells by a `Link` that there
+    /// is a next one, which begins behind the last tag of this one.
+    fn tags(&self, reference: &Reference, watch: &Watch<'_>) -> Result<Vec<String>, RegistryError> {
+        #[derive(Deserialize)]
+        struct Page {
+            #[serde(default)]
+            tags: Option<Vec<String>>,
+        }
+        let path = reference.path();
+        let subject = reference.familiar();
+        self.on_endpoints(("list the tags of", &subject), reference, |host| {
+            let mut tags: Vec<String> = Vec::new();
+            for _ in 0..MOST_PAGES {
+                let from = tags
+                    .last()
+                    .map_or_else(String::new, |last| format!("&last={last}"));
+                let url = host.url(path, &format!("/tags/list?n={PAGE}{from}"));
+                let call = Call::new(Method::GET, url);
+                let (page, more) = self.retrying(watch, || {
+                    let mut response = self.send(host, &host.scope(path, "pull"), &call)?;
+                    let bytes = read_limited(&mut response, &call.url, MANIFEST_LIMIT)?;
+                    let page: Page =
+                        serde_json::from_slice(&bytes).map_err(|error| Failure::Document {
+                            url: call.url.clone(),
+                            source: DocumentError::Json {
+                                kind: "list of tags",
+                                source: error,
+                            },
+                        })?;
+                    Ok((page, response.headers().contains_key(header::LINK)))
+                })?;
+                let page = page.tags.unwrap_or_default();
+                let last = tags.last().cloned();
+                let fresh = page.last().cloned();
+                tags.extend(page);
+                // A registry that repeats itself is not asked for ever.
+                if !more || fresh.is_none() || fresh == last {
+                    break;
+                }
+            }
+            Ok(tags)
+        })
     }
 
     fn fetch_top(

@@ -250,3 +250,85 @@ fn lists_are_made_of_what_registries_have() {
         .exits(1)
         .says("give --tag");
 }
+
+#[test]
+fn what_is_no_archive_is_said_to_be_none() {
+    let Some(cooper) = Cooper::new() else { return };
+    let file = cooper.scratch("file");
+    let load = || cooper.run(&["load", "-i", file.to_str().expect("text")]);
+    let text = "password = hunter2\n".repeat(100);
+    std::fs::write(&file, &text).expect("write");
+    load().exits(1).says("it is no archive: neither a tar");
+    // A header whose sum is right, with somebody's text in place of a number.
+    let mut header = tar::Header::new_ustar();
+    header.set_path("f").expect("a name");
+    header.as_mut_bytes()[124..132].copy_from_slice(b"hunter2\0");
+    header.set_cksum();
+    std::fs::write(&file, [header.as_bytes().as_slice(), &[0; 1024]].concat()).expect("write");
+    let outcome = load().exits(1);
+    assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
+}
+
+#[test]
+fn archives_are_loaded_out_of_every_compression() {
+    let Some(cooper) = Cooper::new() else { return };
+    let archive = cooper.scratch("busybox.tar");
+    let path = archive.to_str().expect("text");
+    let output = format!("-otype=docker,dest={path},name=app:1");
+    cooper
+        .build(&Context::new("FROM busybox\n"), &[output])
+        .ok();
+    for (tool, suffix) in [
+        ("gzip", "gz"),
+        ("bzip2", "bz2"),
+        ("xz", "xz"),
+        ("zstd", "zst"),
+    ] {
+        if need::tool(tool).is_none() {
+            continue;
+        }
+        crate::support::process::tool(tool, &["-k", "-q", path]);
+        let other = Cooper::new().expect("as before");
+        let packed = format!("{path}.{suffix}");
+        other
+            .run(&["load", "-i", &packed])
+            .ok()
+            .prints("Loaded image: app:1\n");
+        other.run(&["rmi", "--no-prune", "app:1"]).ok();
+    }
+}
+
+#[test]
+fn all_tags_of_a_repository_go_and_come_at_once() {
+    let Some(cooper) = Cooper::new() else { return };
+    let Some(registry) = DockerRegistry::start(&cooper) else {
+        return;
+    };
+    cooper.load_busybox();
+    let name = |tag: &str| format!("{}/some/app{tag}", registry.host());
+    for tag in [":1", ":2", ":latest"] {
+        cooper.run(&["tag", "busybox", &name(tag)]).ok();
+    }
+    cooper.run(&["tag", "busybox", &name("-not:1")]).ok();
+    let pushed = cooper.run(&["push", "-a", &name("")]).ok().out();
+    assert_eq!(pushed.lines().count(), 3, "{pushed}");
+    let other = Cooper::new().expect("as before");
+    let pull = |args: &[&str]| {
+        let mut command = cooper.command();
+        command.arg("--root").arg(other.root()).args(args);
+        crate::support::process::run(command)
+    };
+    let pulled = pull(&["pull", "--all-tags", "--disable-content-trust", &name("")]).ok();
+    let expected = [":1", ":2", ":latest"].map(|tag| name(tag) + "\n").concat();
+    assert_eq!(pulled.out(), expected);
+    pull(&["pull", "-a", &name(":1")])
+        .exits(1)
+        .says("--all-tags means all of a repository");
+    pull(&["pull", "--disable-content-trust=false", &name(":1")])
+        .exits(1)
+        .says("signatures");
+    cooper
+        .run(&["push", "-a", &name("-none")])
+        .exits(1)
+        .says("no image here");
+}

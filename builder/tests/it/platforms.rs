@@ -148,6 +148,32 @@ fn the_store_keeps_all_platforms_under_one_name() {
         .run(&["save", "--platform=linux/s390x", "-o", archive, "other"])
         .exits(1)
         .says("it has linux/amd64, linux/arm64");
+
+    // Each platform's image can be looked at.
+    for platform in ["linux/arm64", "linux/amd64"] {
+        let option = format!("--platform={platform}");
+        let args = ["inspect", "-f=json", &option, "other"];
+        let line = cooper.run(&args).ok().out();
+        let shown: Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(line.lines().count(), 1);
+        assert_eq!(shown["Config"]["Labels"]["target"], platform);
+        let args = [
+            "history",
+            "--no-trunc",
+            "--format={{.ID}}",
+            &option,
+            "other",
+        ];
+        let history = cooper.run(&args).ok().out();
+        assert!(
+            history.starts_with(shown["Id"].as_str().expect("text")),
+            "{history}"
+        );
+    }
+    for command in ["inspect", "history"] {
+        let args = [command, "--platform=linux/s390x", "other"];
+        cooper.run(&args).exits(1).says("no image for linux/s390x");
+    }
 }
 
 #[test]

@@ -18,6 +18,8 @@ struct Place {
 const LIMITS: Limits = Limits {
     bytes: 16 << 20,
     entries: 10_000,
+    free: 16 << 20,
+    ratio: 1,
 };
 
 fn place() -> &'static Place {

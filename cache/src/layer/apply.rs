@@ -23,6 +23,19 @@ pub struct Limits {
     pub bytes: u64,
     /// Number of entries.
     pub entries: u64,
+    /// Bytes of tar that any archive may have, however small it is.
+    pub free: u64,
+    /// How many times its own size a larger one may have.
+    pub ratio: u64,
+}
+
+impl Limits {
+    /// Returns how many bytes of tar an archive of this size may hold. Ordinary files grow to ten
+    /// times their compressed size, nothing but zeros in gzip to a thousand times.
+    pub fn of(&self, compressed: u64) -> u64 {
+        let grown = compressed.saturating_mul(self.ratio);
+        self.bytes.min(self.free.max(grown))
+    }
 }
 
 impl Default for Limits {
@@ -30,6 +43,8 @@ impl Default for Limits {
         Self {
             bytes: 256 << 30,
             entries: 20_000_000,
+            free: 8 << 30,
+            ratio: 500,
         }
     }
 }
@@ -62,7 +77,8 @@ pub(super) fn unpack_layer(
     };
     let (sender, receiver) = sync_channel(16);
     std::thread::scope(|scope| {
-        let hasher = scope.spawn(move || feed(blob, limits.bytes, &sender));
+        let limit = limits.of(blob.metadata().map_or(0, |meta| meta.len()));
+        let hasher = scope.spawn(move || feed(blob, limit, &sender));
         let ground = Ground {
             add: None,
             most: limits.entries,
@@ -220,5 +236,24 @@ impl Read for Chunks {
         buffer[..count].copy_from_slice(&self.chunk[self.at..self.at + count]);
         self.at += count;
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Limits;
+
+    #[test]
+    fn small_archives_grow_freely_and_large_ones_in_proportion() {
+        let limits = Limits {
+            bytes: 9000,
+            entries: 1,
+            free: 1000,
+            ratio: 10,
+        };
+        for (compressed, most) in [(0, 1000), (100, 1000), (101, 1010), (5000, 9000)] {
+            assert_eq!(limits.of(compressed), most, "{compressed}");
+        }
+        assert_eq!(limits.of(u64::MAX), 9000);
     }
 }

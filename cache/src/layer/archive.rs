@@ -1,9 +1,11 @@
 //! Archives that ADD unpacks.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
+
+use cooper_oci::Compression;
 
 use crate::error::{IoContext, StoreError};
-use crate::layer::apply::{Limited, read_up_to};
+use crate::layer::apply::Limited;
 use crate::layer::disk::Canvas;
 use crate::layer::form::Form;
 use crate::layer::tar_read::TarReader;
@@ -44,20 +46,54 @@ pub fn detect_archive(file: &FileBytes) -> Result<bool, StoreError> {
 }
 
 /// Returns the plain stream of an archive, recognising the compression by content.
-pub fn open_archive(mut file: FileReader) -> io::Result<Box<dyn Read + Send>> {
-    let mut magic = [0; 6];
-    let count = read_up_to(&mut file, &mut magic)?;
-    file.rewind();
+pub fn open_archive(file: FileReader) -> io::Result<Box<dyn Read + Send>> {
     let file = BufReader::with_capacity(256 << 10, file);
-    Ok(match &magic[..count] {
-        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
-        b"BZh1" | [b'B', b'Z', b'h', ..] => Box::new(bzip2::bufread::MultiBzDecoder::new(file)),
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => {
-            Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(file))
+    Ok(Box::new(Decompressed::new(file)?))
+}
+
+/// A stream out of gzip, bzip2, xz or zstd, or as it is.
+pub struct Decompressed<R: BufRead>(Decoder<R>);
+
+enum Decoder<R: BufRead> {
+    Gzip(flate2::bufread::MultiGzDecoder<R>),
+    Bzip2(bzip2::bufread::MultiBzDecoder<R>),
+    Xz(liblzma::bufread::XzDecoder<R>),
+    Zstd(zstd::stream::read::Decoder<'static, R>),
+    Plain(R),
+}
+
+impl<R: BufRead> Decompressed<R> {
+    /// Recognises the compression by the first bytes of `from`.
+    pub fn new(mut from: R) -> io::Result<Self> {
+        Ok(Self(match from.fill_buf()? {
+            [0x1f, 0x8b, ..] => Decoder::Gzip(flate2::bufread::MultiGzDecoder::new(from)),
+            [b'B', b'Z', b'h', ..] => Decoder::Bzip2(bzip2::bufread::MultiBzDecoder::new(from)),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
+                Decoder::Xz(liblzma::bufread::XzDecoder::new_multi_decoder(from))
+            }
+            head if Compression::detect(head) == Compression::Zstd => {
+                Decoder::Zstd(zstd::stream::read::Decoder::with_buffer(from)?)
+            }
+            _ => Decoder::Plain(from),
+        }))
+    }
+
+    /// Whether there was nothing to undo.
+    pub fn is_plain(&self) -> bool {
+        matches!(self.0, Decoder::Plain(_))
+    }
+}
+
+impl<R: BufRead> Read for Decompressed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Decoder::Gzip(from) => from.read(buffer),
+            Decoder::Bzip2(from) => from.read(buffer),
+            Decoder::Xz(from) => from.read(buffer),
+            Decoder::Zstd(from) => from.read(buffer),
+            Decoder::Plain(from) => from.read(buffer),
         }
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::stream::read::Decoder::with_buffer(file)?),
-        _ => Box::new(file),
-    })
+    }
 }
 
 /// Unpacks the archive `file` into `staging`.
@@ -72,7 +108,7 @@ pub fn unpack_archive(
 ) -> Result<Unpacked, StoreError> {
     let opened = file.open().during("open", file.path())?;
     let stream = open_archive(opened).during("read", file.path())?;
-    let limit = how.limits.bytes;
+    let limit = how.limits.of(file.len().during("stat", file.path())?);
     let stream = Limited {
         inner: stream,
         left: limit,

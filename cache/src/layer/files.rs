@@ -179,6 +179,14 @@ impl FileBytes {
         self.packed.as_ref().map(|(packed, place)| (packed, *place))
     }
 
+    /// Returns how many bytes there are.
+    pub(super) fn len(&self) -> io::Result<u64> {
+        match self.packed {
+            Some(_) => Ok(self.size),
+            None => Ok(fs::metadata(&self.path)?.len()),
+        }
+    }
+
     /// Opens the file for reading from its beginning.
     pub fn open(&self) -> io::Result<FileReader> {
         if let Some((packed, place)) = &self.packed {
@@ -244,11 +252,6 @@ impl FileReader {
             at: self.begin.saturating_add(offset).min(self.end),
             end: self.end,
         }
-    }
-
-    /// Goes back to the beginning.
-    pub(super) fn rewind(&mut self) {
-        self.at = self.begin;
     }
 
     /// Returns the file that holds the bytes, if there are any, and where they begin in it.

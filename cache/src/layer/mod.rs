@@ -60,7 +60,7 @@ use crate::tree::MergedTree;
 
 pub use apply::Limits;
 use apply::Shape;
-pub use archive::{Unpack, Unpacked, detect_archive, open_archive, unpack_archive};
+pub use archive::{Decompressed, Unpack, Unpacked, detect_archive, open_archive, unpack_archive};
 pub use chunked::{TAR_SIZE, TOC_DIGEST};
 pub use compare::{Difference, Reason};
 pub(crate) use copy::write_nodes as write_files;

@@ -188,7 +188,7 @@ const DEVICE_MAJOR: Range<usize> = 329..337;
 const DEVICE_MINOR: Range<usize> = 337..345;
 
 /// Reads a number of a header. One that is left empty, as GNU tar and busybox do where it means
-/// nothing, is 0.
+/// nothing, is 0. What stands there instead of a number is not repeated: it may be anybody's file.
 fn number<T: Default>(
     header: &Header,
     field: Range<usize>,
@@ -198,7 +198,7 @@ fn number<T: Default>(
     if header.as_bytes()[field].iter().all(empty) {
         return Ok(T::default());
     }
-    read(header)
+    read(header).map_err(|_| invalid("a number in a header is none"))
 }
 
 const fn holds_data(kind: u8) -> bool {

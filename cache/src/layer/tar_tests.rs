@@ -330,6 +330,7 @@ fn bombs_hit_the_limit() {
     let few_bytes = unpack(Limits {
         bytes: 4 << 20,
         entries: 10,
+        ..Limits::default()
     });
     assert!(matches!(
         few_bytes,
@@ -340,6 +341,7 @@ fn bombs_hit_the_limit() {
     let few_entries = unpack(Limits {
         bytes: u64::MAX,
         entries: 0,
+        ..Limits::default()
     });
     assert!(matches!(
         few_entries,

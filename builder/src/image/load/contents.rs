@@ -2,11 +2,13 @@
 //!
 //! Nothing of what the archive claims about itself decides how much memory this takes.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::{self, BufReader, Read};
+use std::rc::Rc;
 
-use cooper_cache::{Store, TarReader};
-use cooper_oci::{Compression, Digest};
+use cooper_cache::{Decompressed, Limits, Store, TarReader};
+use cooper_oci::Digest;
 
 use super::{LoadError, MAX_DOCUMENT};
 
@@ -39,7 +41,12 @@ impl Contents {
         let mut archive = TarReader::new(plain(archive).map_err(broken(&last))?);
         let mut contents = Self::default();
         let (mut count, mut names) = (0, 0);
-        while let Some(member) = archive.next().map_err(broken(&last))? {
+        let first = |source: io::Error| match source.kind() {
+            io::ErrorKind::InvalidData => LoadError::NotAnArchive,
+            _ => LoadError::Archive { last: None, source },
+        };
+        let mut next = archive.next().map_err(first)?;
+        while let Some(member) = next {
             let name = clean(&String::from_utf8_lossy(&member.path));
             count += 1;
             names += name.len() + member.link.len();
@@ -63,6 +70,7 @@ impl Contents {
                 _ => {}
             }
             last = Some(name);
+            next = archive.next().map_err(broken(&last))?;
         }
         Ok(contents)
     }
@@ -144,34 +152,59 @@ fn clean(path: &str) -> String {
     parts.join("/")
 }
 
-/// Undoes gzip or zstd around the whole archive.
+/// Undoes gzip, bzip2, xz or zstd around the whole archive.
 fn plain<'a>(archive: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
-    let mut archive = BufReader::with_capacity(1 << 20, archive);
-    let head = io::BufRead::fill_buf(&mut archive)?;
-    let plain: Box<dyn Read> = match Compression::detect(head) {
-        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(archive)),
-        Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(archive)?),
-        Compression::None => return Ok(Box::new(archive)),
+    let taken = Rc::new(Cell::new(0));
+    let counted = Counted {
+        inner: archive,
+        taken: taken.clone(),
     };
+    let inner = Decompressed::new(BufReader::with_capacity(1 << 20, counted))?;
+    if inner.is_plain() {
+        return Ok(Box::new(inner));
+    }
     Ok(Box::new(Bounded {
-        inner: plain,
-        left: MAX_UNPACKED,
+        inner: Box::new(inner),
+        given: 0,
+        taken,
+        limits: Limits {
+            bytes: MAX_UNPACKED,
+            ..Limits::default()
+        },
     }))
 }
 
-/// A stream that must end in time.
+/// A stream that counts what is taken of it.
+struct Counted<R> {
+    inner: R,
+    taken: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.taken.set(self.taken.get() + count as u64);
+        Ok(count)
+    }
+}
+
+/// A stream that must not grow beyond what its compressed form can hold.
 struct Bounded<'a> {
     inner: Box<dyn Read + 'a>,
-    left: u64,
+    given: u64,
+    taken: Rc<Cell<u64>>,
+    limits: Limits,
 }
 
 impl Read for Bounded<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
-        self.left = self.left.checked_sub(count as u64).ok_or_else(|| {
-            let text = format!("it grows to more than {MAX_UNPACKED} bytes when it is unpacked");
-            io::Error::new(io::ErrorKind::FileTooLarge, text)
-        })?;
+        self.given += count as u64;
+        let most = self.limits.of(self.taken.get());
+        if self.given > most {
+            let text = format!("it grows to more than {most} bytes when it is unpacked");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+        }
         Ok(count)
     }
 }
@@ -179,6 +212,39 @@ impl Read for Bounded<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stream_that_grows_beyond_all_reason_is_cut_off() {
+        let bounded = |taken, limits| Bounded {
+            inner: Box::new(io::repeat(0).take(5000)),
+            given: 0,
+            taken: Rc::new(Cell::new(taken)),
+            limits,
+        };
+        let limits = Limits {
+            bytes: 6000,
+            entries: 1,
+            free: 1000,
+            ratio: 10,
+        };
+        let read = |taken, limits| io::copy(&mut bounded(taken, limits), &mut io::sink());
+        assert_eq!(read(500, limits).expect("ten times"), 5000);
+        let refused = read(499, limits).expect_err("more than ten times");
+        assert!(
+            refused.to_string().contains("more than 4990 bytes"),
+            "{refused}"
+        );
+        let free = Limits {
+            free: 5000,
+            ..limits
+        };
+        assert_eq!(read(1, free).expect("no more than any"), 5000);
+        let few = Limits {
+            bytes: 4000,
+            ..free
+        };
+        assert!(read(500, few).is_err());
+    }
 
     #[test]
     fn names_in_an_archive_stay_in_it() {

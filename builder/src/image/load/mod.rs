@@ -1,7 +1,7 @@
 //! `cooper load`: images out of an archive, whichever builder wrote it.
 //!
 //! Read are OCI layouts and docker archives, old (`<id>/layer.tar`) and new
-//! (`blobs/sha256/…`), plain, gzip or zstd, from one forward pass over a stream. Blobs go
+//! (`blobs/sha256/…`), plain, gzip, bzip2, xz or zstd, from one forward pass over a stream. Blobs go
 //! straight into the store under the digest of their bytes; one that is named by another
 //! digest is refused. Layers are unpacked when something needs their files.
 
@@ -36,6 +36,9 @@ pub enum LoadError {
         /// What the reader says.
         source: io::Error,
     },
+    /// It is something else altogether.
+    #[error("it is no archive: neither a tar, nor one in gzip, bzip2, xz or zstd")]
+    NotAnArchive,
     /// Nothing in it says what images it holds.
     #[error("the archive has neither an index.json nor a manifest.json: it holds no images")]
     NoImages,

@@ -532,3 +532,32 @@ fn a_bad_beginning_from_one_server_does_not_spoil_the_next() {
     let starts = layer_requests(&image, &origin);
     assert_eq!((starts.len(), starts[1]), (2, None));
 }
+
+#[test]
+fn tags_are_listed_page_by_page() {
+    let page = |tags: &str, next: bool| {
+        let reply = Reply::new(200, format!(r#"{{"name":"app","tags":{tags}}}"#));
+        if next {
+            return reply.header("Link", "</v2/app/tags/list?n=2&last=b>; rel=\"next\"");
+        }
+        reply
+    };
+    let server = TestServer::start(move |request| match request.path.as_str() {
+        "/v2/app/tags/list?n=1000" => page(r#"["a","b"]"#, true),
+        "/v2/app/tags/list?n=1000&last=b" => page(r#"["c"]"#, false),
+        "/v2/empty/tags/list?n=1000" => page("null", false),
+        "/v2/again/tags/list?n=1000" | "/v2/again/tags/list?n=1000&last=a" => {
+            page(r#"["a"]"#, true)
+        }
+        _ => not_found("NAME_UNKNOWN", "no such repository"),
+    });
+    let tags = |name| client().tags(&reference(&server, name), Watch::none());
+    assert_eq!(tags("app").unwrap(), ["a", "b", "c"]);
+    assert_eq!(tags("empty").unwrap(), Vec::<String>::new());
+    assert_eq!(tags("again").unwrap(), ["a", "a"], "it does not end");
+    let refused = tags("missing").unwrap_err();
+    assert!(
+        refused.to_string().contains("list the tags of"),
+        "{refused}"
+    );
+}
