@@ -32,6 +32,7 @@ mod packed;
 mod pool;
 mod resume;
 mod scan;
+mod sieve;
 mod snapshot;
 mod squash;
 mod staging;

@@ -23,6 +23,7 @@ use rayon::prelude::*;
 
 use crate::error::{IoContext, StoreError};
 use crate::images::{json, read_json};
+use crate::layer::sieve::Sieve;
 use crate::layer::{Entry, EntryKind, FileBytes, FileReader, LayerId, Layers};
 use crate::path::RelPath;
 use crate::store::Shared;
@@ -42,11 +43,48 @@ pub struct NeedleGroup {
 /// Byte strings to look for, all in one pass.
 pub struct Needles {
     automaton: AhoCorasick,
+    /// What answers faster whether there is any, if there are many.
+    fast: Option<Fast>,
     longest: usize,
     /// For each string, the number of its group.
     groups: Vec<usize>,
     /// For each group, its mark.
     marks: Vec<String>,
+}
+
+/// Very many strings: the long ones in a sieve, and the others.
+struct Fast {
+    long: Sieve,
+    short: Option<AhoCorasick>,
+}
+
+impl Fast {
+    /// From how many strings on vector instructions do not help any more.
+    const MANY: usize = 48;
+
+    /// Returns nothing if one automaton does.
+    fn new(strings: &[&Vec<u8>]) -> Option<Self> {
+        if strings.len() < Self::MANY {
+            return None;
+        }
+        let is_long = |string: &&&Vec<u8>| string.len() >= Sieve::SHORTEST;
+        let long = strings.iter().filter(is_long).map(|string| &string[..]);
+        let short: Vec<_> = strings.iter().filter(|one| !is_long(one)).collect();
+        let automaton =
+            |strings: &[&&Vec<u8>]| AhoCorasick::new(strings.iter().map(|one| &one[..]));
+        Some(Self {
+            long: Sieve::new(long)?,
+            short: match short.as_slice() {
+                [] => None,
+                short => Some(automaton(short).ok()?),
+            },
+        })
+    }
+
+    fn is_in(&self, data: &[u8]) -> bool {
+        let short = self.short.as_ref();
+        self.long.is_in(data) || short.is_some_and(|short| short.is_match(data))
+    }
 }
 
 impl std::fmt::Debug for Needles {
@@ -78,7 +116,10 @@ impl Needles {
 
     /// Returns whether any string is in `data`.
     pub fn is_in(&self, data: &[u8]) -> bool {
-        self.automaton.is_match(data)
+        match &self.fast {
+            Some(fast) => fast.is_in(data),
+            None => self.automaton.is_match(data),
+        }
     }
 
     /// Calls `each` with every find in `data`: the numbers of the group and of the string, and
@@ -181,7 +222,9 @@ impl Layers {
                 what: "strings to search for",
                 value: error.to_string(),
             })?;
+        let all: Vec<&Vec<u8>> = strings.iter().map(|(_, string)| *string).collect();
         Ok(Some(Arc::new(Needles {
+            fast: Fast::new(&all),
             longest: strings
                 .iter()
                 .map(|(_, string)| string.len())
@@ -450,6 +493,36 @@ mod tests {
         match how {
             0 => drop(layers.diff_id(id).expect("diff id")),
             _ => drop(layers.pack(id, compression[how - 1], None).expect("pack")),
+        }
+    }
+
+    #[test]
+    fn one_of_very_many_strings_is_found_too() {
+        let (_dir, store) = store();
+        let mut groups: Vec<NeedleGroup> = (0..60)
+            .map(|number| group(format!("needle-{number:04}-abcdef").as_bytes()))
+            .collect();
+        groups.push(group(b"SG."));
+        let needles = store.layers().needles(&groups).expect("needles");
+        let needles = needles.expect("some");
+        assert!(needles.fast.is_some());
+        let at_the_end = [&vec![b'n'; 3 << 20][..], b"needle-0042-abcdef"].concat();
+        for (number, (data, there)) in [
+            (at_the_end, true),
+            (b"xSG.x".to_vec(), true),
+            (b"needle-0099-abcdef needle-0042-abcde SG".to_vec(), false),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            for how in 0..4 {
+                let data = [&data[..], &[b'\n', b'0' + number as u8, b'0' + how as u8]].concat();
+                let id = layer(&store, &[("f", data)]);
+                passes(&store, &needles, &id, how);
+                let clean = store.layers().is_clean(&id, &needles).expect("memo");
+                assert_eq!(clean, !there, "{number} {how}");
+                assert_eq!(paths(&store, &id, &needles).len(), usize::from(there));
+            }
         }
     }
 
