@@ -211,7 +211,7 @@ fn plain_layers_go_into_archives_past_the_store() {
     assert_eq!(plain, diff_ids);
     for digest in plain {
         layout::read_blob(&dir, digest);
-        assert!(!layout::blob(&cooper.root(), digest).exists(), "{digest}");
+        assert!(!layout::blob(cooper.root(), digest).exists(), "{digest}");
     }
     // Saved by another command, loaded elsewhere, and saved again from the blobs that came: the
     // bytes are the same.
@@ -227,7 +227,7 @@ fn plain_layers_go_into_archives_past_the_store() {
     let path = cooper.scratch("streamed.tar").display().to_string();
     other.run(&["load", "-i", &path]).ok();
     for digest in plain {
-        assert!(layout::blob(&other.root(), digest).exists(), "{digest}");
+        assert!(layout::blob(other.root(), digest).exists(), "{digest}");
     }
     assert!(save(&other, "stored.tar") == streamed, "other bytes");
     // What changed in the store is no layer of any archive.

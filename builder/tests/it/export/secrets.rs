@@ -308,7 +308,7 @@ fn a_key_that_a_later_layer_removes_is_detected_by_push_save_and_commit() {
     stays(&other, "x", &detect, &words);
     cooper.run(&["run", "--name=box", "x", "true"]).ok();
     let token = ["-cENV TOKEN=ghp_", "0123456789abcdefghijABCDEFGHIJ012345"].concat();
-    let commit = ["commit", &detect[0], "box", "kept"];
+    let commit = ["commit", detect[0], "box", "kept"];
     refused(&cooper.run(&commit), &words);
     cooper.run(&["commit", &token, "box", "kept"]).ok();
     let in_config = "a GitHub token is in the image's configuration, in config.Env[";
