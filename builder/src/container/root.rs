@@ -86,14 +86,12 @@ fn of_running(found: &Found) -> Result<(OwnedFd, Option<OwnedFd>), Report> {
     connection
         .request(&Request::Root, Vec::new())
         .map_err(lost)?;
-    match connection.answer().map_err(lost)? {
-        Answer::Failed(failure) => Err(report(&failure)),
-        _ => {
-            let root = connection.take_fd();
-            let root = root.ok_or_else(|| lost(std::io::ErrorKind::InvalidData.into()))?;
-            Ok((root, connection.take_fd()))
-        }
+    if let Answer::Failed(failure) = connection.answer().map_err(lost)? {
+        return Err(report(&failure));
     }
+    let root = connection.take_fd();
+    let root = root.ok_or_else(|| lost(std::io::ErrorKind::InvalidData.into()))?;
+    Ok((root, connection.take_fd()))
 }
 
 /// Returns `path` below the root, without `.` and `..`.

@@ -117,7 +117,6 @@ fn make_volumes(store: &Store, held: &Held) -> Result<(), Report> {
             created: Timestamp::now().to_string(),
             labels: mount.options.labels.clone(),
             options: mount.options.driver_options.clone(),
-            ..Volume::default()
         };
         if held.container.anonymous_volumes.contains(name) {
             volume.labels.insert(ANONYMOUS.to_owned(), String::new());

@@ -164,10 +164,10 @@ fn host_config(config: &Config) -> Value {
             .size
             .map_or_else(String::new, |size| format!("size={size},"));
         let more = tmpfs.options.parameters.iter();
-        let more: String = more
+        let more: Vec<_> = more
             .map(|(name, value)| format!(",{name}={value}"))
             .collect();
-        let options = format!("{size}mode={:o}{more}", tmpfs.mode);
+        let options = format!("{size}mode={:o}{}", tmpfs.mode, more.concat());
         (tmpfs.target.display().to_string(), Value::from(options))
     });
     let devices = isolation.devices.iter().map(|device| {
