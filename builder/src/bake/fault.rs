@@ -4,8 +4,9 @@ use super::ast::Place;
 use crate::report::{Excerpt, Severity, did_you_mean};
 
 /// The stable names of all kinds of faults.
-pub(super) const CODES: [&str; 24] = [
+pub(super) const CODES: [&str; 25] = [
     "arithmetic",
+    "attribute",
     "block-name",
     "compose",
     "cycle",

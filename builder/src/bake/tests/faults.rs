@@ -122,6 +122,16 @@ fn faults_of_what_surrounds_a_file() {
         }) => all += &shown(vec![*fault]),
         other => panic!("{other:?}"),
     }
+    // What the option that an attribute becomes does not take.
+    let text = "target \"app\" {\n  output = [\"type=locl,dest=x\"]\n}\n";
+    let definition = Case::of("docker-bake.hcl", text).read().expect("valid");
+    let plan = definition.plan(&["app".to_owned()], &[]).expect("valid");
+    let place = plan.targets["app"].place("output").expect("is written");
+    all += &shown(vec![Fault::new(
+        "attribute",
+        place,
+        "output cannot be used",
+    )]);
     insta::assert_snapshot!("faults-of-surroundings", all);
 }
 
