@@ -428,8 +428,9 @@ macro_rules! resources {
             }
 
             /// Returns the kernel's number.
+            #[allow(clippy::unnecessary_cast, reason = "C libraries differ in the constants' type")]
             pub fn number(self) -> u32 {
-                match self { $(Self::$variant => libc::$constant,)* }
+                match self { $(Self::$variant => libc::$constant as u32,)* }
             }
         }
 

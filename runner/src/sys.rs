@@ -549,12 +549,12 @@ pub(crate) fn drop_bounding(capability: u8) -> Result<()> {
 
 /// Sets a limit by the kernel's number of the resource.
 pub(crate) fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
-    let limit = libc::rlimit {
-        rlim_cur: soft,
-        rlim_max: hard,
-    };
-    // SAFETY: the structure outlives the call.
-    check(unsafe { libc::setrlimit(resource, &raw const limit) }.into()).map(drop)
+    // The kernel's `rlimit64`. C libraries differ in the type of their `setrlimit`'s first argument.
+    let limit = [soft, hard];
+    let (own, old) = (0, std::ptr::null_mut::<[u64; 2]>());
+    // SAFETY: the array outlives the call, and no old limits are asked for.
+    let result = unsafe { libc::syscall(libc::SYS_prlimit64, own, resource, limit.as_ptr(), old) };
+    check(result).map(drop)
 }
 
 /// Brings an interface up, through any socket of the network namespace.
@@ -567,5 +567,15 @@ pub(crate) fn interface_up(socket: impl AsFd, name: &CStr) -> Result<()> {
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     let socket = socket.as_fd().as_raw_fd();
     // SAFETY: the request outlives the call; the kernel reads an ifreq for this number.
-    check(unsafe { libc::ioctl(socket, libc::SIOCSIFFLAGS, &raw const request) }.into()).map(drop)
+    check(
+        unsafe {
+            libc::ioctl(
+                socket,
+                libc::SIOCSIFFLAGS as libc::Ioctl,
+                &raw const request,
+            )
+        }
+        .into(),
+    )
+    .map(drop)
 }
