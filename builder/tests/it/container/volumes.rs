@@ -114,27 +114,6 @@ fn mounts_are_what_they_are_asked_to_be() {
         "cannot mount /no/such/dir",
     );
     assert!(!std::path::Path::new("/no/such").exists());
-    let tmpfs = "type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=0700";
-    let script = "stat -c %a /t; df -k /t | tail -n 1 | awk '{print $2}'";
-    assert_eq!(prints(&scene, &["--mount", tmpfs], script), "700\n1024\n");
-    let owned = "/t:mode=750,uid=7,gid=8,nr_inodes=3";
-    let script = "stat -c '%a %u:%g' /t; touch /t/a /t/b; touch /t/c 2>/dev/null || echo full";
-    let expected = "750 7:8\nfull\n";
-    assert_eq!(prints(&scene, &["--tmpfs", owned], script), expected);
-    let program = "cp /bin/busybox /t/echo && /t/echo runs 2>/dev/null || echo denied";
-    assert_eq!(prints(&scene, &["--tmpfs=/t"], program), "denied\n");
-    assert_eq!(
-        prints(&scene, &["--mount=type=tmpfs,dst=/t"], program),
-        "denied\n"
-    );
-    assert_eq!(prints(&scene, &["--tmpfs=/t:exec"], program), "runs\n");
-    fails(
-        &scene,
-        &["--tmpfs=/t:ro"],
-        "echo x > /t/y",
-        "Read-only file system",
-    );
-    fails(&scene, &["--tmpfs=/t:loud"], "true", "unknown option");
     let made = format!(
         "--mount=source=shared,target=/m,volume-opt=type=none,volume-opt=o=bind,volume-opt=device={dir}"
     );
@@ -200,6 +179,32 @@ fn mounts_are_what_they_are_asked_to_be() {
             .exits(125)
             .says(problem);
     }
+}
+
+#[test]
+fn file_systems_in_memory_are_what_they_are_asked_to_be() {
+    let Some(scene) = loaded() else { return };
+    let tmpfs = "type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=0700";
+    let script = "stat -c %a /t; df -k /t | tail -n 1 | awk '{print $2}'";
+    assert_eq!(prints(&scene, &["--mount", tmpfs], script), "700\n1024\n");
+    let owned = "/t:mode=750,uid=7,gid=8,nr_inodes=3";
+    let script = "stat -c '%a %u:%g' /t; touch /t/a /t/b; touch /t/c 2>/dev/null || echo full";
+    let expected = "750 7:8\nfull\n";
+    assert_eq!(prints(&scene, &["--tmpfs", owned], script), expected);
+    let program = "cp /bin/busybox /t/echo && /t/echo runs 2>/dev/null || echo denied";
+    assert_eq!(prints(&scene, &["--tmpfs=/t"], program), "denied\n");
+    assert_eq!(
+        prints(&scene, &["--mount=type=tmpfs,dst=/t"], program),
+        "denied\n"
+    );
+    assert_eq!(prints(&scene, &["--tmpfs=/t:exec"], program), "runs\n");
+    fails(
+        &scene,
+        &["--tmpfs=/t:ro"],
+        "echo x > /t/y",
+        "Read-only file system",
+    );
+    fails(&scene, &["--tmpfs=/t:loud"], "true", "unknown option");
 }
 
 #[test]
