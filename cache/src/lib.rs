@@ -63,9 +63,9 @@ pub use images::{ImageLayer, ImageRecord, Images, Lookup, PlatformImage};
 pub use layer::{
     Confirm, CopyItem, DecodeError, Decompressed, Difference, Entry, EntryKind, FileBytes,
     FileReader, FileTimes, Files, Form, Found, Layer, LayerId, LayerIndex, Layers, Limits,
-    MadeLayers, NeedleGroup, Needles, Packed, Reason, Repacking, Snapshot, Source, Staging,
-    TAR_SIZE, TOC_DIGEST, TarMember, TarReader, Timestamp, Unpack, Unpacked, Xattr, detect_archive,
-    open_archive, unpack_archive,
+    MadeLayers, NeedleGroup, Needles, NotAHeader, Packed, Reason, Repacking, Snapshot, Source,
+    Staging, TAR_SIZE, TOC_DIGEST, TarMember, TarReader, Timestamp, Unpack, Unpacked, Xattr,
+    detect_archive, open_archive, unpack_archive,
 };
 pub use lease::Lease;
 pub use lock::ClaimGuard;

@@ -48,6 +48,7 @@ pub use cgroup::{Cgroup, CgroupError, IoKind, IoRate, Limits, Purpose, Usage};
 pub use error::{RunError, StartError};
 pub use executor::{Exit, Killer, Process, Runner, RunnerOptions, Stdio};
 pub use launcher::{Below, Detached, Launcher, below_root, detach, forget_code, inherited};
+pub use namespaces::own_number;
 pub use rootfs::{most_lowers, open_root};
 pub use seccomp::{Profile, ProfileError};
 pub use spec::{

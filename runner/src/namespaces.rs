@@ -115,3 +115,20 @@ pub(crate) fn join_network(path: &CStr) -> Result<()> {
     let network = Some(LinkNameSpaceType::Network);
     rustix::thread::move_into_link_name_space(namespace.as_fd(), network)
 }
+
+/// Returns the number that this process has for the process that /proc calls `pid`: they differ
+/// where it is in a PID namespace of its own.
+pub fn own_number(pid: i32) -> Option<i32> {
+    let numbers = |pid: &str| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("NSpid:"))?;
+        let numbers = line.split_whitespace().map(|number| number.parse().ok());
+        numbers.collect::<Option<Vec<i32>>>()
+    };
+    let depth = numbers("self")?.len();
+    numbers(&pid.to_string())?
+        .get(depth.checked_sub(1)?)
+        .copied()
+}

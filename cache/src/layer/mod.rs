@@ -74,7 +74,7 @@ pub use pack::{FileTimes, Form, Repacking};
 pub use scan::{Confirm, Found, NeedleGroup, Needles};
 pub use snapshot::Snapshot;
 pub use staging::Staging;
-pub use tar_read::{TarMember, TarReader};
+pub use tar_read::{NotAHeader, TarMember, TarReader};
 pub(crate) use tar_write::{Marks, write_end as write_tar_end, write_nodes as write_tar_nodes};
 pub(crate) use verify::{damage, discard};
 pub(crate) use walk::{hash_open_while, kind_of};

@@ -55,6 +55,11 @@ struct Extensions {
     sparse: bool,
 }
 
+/// What stands where a header should has not the checksum of one: if it is the first, this is no tar.
+#[derive(Debug, thiserror::Error)]
+#[error("header checksum mismatch")]
+pub struct NotAHeader;
+
 fn invalid(reason: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason)
 }
@@ -133,7 +138,7 @@ impl<R: Read> TarReader<R> {
         let outside = block[..148].iter().chain(&block[156..]);
         let sum: u32 = outside.map(|byte| u32::from(*byte)).sum::<u32>() + 8 * u32::from(b' ');
         if header.cksum().ok() != Some(sum) {
-            return Err(invalid("header checksum mismatch"));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, NotAHeader));
         }
         Ok(Some(header))
     }

@@ -27,6 +27,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::namespaces::own_number;
+
 use hierarchy::{Hierarchy, Mounted, Version};
 pub use limits::{IoKind, IoRate, Limits};
 pub use usage::Usage;
@@ -380,23 +382,6 @@ impl Cgroup {
         // What is not let go of by the kernel stands still as soon as it is.
         true
     }
-}
-
-/// Returns the number that this process has for the process that /proc calls `pid`: they differ
-/// where it is in a PID namespace of its own.
-fn own_number(pid: i32) -> Option<i32> {
-    let numbers = |pid: &str| {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("NSpid:"))?;
-        let numbers = line.split_whitespace().map(|number| number.parse().ok());
-        numbers.collect::<Option<Vec<i32>>>()
-    };
-    let depth = numbers("self")?.len();
-    numbers(&pid.to_string())?
-        .get(depth.checked_sub(1)?)
-        .copied()
 }
 
 /// How one version holds the processes of a group still.

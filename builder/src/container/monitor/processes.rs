@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use cooper_runner::own_number;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How often new processes are looked for while all are being stopped.
@@ -89,7 +90,9 @@ pub(super) fn resume(first: i32) {
 }
 
 fn send(pids: &[i32], signal: Signal) {
-    for pid in pids.iter().filter_map(|pid| Pid::from_raw(*pid)) {
+    // A monitor has a PID namespace of its own, and numbers of its own.
+    let pids = pids.iter().filter_map(|pid| own_number(*pid));
+    for pid in pids.filter_map(Pid::from_raw) {
         // One that has ended needs no signal.
         let _ = kill_process(pid, signal);
     }

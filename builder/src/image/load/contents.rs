@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io::{self, BufReader, Read};
 use std::rc::Rc;
 
-use cooper_cache::{Decompressed, Limits, Store, TarReader};
+use cooper_cache::{Decompressed, Limits, NotAHeader, Store, TarReader};
 use cooper_oci::Digest;
 
 use super::{LoadError, MAX_DOCUMENT};
@@ -41,8 +41,8 @@ impl Contents {
         let mut archive = TarReader::new(plain(archive).map_err(broken(&last))?);
         let mut contents = Self::default();
         let (mut count, mut names) = (0, 0);
-        let first = |source: io::Error| match source.kind() {
-            io::ErrorKind::InvalidData => LoadError::NotAnArchive,
+        let first = |source: io::Error| match source.get_ref() {
+            Some(inner) if inner.is::<NotAHeader>() => LoadError::NotAnArchive,
             _ => LoadError::Archive { last: None, source },
         };
         let mut next = archive.next().map_err(first)?;
