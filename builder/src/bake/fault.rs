@@ -44,7 +44,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Starts a fault; `code` is its stable name, one of [`CODES`].
+    /// Starts a fault; `code` is its stable name, one of `CODES`.
     pub fn new(code: &'static str, place: &Place, message: impl Into<String>) -> Self {
         debug_assert!(CODES.contains(&code), "{code} is not listed");
         Self {
