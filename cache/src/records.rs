@@ -48,7 +48,7 @@ impl Records {
         let Some(Body { needs, value }) = self.read(key)? else {
             return Ok(None);
         };
-        let layers = Layers::new(self.shared.clone());
+        let layers = Layers::new(self.shared.clone(), None);
         let whole = needs.iter().all(|id| layers.has(id))
             && self.shared.mark_used(&self.path(key), Mark::Modified)?;
         if whole {

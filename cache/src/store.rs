@@ -10,7 +10,7 @@ use crate::content::{Blobs, BootMark};
 use crate::driver::Driver;
 use crate::error::{IoContext, StoreError};
 use crate::images::Images;
-use crate::layer::Layers;
+use crate::layer::{Layers, Wanted};
 use crate::layout::{Layout, refused};
 use crate::lease::Lease;
 use crate::lock::{ClaimGuard, FileLock, Gate, Mode};
@@ -34,6 +34,8 @@ pub struct StoreOptions {
 #[derive(Debug, Clone)]
 pub struct Store {
     shared: Arc<Shared>,
+    /// Ends what is being packed or digested.
+    wanted: Option<Wanted>,
 }
 
 #[derive(Debug)]
@@ -77,7 +79,18 @@ impl Store {
         };
         Ok(Self {
             shared: Arc::new(shared),
+            wanted: None,
         })
+    }
+
+    /// Returns this store; what is packed or digested through its [`layers`](Self::layers) ends
+    /// soon after `wanted` says no, with [`StoreError::Canceled`].
+    #[must_use]
+    pub fn while_wanted(&self, wanted: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self {
+            wanted: Some(Wanted::new(wanted)),
+            ..self.clone()
+        }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -101,7 +114,7 @@ impl Store {
 
     /// Returns the layers.
     pub fn layers(&self) -> Layers {
-        Layers::new(self.shared.clone())
+        Layers::new(self.shared.clone(), self.wanted.clone())
     }
 
     /// Returns the solver's records.

@@ -41,6 +41,7 @@ mod tar_write;
 mod unpack;
 mod verify;
 mod walk;
+mod wanted;
 
 use std::collections::HashMap;
 use std::fs;
@@ -78,6 +79,8 @@ pub use tar_read::{NotAHeader, TarMember, TarReader};
 pub(crate) use tar_write::{Marks, write_end as write_tar_end, write_nodes as write_tar_nodes};
 pub(crate) use verify::{damage, discard};
 pub(crate) use walk::{hash_open_while, kind_of};
+pub(crate) use wanted::Wanted;
+use wanted::WhileWanted;
 
 /// A layer whose content is there, as files or in packs.
 #[derive(Debug, Clone)]
@@ -147,17 +150,50 @@ pub struct Layers {
     watched: Option<Arc<Needles>>,
     /// Receives the index of every layer that is committed.
     made: Option<Arc<Mutex<MadeLayers>>>,
+    /// Ends what is being packed or digested.
+    wanted: Option<Wanted>,
 }
 
 /// Layers as they were made, with the times of their files; an equal one may have been there.
 pub type MadeLayers = HashMap<LayerId, Arc<LayerIndex>>;
 
 impl Layers {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, wanted: Option<Wanted>) -> Self {
         Self {
             shared,
             watched: None,
             made: None,
+            wanted,
+        }
+    }
+
+    /// Returns these layers; what is packed or digested through them ends soon after `wanted` says
+    /// no, with [`StoreError::Canceled`].
+    #[must_use]
+    pub fn while_wanted(&self, wanted: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self {
+            wanted: Some(Wanted::new(wanted)),
+            ..self.clone()
+        }
+    }
+
+    /// Does something that writes a layer's tar, for as long as that is wanted.
+    fn wanted<T>(&self, make: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        match &self.wanted {
+            Some(wanted) => wanted.or_canceled(make()),
+            None => make(),
+        }
+    }
+
+    /// Gives `source` a stream to write to that ends when nobody wants it any more.
+    fn streamed(
+        &self,
+        to: &mut dyn Write,
+        source: impl FnOnce(&mut dyn Write) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        match &self.wanted {
+            Some(wanted) => source(&mut WhileWanted { to, wanted }),
+            None => source(to),
         }
     }
 
@@ -400,7 +436,7 @@ impl Layers {
     pub fn diff_id(&self, id: &LayerId) -> Result<DiffId, StoreError> {
         match id {
             LayerId::Pulled(diff_id) => Ok(diff_id.clone()),
-            LayerId::Built(_) => pack::diff_id(self, id),
+            LayerId::Built(_) => self.wanted(|| pack::diff_id(self, id)),
         }
     }
 
@@ -414,7 +450,7 @@ impl Layers {
         compression: Compression,
         level: Option<i32>,
     ) -> Result<Descriptor, StoreError> {
-        pack::pack(self, id, compression, level)
+        self.wanted(|| pack::pack(self, id, compression, level))
     }
 
     /// Returns a blob that holds the layer as another tar, packing it once if need be, and the
@@ -424,7 +460,7 @@ impl Layers {
         id: &LayerId,
         how: &Repacking,
     ) -> Result<(DiffId, Descriptor), StoreError> {
-        pack::repack(self, id, how)
+        self.wanted(|| pack::repack(self, id, how))
     }
 
     /// Returns the blob that the layer's plain tar would be in the store, which it need not be:
@@ -441,18 +477,21 @@ impl Layers {
         blob: &Descriptor,
         to: &mut dyn Write,
     ) -> Result<(), StoreError> {
-        pack::write_plain(self, id, blob, to)
+        self.wanted(|| pack::write_plain(self, id, blob, to))
     }
 
     /// Writes the layer's tar: from the blob that it came as, else made from its files.
     pub fn write_tar(&self, id: &LayerId, to: &mut dyn Write) -> Result<(), StoreError> {
         if let Some(blob) = self.registered_blob(id) {
             let path = self.blobs().path(&blob.digest);
-            return apply::decompress_to(self.blobs().open(&blob.digest)?, to)
-                .during("read", &path);
+            let file = self.blobs().open(&blob.digest)?;
+            return self.streamed(to, |to| {
+                apply::decompress_to(file, to).during("read", &path)
+            });
         }
         let layer = self.ensure(id)?;
-        tar_write::write_layer(&*layer.index()?, &layer.files()?, to)
+        let (index, files) = (layer.index()?, layer.files()?);
+        self.streamed(to, |to| tar_write::write_layer(&index, &files, to))
     }
 
     /// Returns the name of the layer whose tar has this digest, be it here or not.

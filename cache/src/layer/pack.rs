@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cooper_oci::{Compression, Descriptor, DiffId, Digest, Sha256Hasher};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -64,7 +65,7 @@ pub(super) fn remember_diff_id(
 }
 
 /// What becomes of the times of a layer's files when it is packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FileTimes {
     /// Later ones become this time, in seconds since 1970.
     AtMost(i64),
@@ -147,7 +148,7 @@ pub(super) fn pack(
 }
 
 /// How a layer is packed whose tar is to be another one than its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Repacking {
     /// What becomes of the times of its files, if they do not stay.
     pub times: Option<FileTimes>,
@@ -158,7 +159,7 @@ pub struct Repacking {
 }
 
 /// The form of a blob that holds a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Form {
     /// A compressed tar.
     Whole(Compression),
@@ -232,7 +233,8 @@ fn remake(
             entry.mtime = times.of(entry.mtime);
         }
     }
-    let source = |to: &mut dyn Write| tar_write::write_layer(&index, &files, to);
+    let write = |to: &mut dyn Write| tar_write::write_layer(&index, &files, to);
+    let source = |to: &mut dyn Write| layers.streamed(to, write);
     match how.form {
         Form::Whole(compression) => {
             let level = level_or_default(compression, how.level);
@@ -342,10 +344,16 @@ pub(super) fn compress(
     let (to_writer, results) = unbounded();
     // Blocks on their way are limited by tokens, so that a slow one holds the rest back.
     let (give, tokens) = bounded(threads * 4);
+    let given_up = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            let (jobs, to_writer) = (jobs.clone(), to_writer.clone());
-            scope.spawn(move || work(&jobs, &to_writer, how));
+            let (jobs, to_writer, given_up) = (jobs.clone(), to_writer.clone(), &given_up);
+            scope.spawn(move || {
+                let wanted = jobs
+                    .iter()
+                    .take_while(|_| !given_up.load(Ordering::Relaxed));
+                work(wanted, &to_writer, how);
+            });
         }
         drop((jobs, to_writer));
         let writing =
@@ -356,6 +364,7 @@ pub(super) fn compress(
                 .finish()
                 .map_err(|error| StoreError::io("pack a layer into", &to_path, error))
         });
+        given_up.store(produced.is_err(), Ordering::Relaxed);
         let written = writing
             .join()
             .map_err(|_| io::Error::other("writer panicked"));
@@ -379,7 +388,7 @@ struct Job {
     seam: Seam,
 }
 
-fn work(jobs: &Receiver<Job>, results: &Sender<Compressed>, how: &Packing<'_>) {
+fn work(jobs: impl Iterator<Item = Job>, results: &Sender<Compressed>, how: &Packing<'_>) {
     let mut encoder = Encoder::new(how.compression, how.level);
     for job in jobs {
         if let Some(watch) = how.watch {

@@ -41,7 +41,7 @@ pub(super) fn digest(layers: &Layers, layer: &Layer) -> Result<Digest, StoreErro
     let (index, files) = (layer.index()?, layer.files()?);
     let Files::Packed(packed) = &files else {
         let mut hasher = Sha256Hasher::new();
-        tar_write::write_layer(&index, &files, &mut hasher)?;
+        layers.streamed(&mut hasher, |to| tar_write::write_layer(&index, &files, to))?;
         return Ok(hasher.finish());
     };
     let marks = known(layers, packed, &index).unwrap_or_default();
@@ -56,7 +56,9 @@ pub(super) fn digest(layers: &Layers, layer: &Layer) -> Result<Digest, StoreErro
         marks,
     });
     let mark = |entries| tape.borrow_mut().mark(entries);
-    tar_write::write_rest(&index, &files, done, &mut Writer(&tape), &mark)?;
+    layers.streamed(&mut Writer(&tape), |to| {
+        tar_write::write_rest(&index, &files, done, to, &mark)
+    })?;
     let tape = tape.into_inner();
     // Losing the marks costs time at the next digest, no more.
     let _ = layers
