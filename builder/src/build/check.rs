@@ -232,7 +232,7 @@ pub fn describe(
 fn workshop(session: &Session, request: &Request<'_>) -> Workshop {
     let (progress, cancel) = (request.progress.clone(), request.cancel.clone());
     let remote = RemoteLayers::new(session.client.clone(), progress, cancel.clone());
-    Workshop::new(session.store.clone(), remote, Vec::new(), cancel)
+    Workshop::new(&session.store, remote, Vec::new(), cancel)
 }
 
 fn load(

@@ -16,6 +16,7 @@ use cooper_runner::{Runner, RunnerOptions};
 use cooper_solver::CancelToken;
 use rayon::prelude::*;
 
+use super::ahead::{Ahead, Form};
 use super::context::{ContextFiles, Contexts};
 use super::error::OpError;
 use super::failure::Failure;
@@ -49,6 +50,8 @@ pub(crate) struct Workshop {
     layers: Layers,
     /// The same layers, once it is known what they are to be searched for.
     watched: OnceLock<Layers>,
+    /// Packs layers while steps run.
+    ahead: OnceLock<Ahead>,
     remote: RemoteLayers,
     resolv_conf: Vec<u8>,
     cancel: CancelToken,
@@ -88,13 +91,16 @@ pub(crate) struct TargetParts {
 impl Workshop {
     /// Returns a workshop that has not started any process yet.
     pub(crate) fn new(
-        store: Store,
+        store: &Store,
         remote: RemoteLayers,
         resolv_conf: Vec<u8>,
         cancel: CancelToken,
     ) -> Self {
+        let canceled = cancel.clone();
+        let store = store.while_wanted(move || !canceled.is_cancelled());
         Self {
             layers: store.layers(),
+            ahead: OnceLock::new(),
             watched: OnceLock::new(),
             store,
             remote,
@@ -133,6 +139,13 @@ impl Workshop {
     pub(crate) fn watch(&self, needles: &Arc<Needles>) {
         self.watched
             .get_or_init(|| self.layers.watching(Arc::clone(needles)));
+    }
+
+    /// Has what is being packed ahead finished soon: no step runs any more.
+    pub(crate) fn hurry(&self) {
+        if let Some(ahead) = self.ahead.get() {
+            ahead.hurry();
+        }
     }
 
     /// Returns the layers that can be fetched when they are needed.
@@ -204,6 +217,15 @@ impl Engine {
     /// Returns what brings in files from elsewhere.
     pub(crate) fn fetcher(&self) -> &Fetcher {
         &self.fetcher
+    }
+
+    /// Has the layers of a finished step packed in these forms while others run.
+    pub(crate) fn pack_ahead(&self, root: &Root, forms: &[Form]) {
+        if !forms.is_empty() {
+            let shared = &self.shared;
+            let ahead = || Ahead::new(shared.layers(), &shared.cancel);
+            shared.ahead.get_or_init(ahead).pack(root, forms);
+        }
     }
 
     /// Returns the build's cancellation, for work that is not given a step's own.

@@ -50,6 +50,7 @@
 //! # }
 //! ```
 
+mod ahead;
 mod aside;
 mod attest;
 mod cdi;
@@ -272,7 +273,7 @@ fn run(
         );
         imports.offer_layers(&remote);
         let shared = Workshop::new(
-            session.store.clone(),
+            &session.store,
             remote,
             session.resolv_conf.clone(),
             request.cancel.clone(),
@@ -353,6 +354,7 @@ impl Prepared<'_> {
         let (targets, progress) = (self.targets, request.progress);
         let solved = solve::solve_graph(shared, imports, graph, targets, request, explained);
         let solved = solved.inspect_err(|error| show_failure(error, shared, request))?;
+        shared.hurry();
         let (mut solved, harvests) = solved;
         shared.remote().keep_bases(shared.store())?;
         if request.is_verified() {

@@ -19,7 +19,7 @@ use super::output::Root;
 use super::sharing::Imports;
 use super::sharing::harvest::{Harvest, Keys};
 use super::target::{TargetBuild, Variant};
-use super::{Request, definition};
+use super::{Request, ahead, definition};
 use crate::driver;
 
 /// The graph of all targets, and whose each vertex is.
@@ -181,10 +181,13 @@ impl<'a> Joined<'a> {
             // Copies are made of packs as well.
             mounted.clear();
         }
+        let forms = ahead::plan(&self.graph, sharing.targets);
         let graph = self.graph.map(|id, vertex| {
             let outlook = Outlook {
                 mounted: mounted.contains(&id),
                 before: journal.last_layer(id).cloned(),
+                forms: forms.get(&id).cloned().unwrap_or_default(),
+                followed: wanted.len() > 1 || self.graph.consumers(id).next().is_some(),
             };
             BoundOp::new(vertex.op.clone(), Arc::clone(self.engine(id)), outlook)
         });

@@ -18,6 +18,7 @@ use cooper_cache::{MergedTree, RelPath, StoreError};
 use cooper_frontend::ir::{BuildOp, ExecOp, FileAction, FileOp, MountKind, SourceOp};
 use cooper_solver::{CacheKey, ContentDigest, ExecContext, Op, StableHasher, Stream};
 
+use super::ahead::Forms;
 use super::engine::Engine;
 use super::error::OpError;
 use super::output::{Output, Root};
@@ -43,6 +44,10 @@ pub(crate) struct Outlook {
     pub(crate) mounted: bool,
     /// The layer that it made when it was last executed.
     pub(crate) before: Option<cooper_cache::LayerId>,
+    /// In which forms its layers will be wanted.
+    pub(crate) forms: Forms,
+    /// Whether others may run once it has.
+    pub(crate) followed: bool,
 }
 
 impl BoundOp {
@@ -83,6 +88,19 @@ impl Op for BoundOp {
 
     fn exec(&self, inputs: &[Output], cx: &ExecContext<'_>) -> Result<Output, OpError> {
         self.engine.store().ensure_room()?;
+        if let Some(Output::Root(below)) = inputs.first().filter(|_| has_base(&self.op)) {
+            self.engine.pack_ahead(below, &self.outlook.forms);
+        }
+        let made = self.execute(inputs, cx)?;
+        if let (true, Output::Root(root)) = (self.outlook.followed, &made) {
+            self.engine.pack_ahead(root, &self.outlook.forms);
+        }
+        Ok(made)
+    }
+}
+
+impl BoundOp {
+    fn execute(&self, inputs: &[Output], cx: &ExecContext<'_>) -> Result<Output, OpError> {
         match &self.op {
             BuildOp::Source(source) => {
                 let made = source::exec(&self.engine, source, cx)?;
@@ -97,9 +115,7 @@ impl Op for BoundOp {
             BuildOp::Diff => diff(inputs).map(Output::Root),
         }
     }
-}
 
-impl BoundOp {
     fn file(&self, op: &FileOp, inputs: &[Output], cx: &ExecContext<'_>) -> Result<Root, OpError> {
         let base = if op.base {
             inputs[0].root()?.clone()
@@ -149,6 +165,15 @@ impl BoundOp {
                 self.engine.hashed(input, &paths)
             }
         }
+    }
+}
+
+/// Whether an op's first input is the root filesystem that it works on.
+fn has_base(op: &BuildOp) -> bool {
+    match op {
+        BuildOp::Exec(op) => op.base,
+        BuildOp::File(op) => op.base,
+        BuildOp::Source(_) | BuildOp::Merge | BuildOp::Diff => false,
     }
 }
 

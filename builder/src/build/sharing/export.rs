@@ -74,7 +74,7 @@ impl Export<'_> {
         let offers = self.harvest.offers(to.mode, self.roots);
         let offers = self.without_secrets(offers)?;
         let layers = layers(&offers);
-        let format = self.packing(to);
+        let format = packing(self.options, to);
         let cargo = self.pack(&layers, &format)?;
         let mounts = if to.mounts {
             self.mounts()?
@@ -165,18 +165,6 @@ impl Export<'_> {
         Ok(offers)
     }
 
-    /// Returns how layers are packed that were not before: as asked, else as for the image.
-    fn packing(&self, to: &CacheTo) -> ImageFormat {
-        let mut format = to.format.clone();
-        if format.compression.is_none() {
-            let mut outputs = self.options.outputs.iter().filter_map(Output::format);
-            if let Some(output) = outputs.find(|output| output.compression.is_some()) {
-                (format.compression, format.level) = (output.compression, output.level);
-            }
-        }
-        format
-    }
-
     /// Returns how each layer travels, packing those that never were.
     fn pack(
         &self,
@@ -255,6 +243,18 @@ impl Export<'_> {
         });
         origin.into_iter().chain(pushed.cloned()).collect()
     }
+}
+
+/// Returns how layers are packed that were not before: as asked, else as for the image.
+pub(in crate::build) fn packing(options: &BuildOptions, to: &CacheTo) -> ImageFormat {
+    let mut format = to.format.clone();
+    if format.compression.is_none() {
+        let mut outputs = options.outputs.iter().filter_map(Output::format);
+        if let Some(output) = outputs.find(|output| output.compression.is_some()) {
+            (format.compression, format.level) = (output.compression, output.level);
+        }
+    }
+    format
 }
 
 /// Returns the layers of all results, each once. One that a step made is not a base image's alone,

@@ -1,5 +1,6 @@
 //! What a build gives away: layers, archives, directories.
 
+mod ahead;
 mod attestations;
 mod estargz;
 mod outputs;
