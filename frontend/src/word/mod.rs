@@ -30,9 +30,9 @@ const MAX_DEPTH: usize = 100;
 /// More than any command line or environment can hold, in bytes.
 const MAX_INSERTED: usize = 1 << 20;
 
-/// So many bytes of values may meet bytes of patterns in one word. The longest value that a process
-/// can get (128 KiB) with a pattern of 32 bytes is just within.
-const MAX_COMPARED: usize = 1 << 22;
+/// So many steps may the matching of patterns take in one word; each takes about a nanosecond. The
+/// longest value that a process can get (128 KiB) with a pattern of 900 characters is just within.
+const MAX_STEPS: usize = 1 << 21;
 
 /// The value of a word.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -116,7 +116,7 @@ impl Lexer {
             at: 0,
             depth: 0,
             inserted: 0,
-            compared: 0,
+            steps: 0,
             matched: BTreeSet::new(),
             unmatched: BTreeSet::new(),
         };
@@ -172,8 +172,8 @@ struct Run<'a> {
     depth: usize,
     /// Bytes that variables brought in.
     inserted: usize,
-    /// Characters of values times those of the patterns they were matched with.
-    compared: usize,
+    /// Steps that the matching of patterns took, or would have taken at worst.
+    steps: usize,
     matched: BTreeSet<String>,
     unmatched: BTreeSet<String>,
 }
@@ -548,19 +548,18 @@ impl Run<'_> {
 
     /// Parses a pattern that is going to be matched with a value.
     fn pattern(&mut self, start: usize, text: &str, value: &str) -> Result<Pattern, WordError> {
-        self.compared = self
-            .compared
-            .saturating_add(text.len().saturating_mul(value.len()));
-        if self.compared > MAX_COMPARED {
-            return self.fail(start, WordErrorKind::TooCostly);
-        }
-        Pattern::new(text).or_else(|escape| {
+        let pattern = Pattern::new(text).or_else(|escape| {
             let kind = WordErrorKind::InvalidPattern {
                 pattern: text.to_owned(),
                 escape: escape.iter().collect(),
             };
             self.fail(start, kind)
-        })
+        })?;
+        self.steps = self.steps.saturating_add(pattern.steps(value.len()));
+        if self.steps > MAX_STEPS {
+            return self.fail(start, WordErrorKind::TooCostly);
+        }
+        Ok(pattern)
     }
 
     /// Reads a variable name: letters, digits and `_`; or all digits; or one

@@ -102,7 +102,7 @@ fn case(code: Code) -> Case {
         }
         Code::ShellNotJson => "FROM debian\nSHELL /bin/bash -c\n".into(),
         Code::SubstitutionTooCostly => Case {
-            text: format!("FROM debian\nENV a={}\nENV b=${{a#*$a}}\n", "0".repeat(4_000)),
+            text: format!("FROM debian\nENV a={}\nENV b=${{a#*$a}}\n", "0".repeat(20_000)),
             .."".into()
         },
         Code::SubstitutionTooDeep => Case {
