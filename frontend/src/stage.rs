@@ -84,31 +84,55 @@ pub fn parse_for(
     source: &SourceFile,
     build_args: &BTreeMap<String, String>,
 ) -> Result<Dockerfile, Diagnostics> {
-    let given = build_args.get(SYNTAX_ARG).filter(|given| !given.is_empty());
-    parse_stages(source, given.map(String::as_str)).map_err(|errors| explain(source, errors))
+    let (dockerfile, mut errors) = read_stages(source, build_args);
+    match dockerfile {
+        Some(dockerfile) if errors.is_empty() => return Ok(dockerfile),
+        Some(dockerfile) => errors.extend(independent(&dockerfile)),
+        None => {}
+    }
+    errors.sort_by_key(|error| error.span.start);
+    Err(explain(source, errors))
 }
 
-fn parse_stages(source: &SourceFile, syntax: Option<&str>) -> Result<Dockerfile, Diagnostics> {
+/// Returns what can be read of a file that [`parse_for`] refuses: stages without the instructions
+/// that are wrong. Of a file that is no Dockerfile, or another language's, that is nothing.
+pub(crate) fn salvage(
+    source: &SourceFile,
+    build_args: &BTreeMap<String, String>,
+) -> Option<Dockerfile> {
+    let (dockerfile, errors) = read_stages(source, build_args);
+    let foreign = |error: &Diagnostic| error.code == Code::UnsupportedSyntax;
+    if errors.iter().any(foreign) || source.text().contains('\0') {
+        return None;
+    }
+    dockerfile.filter(|file| !file.stages.is_empty())
+}
+
+/// Reads the stages, and lists what is wrong with instructions; no stages if there is no telling
+/// what the rest of the file means.
+fn read_stages(
+    source: &SourceFile,
+    build_args: &BTreeMap<String, String>,
+) -> (Option<Dockerfile>, Diagnostics) {
+    let given = build_args.get(SYNTAX_ARG).filter(|given| !given.is_empty());
+    let syntax = given.map(String::as_str);
     if source.text().is_empty() {
         let message = "the Dockerfile cannot be empty";
-        return Err(vec![Diagnostic::error(
-            Code::EmptyFile,
-            Span::default(),
-            message,
-        )]);
+        let error = Diagnostic::error(Code::EmptyFile, Span::default(), message);
+        return (None, vec![error]);
     }
     let foreign = match syntax {
         Some(given) => given_syntax(given),
         None => foreign_syntax(source),
     };
     if let Some(foreign) = foreign {
-        return Err(vec![foreign]);
+        return (None, vec![foreign]);
     }
     let (ast, mut errors) = read_ast(source);
     errors.retain(|error| syntax.is_none() || error.code != Code::UnsupportedSyntax);
     // What the escape character is decides over every line below.
     if errors.iter().any(|error| error.code == Code::InvalidEscape) {
-        return Err(errors);
+        return (None, errors);
     }
     let escape = ast.directives.escape;
     let mut builder = Builder {
@@ -132,20 +156,14 @@ fn parse_stages(source: &SourceFile, syntax: Option<&str>) -> Result<Dockerfile,
         }
     }
     let end = Span::new(source.text().len(), source.text().len());
-    builder.finish(end, is_empty)?;
+    builder.finish(end, is_empty);
     let dockerfile = Dockerfile {
         directives: ast.directives,
         preamble: builder.preamble,
         stages: builder.stages,
         warnings,
     };
-    let mut errors = builder.errors;
-    if errors.is_empty() {
-        return Ok(dockerfile);
-    }
-    errors.extend(independent(&dockerfile));
-    errors.sort_by_key(|error| error.span.start);
-    Err(errors)
+    (Some(dockerfile), builder.errors)
 }
 
 #[derive(Default)]
@@ -209,19 +227,18 @@ impl Builder {
             .push(Diagnostic::error(Code::MissingFrom, span, message));
     }
 
-    fn finish(&self, end: Span, empty: bool) -> Result<(), Diagnostics> {
+    fn finish(&mut self, end: Span, empty: bool) {
         if !self.stages.is_empty() || !self.errors.is_empty() {
-            return Ok(());
+            return;
         }
         let message = if empty {
             "file with no instructions"
         } else {
             "dockerfile contains no stages to build"
         };
-        Err(vec![
-            Diagnostic::error(Code::MissingFrom, end, message)
-                .with_help("a Dockerfile needs at least one FROM"),
-        ])
+        let error = Diagnostic::error(Code::MissingFrom, end, message);
+        self.errors
+            .push(error.with_help("a Dockerfile needs at least one FROM"));
     }
 }
 

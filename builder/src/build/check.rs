@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cooper_cache::Store;
 use cooper_frontend::describe::{Outline, Target, outline, targets};
 use cooper_frontend::dockerignore::DockerIgnore;
 use cooper_frontend::image::ResolvedImages;
@@ -43,6 +44,42 @@ impl Checked {
         Ok(Self {
             file: file.clone(),
             warnings: lint::check(&inputs, &config),
+            notes,
+        })
+    }
+
+    /// Runs the checks on what can be read of a file that cannot be built, and adds what is wrong
+    /// with their own options to `errors`. Returns nothing if nothing can be said of the file.
+    pub(super) fn broken(
+        definition: &Definition,
+        options: &BuildOptions,
+        store: &Store,
+        all_stages: bool,
+        errors: &mut Vec<Diagnostic>,
+    ) -> Option<Self> {
+        let file = &definition.source;
+        let settings = settings::of(options, &options.platforms()[0]);
+        let mut plan = Plan::salvage(file, &settings)?;
+        if all_stages {
+            plan = plan.with_all_stages();
+        }
+        let (config, mut notes) = match lint::Config::of(file, &plan) {
+            Ok(config) => config,
+            Err(more) => {
+                errors.extend(more);
+                errors.sort_by_key(|error| error.span.start);
+                return None;
+            }
+        };
+        notes.extend(plan.remarks().cloned());
+        // A context that cannot be opened is an error for another time.
+        let contexts = definition.contexts(options, store).unwrap_or_default();
+        let ignore = contexts.get(MAIN_CONTEXT).and_then(ContextFiles::ignore);
+        let images = ResolvedImages::new();
+        let inputs = lint::Inputs::new(file, &plan, &images).with_ignore(ignore);
+        Some(Self {
+            file: file.clone(),
+            warnings: lint::check_broken(&inputs, &config, errors),
             notes,
         })
     }
@@ -153,7 +190,7 @@ impl<'a> Asked<'a, '_> {
         answers: &Answers<'_, '_>,
         graph: &mut GraphBuilder,
     ) -> Result<TargetBuild<'a>, BuildError> {
-        let mut build = TargetBuild::read(self.target, self.request, shared)?;
+        let mut build = TargetBuild::read(self.target, self.request, shared, &mut Vec::new())?;
         let mut askers: Vec<_> = build.askers().collect();
         answers.resolve(&mut askers)?;
         drop(askers);
@@ -168,15 +205,21 @@ impl<'a> Asked<'a, '_> {
         checked: &mut Option<Checked>,
     ) -> Result<(), BuildError> {
         let options = self.target.options;
-        let (definition, plan) = plan(answers.shared, options, self.request)?;
+        let definition = load(answers.shared, options, self.request)?;
         let file = &definition.source;
-        let plan = match &options.target {
-            None => plan.with_all_stages(),
-            Some(_) => plan,
-        };
         let wrong = |diagnostics| BuildError::Dockerfile {
             file: file.clone(),
             diagnostics,
+        };
+        let all_stages = options.target.is_none();
+        let plan = match plan(file, options) {
+            Ok(plan) if all_stages => plan.with_all_stages(),
+            Ok(plan) => plan,
+            Err(mut errors) => {
+                let store = answers.shared.store();
+                *checked = Checked::broken(&definition, options, store, all_stages, &mut errors);
+                return Err(wrong(errors));
+            }
         };
         let contexts = definition.contexts(options, answers.shared.store())?;
         let ignore = contexts.get(MAIN_CONTEXT).and_then(ContextFiles::ignore);
@@ -220,9 +263,8 @@ pub fn describe(
     request: &Request<'_>,
 ) -> Result<(SourceFile, Outline), BuildError> {
     let _lease = session.store.lease()?;
-    let (definition, plan) = plan(&workshop(session, request), options, request)?;
-    let file = definition.source;
-    match outline(&plan) {
+    let file = load(&workshop(session, request), options, request)?.source;
+    match plan(&file, options).and_then(|plan| outline(&plan)) {
         Ok(outline) => Ok((file, outline)),
         Err(diagnostics) => Err(BuildError::Dockerfile { file, diagnostics }),
     }
@@ -244,20 +286,8 @@ fn load(
     Definition::load(shared, options, request, &fetcher, "")
 }
 
-fn plan(
-    shared: &Workshop,
-    options: &BuildOptions,
-    request: &Request<'_>,
-) -> Result<(Definition, Plan), BuildError> {
-    let definition = load(shared, options, request)?;
+fn plan(file: &SourceFile, options: &BuildOptions) -> Result<Plan, Vec<Diagnostic>> {
     let settings = settings::of(options, &options.platforms()[0]);
-    let plan = parse_for(&definition.source, &options.build_args)
-        .and_then(|dockerfile| Plan::new(&dockerfile, &settings));
-    match plan {
-        Ok(plan) => Ok((definition, plan)),
-        Err(diagnostics) => Err(BuildError::Dockerfile {
-            file: definition.source,
-            diagnostics,
-        }),
-    }
+    let dockerfile = parse_for(file, &options.build_args)?;
+    Plan::new(&dockerfile, &settings)
 }

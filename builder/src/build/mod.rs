@@ -426,7 +426,7 @@ fn prepare<'a>(
         let mut fresh = Vec::with_capacity(round.len());
         for &at in &round {
             let target = &request.targets[at];
-            let read = TargetBuild::read(target, request, shared);
+            let read = TargetBuild::read(target, request, shared, checked);
             fresh.push(read.map_err(|error| error.within(request.label(target)))?);
         }
         let answers = Answers {
@@ -435,7 +435,12 @@ fn prepare<'a>(
             done: &done,
         };
         let mut askers: Vec<_> = fresh.iter_mut().flat_map(TargetBuild::askers).collect();
-        answers.resolve(&mut askers)?;
+        let resolved = answers.resolve(&mut askers);
+        drop(askers);
+        if let Err(error) = resolved {
+            fresh.iter().for_each(|target| target.check(checked));
+            return Err(error);
+        }
         for (at, mut target) in round.into_iter().zip(fresh) {
             target.lower(graph, request.progress, checked)?;
             done[at] = Some(target);

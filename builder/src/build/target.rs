@@ -72,45 +72,30 @@ impl Variant {
 }
 
 impl<'a> TargetBuild<'a> {
-    /// Reads the Dockerfile, opens the contexts and makes the plans.
+    /// Reads the Dockerfile, opens the contexts and makes the plans. Of a Dockerfile that cannot be
+    /// built, the checks say what they can.
     pub(super) fn read(
         target: &'a Target<'a>,
         request: &Request<'_>,
         shared: &Arc<Workshop>,
+        checked: &mut Vec<Checked>,
     ) -> Result<Self, BuildError> {
         let options = target.options;
         let label = request.label(target);
         let fetcher = fetcher(shared, options, request)?;
         let definition = Definition::load(shared, options, request, &fetcher, label)?;
         let source = definition.source.clone();
-        let wrong = |diagnostics| wrong(&source, diagnostics);
         let epoch = if options.epoch_of_context {
             Some(definition.time(shared.store())?)
         } else {
             options.source_date_epoch
         };
-        let dockerfile = parse_for(&source, &options.build_args).map_err(wrong)?;
-        let platforms = options.platforms();
-        let mut variants = Vec::with_capacity(platforms.len());
-        for platform in &platforms {
-            let several = platforms.len() > 1;
-            let mut settings = settings::of(options, platform);
-            if let (true, Some(epoch)) = (options.epoch_of_context, epoch) {
-                let argument = "SOURCE_DATE_EPOCH".to_owned();
-                settings.build_args.insert(argument, epoch.to_string());
-            }
-            variants.push(Variant {
-                plan: Plan::new(&dockerfile, &settings).map_err(wrong)?,
-                label: if several {
-                    words(label, &platform.to_string())
-                } else {
-                    label.to_owned()
-                },
-                platform: platform.clone(),
-                images: ResolvedImages::new(),
-                lowered: None,
-            });
-        }
+        let given = options.epoch_of_context.then_some(epoch).flatten();
+        let variants = variants(&source, options, given, label).map_err(|mut errors| {
+            let found = Checked::broken(&definition, options, shared.store(), false, &mut errors);
+            found.into_iter().for_each(|found| found.add_to(checked));
+            wrong(&source, errors)
+        })?;
         let contexts = definition.contexts(options, shared.store())?;
         let parts = TargetParts {
             contexts: contexts.clone(),
@@ -158,22 +143,25 @@ impl<'a> TargetBuild<'a> {
             .iter()
             .map(|(name, context)| (name.clone(), context.identity()))
             .collect();
-        let ignore = self
-            .contexts
-            .get(MAIN_CONTEXT)
-            .and_then(ContextFiles::ignore);
-        for variant in &mut self.variants {
-            let (source, images) = (&self.source, &variant.images);
-            let wrong = |diagnostics| wrong(source, diagnostics);
+        for at in 0..self.variants.len() {
+            let found = self.checked(at);
+            let variant = &mut self.variants[at];
             let place = lower::Target {
                 label: variant.label.clone(),
                 contexts: identities.clone(),
             };
-            let lowered = variant
-                .plan
-                .lower_into(graph, place, images)
-                .map_err(wrong)?;
-            let found = Checked::run(source, &variant.plan, images, ignore).map_err(wrong)?;
+            let lowered = variant.plan.lower_into(graph, place, &variant.images);
+            let (found, lowered) = match (found, lowered) {
+                (Ok(found), Ok(lowered)) => (found, lowered),
+                (found, lowered) => {
+                    let mut errors = lowered.err().unwrap_or_default();
+                    match found {
+                        Ok(found) => found.add_to(checked),
+                        Err(more) => errors.extend(more),
+                    }
+                    return Err(wrong(&self.source, errors));
+                }
+            };
             let verdict = found.verdict();
             found.add_to(checked);
             verdict?;
@@ -183,6 +171,19 @@ impl<'a> TargetBuild<'a> {
             variant.lowered = Some(lowered);
         }
         Ok(())
+    }
+
+    /// Runs the build checks alone, with the images that are known.
+    pub(super) fn check(&self, checked: &mut Vec<Checked>) {
+        let found = (0..self.variants.len()).filter_map(|at| self.checked(at).ok());
+        found.for_each(|found| found.add_to(checked));
+    }
+
+    fn checked(&self, at: usize) -> Result<Checked, Vec<Diagnostic>> {
+        let main = self.contexts.get(MAIN_CONTEXT);
+        let ignore = main.and_then(ContextFiles::ignore);
+        let Variant { plan, images, .. } = &self.variants[at];
+        Checked::run(&self.source, plan, images, ignore)
     }
 
     /// Returns the image that this target comes to, for another one to start from.
@@ -202,6 +203,38 @@ impl<'a> TargetBuild<'a> {
             digest: None,
         })
     }
+}
+
+/// Makes the plan for each platform that is asked for. `epoch` counts as the build argument of
+/// that name.
+fn variants(
+    source: &SourceFile,
+    options: &BuildOptions,
+    epoch: Option<i64>,
+    label: &str,
+) -> Result<Vec<Variant>, Vec<Diagnostic>> {
+    let dockerfile = parse_for(source, &options.build_args)?;
+    let platforms = options.platforms();
+    let several = platforms.len() > 1;
+    let one = |platform: &Platform| {
+        let mut settings = settings::of(options, platform);
+        if let Some(epoch) = epoch {
+            let argument = "SOURCE_DATE_EPOCH".to_owned();
+            settings.build_args.insert(argument, epoch.to_string());
+        }
+        Ok(Variant {
+            plan: Plan::new(&dockerfile, &settings)?,
+            label: if several {
+                words(label, &platform.to_string())
+            } else {
+                label.to_owned()
+            },
+            platform: platform.clone(),
+            images: ResolvedImages::new(),
+            lowered: None,
+        })
+    };
+    platforms.iter().map(one).collect()
 }
 
 /// Reads a target's secrets and keys, which also bring in its context, and keeps the secrets

@@ -86,3 +86,40 @@ fn outline_and_targets_need_no_image() {
     let expected = "TARGET        DESCRIPTION\na\nb (default)   is last\n";
     assert_eq!(outcome.out(), expected, "{outcome}");
 }
+
+#[test]
+fn warnings_come_with_the_error_that_stops_a_build() {
+    let Some(cooper) = Cooper::new() else { return };
+    let unreadable = "FROM scratch as base\nRUNN make\nMAINTAINER me\nCMD ['a']\n";
+    let unplanned = "FROM scratch as base\nCOPY --from=9 a b\nMAINTAINER me\n";
+    let unlowered = "FROM scratch as base\nEXPOSE http\nMAINTAINER me\n";
+    let unanswered = "FROM nowhere.invalid/none as base\nMAINTAINER me\n";
+    for (file, error) in [
+        (unreadable, "unknown instruction: RUNN"),
+        (unplanned, "invalid stage index 9"),
+        (unlowered, "error[invalid-port]"),
+        (unanswered, "nowhere.invalid"),
+    ] {
+        let context = Context::new(file);
+        for options in [&[][..], &["--check"]] {
+            let outcome = cooper.build(&context, options).exits(1).says(error);
+            let said = format!("{}{}", outcome.stderr, outcome.out());
+            for rule in ["FromAsCasing", "MaintainerDeprecated"] {
+                assert!(said.contains(rule), "{rule}: {options:?} {outcome}");
+            }
+        }
+        let quiet = cooper.build(&context, &["-q"]).exits(1).says(error);
+        assert!(!quiet.stderr.contains("MaintainerDeprecated"), "{quiet}");
+    }
+    let nearly = cooper.build(&Context::new(unreadable), &[] as &[&str]);
+    nearly.says("warning[nearly-json]");
+    let twice = Context::new("# check=skip:all\nFROM scratch\nRUNN make\n");
+    let outcome = cooper.build(&twice, &[] as &[&str]).exits(1);
+    outcome
+        .says("error[invalid-check-option]")
+        .says("error[unknown-instruction]");
+    let answer = cooper.build(&Context::new(unreadable), &["--call=check,format=json"]);
+    let answer: serde_json::Value = serde_json::from_str(&answer.exits(1).out()).expect("JSON");
+    assert_eq!(answer["warnings"][0]["ruleName"], "FromAsCasing");
+    assert!(answer["buildError"]["message"].as_str().is_some());
+}

@@ -34,6 +34,13 @@ fn assert_places(source: &SourceFile, errors: &Diagnostics) {
     }
 }
 
+fn assert_warnings(source: &SourceFile, warnings: &[lint::Warning]) {
+    for warning in warnings {
+        assert!(source.text().get(warning.span.range()).is_some());
+        assert!(source.text().get(warning.location.range()).is_some());
+    }
+}
+
 /// Text to stages.
 pub fn parser(data: &[u8]) {
     let source = SourceFile::from_bytes("Dockerfile", data);
@@ -140,8 +147,18 @@ pub fn pipeline(data: &[u8]) {
     let (file, triggers) = halves(&text);
     let triggers: Vec<String> = triggers.lines().take(50).map(str::to_owned).collect();
     let source = SourceFile::new("Dockerfile", file);
-    if let Err(errors) = build(&source, &triggers) {
-        assert_places(&source, &errors);
+    let Err(errors) = build(&source, &triggers) else {
+        return;
+    };
+    assert_places(&source, &errors);
+    let Some(plan) = Plan::salvage(&source, &settings()) else {
+        return;
+    };
+    let plan = plan.with_all_stages();
+    if let Ok((config, _)) = lint::Config::of(&source, &plan) {
+        let images = ResolvedImages::new();
+        let inputs = lint::Inputs::new(&source, &plan, &images);
+        assert_warnings(&source, &lint::check_broken(&inputs, &config, &errors));
     }
 }
 
@@ -181,10 +198,7 @@ fn build(source: &SourceFile, triggers: &[String]) -> Result<(), Diagnostics> {
     if let Ok((config, _)) = config {
         let ignore = DockerIgnore::parse("a\n!a/b\n").expect("a valid .dockerignore");
         let inputs = lint::Inputs::new(source, &plan, &images).with_ignore(Some(&ignore));
-        for warning in lint::check(&inputs, &config) {
-            assert!(source.text().get(warning.span.range()).is_some());
-            assert!(source.text().get(warning.location.range()).is_some());
-        }
+        assert_warnings(source, &lint::check(&inputs, &config));
     }
     let _ = describe::outline(&plan);
     let lowered = plan.lower(&images)?;

@@ -14,7 +14,8 @@
 //!
 //! "Built" is what the plan says: stages that the target needs, or all of them
 //! ([`Plan::with_all_stages`]). A [`Config`] switches rules off and on; a `# check=` comment
-//! directly above an instruction does so for that instruction.
+//! directly above an instruction does so for that instruction. Of a file that cannot be built
+//! [`check_broken`] says what can be said.
 //!
 //! ```
 //! use cooper_frontend::{Plan, SourceFile, lint, parse, settings::BuildSettings};
@@ -30,6 +31,7 @@
 //! assert_eq!(warnings[0].message, "'as' and 'FROM' keywords' casing do not match");
 //! ```
 
+mod broken;
 mod config;
 mod description;
 mod page;
@@ -44,6 +46,7 @@ use crate::plan::Plan;
 use crate::source::{SourceFile, Span};
 use crate::stage::Stage;
 
+pub use broken::check_broken;
 pub use config::Config;
 pub(crate) use description::{describe, is_description};
 pub use page::{index, page};

@@ -20,8 +20,8 @@ use crate::image::{ImageKey, ImageName, ImageRequest, ResolvedImages};
 use crate::instruction::{Instruction, Kind, hopeless};
 use crate::lower::{self, GraphBuilder, Lowered, LoweredTarget, Target};
 use crate::settings::{BuildSettings, NamedContext, NoCache};
-use crate::source::Spanned;
-use crate::stage::Dockerfile;
+use crate::source::{SourceFile, Spanned};
+use crate::stage::{Dockerfile, salvage};
 use crate::word::{Environment, Lexer, WordError};
 
 pub(crate) use reach::{Command, Reach};
@@ -86,6 +86,18 @@ impl Plan {
         let mut told = HashSet::new();
         errors.retain(|error| told.insert((error.span, error.code)));
         Err(errors)
+    }
+
+    /// Plans what can be read of a file that cannot be built, for build checks; none if nothing of
+    /// it is certain. A base that cannot be found is an empty one.
+    pub fn salvage(source: &SourceFile, settings: &BuildSettings) -> Option<Self> {
+        let dockerfile = salvage(source, &settings.build_args)?;
+        Some(Self::of_broken(&dockerfile, settings))
+    }
+
+    fn of_broken(dockerfile: &Dockerfile, settings: &BuildSettings) -> Self {
+        let (globals, _) = global::arguments(dockerfile, settings);
+        Self::resolve(dockerfile, settings, globals).0
     }
 
     /// Finds the target and what stages are made from, as far as they can be found.
@@ -419,9 +431,7 @@ pub(crate) fn independent(dockerfile: &Dockerfile) -> Diagnostics {
         return Vec::new();
     }
     let mut errors = hopeless(dockerfile.instructions(), dockerfile.directives.escape);
-    let settings = BuildSettings::new(Platform::host());
-    let (globals, _) = global::arguments(dockerfile, &settings);
-    let (plan, _) = Plan::resolve(dockerfile, &settings, globals);
+    let plan = Plan::of_broken(dockerfile, &BuildSettings::new(Platform::host()));
     let constant: Vec<_> = dockerfile
         .instructions()
         .filter(|instruction| !instruction.original.contains('$'))

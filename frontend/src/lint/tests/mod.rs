@@ -1,5 +1,6 @@
 //! Each rule on Dockerfiles that break it and that keep it: one file a family.
 
+mod broken;
 mod commands;
 mod directives;
 mod files;
