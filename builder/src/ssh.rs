@@ -64,16 +64,17 @@ pub enum SshError {
 
 impl SshError {
     /// Returns advice for the user.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> &'static str {
         match self {
+            Self::Key { .. } => "--ssh ID=FILE names a private key, or the socket of an agent",
             Self::Program { .. } => {
-                Some("install openssh-client, or pass the socket of a running agent: --ssh default")
+                "install openssh-client, or pass the socket of a running agent: --ssh default"
             }
-            Self::Refused { .. } => Some(
+            Self::Refused { .. } => {
                 "a key with a passphrase has to be added to your agent first (ssh-add FILE), \
-                 which --ssh default then passes on",
-            ),
-            Self::Key { .. } | Self::Silent { .. } => None,
+                 which --ssh default then passes on"
+            }
+            Self::Silent { .. } => "pass the socket of a running agent: --ssh default",
         }
     }
 }

@@ -14,7 +14,6 @@ use crate::path::RelPath;
 
 /// A failure of the store on disk.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum StoreError {
     /// A file operation failed.
     #[error("cannot {action} {}", path.display())]
@@ -203,7 +202,6 @@ impl<T, E: Into<io::Error>> IoContext<T> for Result<T, E> {
 
 /// Why an archive was not unpacked.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum ArchiveError {
     /// The stream is no tar, or broken.
     #[error("malformed archive{}", at(after.as_ref()))]
@@ -279,7 +277,6 @@ fn at(after: Option<&RelPath>) -> String {
 
 /// Why a path does not resolve inside a tree.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
 pub enum ResolveError {
     /// Too many symbolic links were followed.
     #[error("{path} goes through more than {limit} symbolic links")]

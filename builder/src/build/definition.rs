@@ -69,11 +69,9 @@ impl Definition {
             return Err(BuildError::Definition {
                 message: "SOURCE_DATE_EPOCH=context: this build context has no time of its own"
                     .to_owned(),
-                hint: Some(
-                    "a repository or an archive has one; for a directory give seconds, such as \
-                     SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)"
-                        .to_owned(),
-                ),
+                hint: "a repository or an archive has one; for a directory give seconds, such as \
+                       SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)"
+                    .to_owned(),
                 source: None,
             });
         };
@@ -295,7 +293,7 @@ impl Loader<'_> {
         if !found.is_file {
             return Err(BuildError::Definition {
                 message: format!("{url} is an archive, not a Dockerfile"),
-                hint: Some(format!("to build what is in it: cooper build {url}")),
+                hint: format!("to build what is in it: cooper build {url}"),
                 source: None,
             });
         }
@@ -335,10 +333,8 @@ fn kept_as_asked(git: &GitSource, options: &BuildOptions) -> GitSource {
 fn ambiguous() -> BuildError {
     BuildError::Definition {
         message: "standard input and -f both name a Dockerfile".to_owned(),
-        hint: Some(
-            "leave -f out, or pass the directory that COPY and ADD read: cooper build -f - DIR"
-                .to_owned(),
-        ),
+        hint: "leave -f out, or pass the directory that COPY and ADD read: cooper build -f - DIR"
+            .to_owned(),
         source: None,
     }
 }
@@ -346,7 +342,7 @@ fn ambiguous() -> BuildError {
 fn no_dockerfile(place: &str) -> BuildError {
     BuildError::Definition {
         message: format!("there is no Dockerfile in {place}"),
-        hint: Some("name it with -f PATH, or pass the directory that holds it".to_owned()),
+        hint: "name it with -f PATH, or pass the directory that holds it".to_owned(),
         source: None,
     }
 }
@@ -355,7 +351,7 @@ fn no_dockerfile(place: &str) -> BuildError {
 fn read_inside(tree: &MergedTree, name: &str) -> Result<SourceFile, BuildError> {
     let wrong = |why: &str| BuildError::Definition {
         message: format!("cannot read the Dockerfile {name} in the build context: {why}"),
-        hint: Some("-f is relative to the context where that is no directory".to_owned()),
+        hint: "-f is relative to the context where that is no directory".to_owned(),
         source: None,
     };
     let found = tree
@@ -403,7 +399,7 @@ fn not_read(what: &str, source: io::Error) -> BuildError {
     };
     BuildError::Definition {
         message: format!("cannot read the {what}"),
-        hint: Some(hint.to_owned()),
+        hint: hint.to_owned(),
         source: Some(source),
     }
 }
@@ -413,7 +409,7 @@ fn in_context(mut error: BuildError, path: &Path, options: &BuildOptions) -> Bui
     if let (BuildError::Definition { hint, .. }, Some(dir)) = (&mut error, options.context.dir()) {
         let inside = dir.join(path);
         if !path.exists() && inside.is_file() {
-            *hint = Some(format!("did you mean -f {}?", inside.display()));
+            *hint = format!("did you mean -f {}?", inside.display());
         }
     }
     error

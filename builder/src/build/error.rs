@@ -1,4 +1,4 @@
-//! Why a build failed.
+//! Why a build failed. What to do about it is in [`advice`](super::advice).
 
 use std::io;
 
@@ -19,7 +19,7 @@ use super::secrets::SecretError;
 use super::verify::Unsteady;
 use crate::emulation::Missing;
 use crate::export::ExportError;
-use crate::git::{GitError, host_of};
+use crate::git::GitError;
 use crate::http::HttpError;
 use crate::push::PushError;
 use crate::shared_cache::SharedCacheError;
@@ -81,15 +81,13 @@ pub enum OpError {
         source: FetchError,
     },
     /// A secret that a step requires was not given.
-    #[error(
-        "secret {id} was not given; pass it with --secret id={id},src=FILE or --secret id={id},env=NAME"
-    )]
+    #[error("secret {id} was not given")]
     MissingSecret {
         /// Its id.
         id: String,
     },
     /// An agent's socket is needed that was not given.
-    #[error("ssh agent {id} was not given; pass it with --ssh {id}, or keys with --ssh {id}=FILE")]
+    #[error("ssh agent {id} was not given")]
     MissingSsh {
         /// Its id.
         id: String,
@@ -159,58 +157,10 @@ impl OpError {
             Self::File(error) => error.word(),
             Self::MissingSecret { id } | Self::MissingSsh { id } => Some(id),
             Self::Download { url, .. } => Some(url),
+            Self::Git { remote, .. } => Some(remote),
             _ => None,
         }
     }
-
-    /// Returns advice for the user.
-    pub fn hints(&self) -> Vec<String> {
-        match self {
-            Self::Process {
-                exit,
-                memory,
-                scene,
-                ..
-            } => {
-                let look = scene.as_ref().map(|name| {
-                    format!("look around in what the step left: cooper run --rm -it {name}")
-                });
-                let limit = memory.map(|bytes| {
-                    format!(
-                        "it has used up its memory of {bytes} bytes: give the step more with \
-                         --memory, or let it do less at once"
-                    )
-                });
-                let known = limit.or_else(|| process_hint(*exit).map(str::to_owned));
-                known.into_iter().chain(look).collect()
-            }
-            Self::Start { source, .. } => start_hint(source).into_iter().collect(),
-            Self::Foreign { source, .. } => source.hint().into_iter().collect(),
-            Self::File(error) => error.hint().into_iter().collect(),
-            Self::Store(StoreError::Full { .. }) => vec![
-                "raise hard-limit in [cache] of the configuration, or make room: cooper rmi, \
-                 cooper prune"
-                    .to_owned(),
-            ],
-            Self::Git { source, .. } => source.hint().into_iter().collect(),
-            Self::Download { url, source } => download_hint(url, source).into_iter().collect(),
-            Self::UnknownContext { name } if name == MAIN_CONTEXT => vec![
-                "pass the directory that the step reads: cooper build -f - DIRECTORY".to_owned(),
-            ],
-            _ => Vec::new(),
-        }
-    }
-}
-
-fn download_hint(url: &str, error: &HttpError) -> Option<String> {
-    let HttpError::Status { status, .. } = error else {
-        return None;
-    };
-    let host = host_of(url).filter(|_| matches!(status.as_u16(), 401 | 403))?;
-    Some(format!(
-        "give a token for the server: --secret id=HTTP_AUTH_TOKEN_{host},env=NAME (or \
-         id=HTTP_AUTH_HEADER_{host} for a whole header)"
-    ))
 }
 
 fn no_context(name: &str) -> String {
@@ -219,71 +169,6 @@ fn no_context(name: &str) -> String {
     } else {
         format!("there is no build context \"{name}\"")
     }
-}
-
-fn process_hint(exit: Exit) -> Option<&'static str> {
-    Some(match exit {
-        Exit::Code(127) => {
-            "exit code 127 is a shell's answer to a command that is not in the image, or whose \
-             interpreter or loader is not: install it in an earlier RUN, or check PATH"
-        }
-        Exit::Code(126) => {
-            "exit code 126 is a shell's answer to a file that it cannot execute: it lacks the \
-             x bit, or is made for another architecture"
-        }
-        Exit::Signal(9) | Exit::Code(137) => {
-            "something outside the step killed it, most often the kernel for want of memory"
-        }
-        _ => return None,
-    })
-}
-
-fn start_hint(error: &RunError) -> Option<String> {
-    let shell = |program: &std::ffi::OsStr| program.as_encoded_bytes().ends_with(b"sh");
-    Some(match error {
-        RunError::NotFound { program, .. } if shell(program) => format!(
-            "the image has no {}: give the command in exec form, RUN [\"program\", \"argument\"], \
-             or start from an image with a shell",
-            program.display()
-        ),
-        RunError::NotFound { program, searched } => format!(
-            "install {} in an earlier RUN{}",
-            program.display(),
-            if *searched {
-                ", or set PATH so that it is found"
-            } else {
-                ", or COPY it into the image"
-            }
-        ),
-        RunError::NoInterpreter { program } => format!(
-            "{} exists; what is missing is the interpreter in its first line (a carriage return \
-             at its end counts as part of the name) or, for a program, the dynamic loader of the \
-             C library that it was linked to",
-            program.display()
-        ),
-        RunError::NotExecutable { program, source } => not_executable(program, source),
-        RunError::UnknownUser { user } => format!(
-            "make the user in an earlier RUN (adduser {user}), or name it by number: USER 1000"
-        ),
-        RunError::UnknownGroup { group } => {
-            format!("make the group in an earlier RUN (addgroup {group}), or name it by number")
-        }
-        other => return other.hint().map(str::to_owned),
-    })
-}
-
-fn not_executable(program: &std::ffi::OsStr, source: &io::Error) -> String {
-    let program = program.display();
-    if source.kind() == io::ErrorKind::PermissionDenied {
-        return format!(
-            "{program} lacks the x bit, or a directory on the way to it: use COPY --chmod=755"
-        );
-    }
-    format!(
-        "{program} is made for another architecture than this machine's ({}), or is a script \
-         without a first line that names its interpreter",
-        cooper_oci::Platform::host()
-    )
 }
 
 /// Says how a process ended.
@@ -318,7 +203,7 @@ pub enum BuildError {
         /// What is wrong and where.
         message: String,
         /// What to do about it.
-        hint: Option<String>,
+        hint: String,
         /// The system's answer.
         source: Option<io::Error>,
     },

@@ -50,6 +50,7 @@
 //! # }
 //! ```
 
+mod advice;
 mod ahead;
 mod aside;
 mod attest;
@@ -96,7 +97,9 @@ use crate::progress::Progress;
 use crate::registry::Client;
 use crate::shared_cache;
 
+pub use cdi::CdiError;
 pub use check::{Checked, Inspection, check, describe, list_targets};
+pub use context::ContextError;
 pub use destination::DestinationError;
 pub use error::{BuildError, OpError, exit_words};
 pub(crate) use failure::BUSYBOX;
@@ -104,13 +107,15 @@ pub use failure::FailedStep;
 pub use journal::Explained;
 pub use leaks::Leak;
 pub use memory::{InputMemory, Memory, StepMemory};
+pub use ops::{FileError, InvalidMode};
 pub use outputs::write_metadata;
+pub use remote::FetchError;
 pub use resolve::ResolveImageError;
+pub use secrets::SecretError;
 pub use step_image::{StepImageError, step_image};
 pub use verify::Unsteady;
 
 pub(crate) use output::{Root, RootLayer};
-pub(crate) use remote::FetchError;
 pub use sharing::mounts::{Moved, export_mounts, import_mounts};
 
 use attest::{Clock, Witness};
@@ -438,7 +443,9 @@ fn prepare<'a>(
         let resolved = answers.resolve(&mut askers);
         drop(askers);
         if let Err(error) = resolved {
-            fresh.iter().for_each(|target| target.check(checked));
+            for target in &fresh {
+                target.check(checked);
+            }
             return Err(error);
         }
         for (at, mut target) in round.into_iter().zip(fresh) {

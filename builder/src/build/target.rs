@@ -93,7 +93,9 @@ impl<'a> TargetBuild<'a> {
         let given = options.epoch_of_context.then_some(epoch).flatten();
         let variants = variants(&source, options, given, label).map_err(|mut errors| {
             let found = Checked::broken(&definition, options, shared.store(), false, &mut errors);
-            found.into_iter().for_each(|found| found.add_to(checked));
+            if let Some(found) = found {
+                found.add_to(checked);
+            }
             wrong(&source, errors)
         })?;
         let contexts = definition.contexts(options, shared.store())?;
@@ -308,7 +310,7 @@ pub(super) fn rounds(targets: &[Target<'_>]) -> Result<Vec<Vec<usize>>, BuildErr
             let names: Vec<_> = left.map(|(target, _)| target.name).collect();
             return Err(BuildError::Definition {
                 message: format!("the targets {} need each other", names.join(", ")),
-                hint: Some("take one of their `target:` contexts out".to_owned()),
+                hint: "take one of their `target:` contexts out".to_owned(),
                 source: None,
             });
         }
@@ -334,7 +336,7 @@ fn no_target(target: &Target<'_>, context: &str, base: &str) -> BuildError {
                 target.name
             }
         ),
-        hint: None,
+        hint: format!("name {base} beside it, or leave that context out"),
         source: None,
     }
 }

@@ -6,6 +6,8 @@ mod call;
 #[cfg(test)]
 mod diagnostics;
 mod failed_step;
+#[cfg(test)]
+mod failures;
 mod input;
 mod outputs;
 mod run;

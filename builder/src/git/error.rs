@@ -184,8 +184,16 @@ impl GitError {
             Self::Start { source } if source.kind() == io::ErrorKind::NotFound => {
                 "install git: repositories are fetched by it"
             }
-            Self::Unmapped | Self::Address { .. } => {
+            Self::Unmapped | Self::Address { .. } | Self::TooDeep { .. } => {
                 "leave submodules out with ?submodules=false in the address"
+            }
+            Self::NoReference { .. } => "`git ls-remote` lists the branches and tags that it has",
+            Self::Empty { .. } => "push a commit to it first",
+            Self::Checksum { .. } => {
+                "give the commit that is meant, or leave checksum= out where the branch may move"
+            }
+            Self::NoDirectory { .. } => {
+                "what follows `:`, or subdir=, names a directory of the repository"
             }
             Self::ShortCommit { .. } => "give all 40 digits of commit=",
             Self::Failed { refusal, .. } => return refusal_hint(*refusal),

@@ -23,8 +23,8 @@ use super::engine::Engine;
 use super::error::OpError;
 use super::output::{Output, Root};
 
-pub(crate) use file::FileError;
 use file::absence::{Place, advice};
+pub use file::{FileError, InvalidMode};
 
 /// Bump when an op's meaning changes, so that no older result is taken for a newer one.
 const OP_VERSION: u64 = 1;

@@ -6,17 +6,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use cooper_cache::{Difference, Reason};
-use cooper_frontend::{Diagnostic, SourceFile, Span, lint};
+use cooper_frontend::{Diagnostic, SourceFile, Span, Step, lint};
 
 use super::super::cache::because;
 use super::super::interrupt::Interrupt;
 use super::super::session::Session;
 use super::super::{Settings, collect};
 use super::failed_step;
-use crate::build::{
-    self, BuildError, Built, Checked, FailedStep, Leak, OpError, ResolveImageError, Unsteady,
-};
-use crate::export::ExportError;
+use crate::build::{self, BuildError, Built, Checked, FailedStep, Leak, OpError, Unsteady};
 use crate::options::{BuildOptions, Method, ProgressMode};
 use crate::progress::{Display, DisplayOptions, Summary};
 use crate::report::{self, Excerpt, Exit, Report, Severity};
@@ -162,7 +159,7 @@ pub(super) fn warning_excerpts(
 
 /// Says what went wrong, where in the Dockerfile, and what to do about it.
 pub(super) fn failed(error: &BuildError, summary: Summary) -> Report {
-    match error {
+    let report = match error {
         BuildError::Dockerfile { file, diagnostics } => diagnostics.iter().fold(
             Report::new("the Dockerfile cannot be built"),
             |report, one| report.excerpt(excerpt(file, one)),
@@ -174,41 +171,22 @@ pub(super) fn failed(error: &BuildError, summary: Summary) -> Report {
                 Some(step) => format!("{} failed: {}", step_number(&step.display), short(source)),
                 None => format!("{error}: {source}"),
             };
-            let mut report = Report::new(heading)
+            let report = Report::new(heading)
                 .causes_of(&**source)
                 .steps(summary.failed);
-            if let Some(step) = step {
-                let word = source.word();
-                let named = step.words.iter().find(|one| Some(one.as_str()) == word);
-                let span = named.map_or(step.span, |one| one.span);
-                report = report.excerpt(place(file, span, source.to_string()));
+            match step {
+                Some(step) => {
+                    let span = token(step, source.word()).unwrap_or(step.span);
+                    report.excerpt(place(file, span, source.to_string()))
+                }
+                None => report,
             }
-            source.hints().into_iter().fold(report, Report::hint)
         }
         BuildError::Image {
-            file,
-            span,
-            suggestion,
-            source,
-        } => {
-            let report = Report::new("cannot use a base image").causes_of(&**source);
-            let report = report.excerpt(place(file, *span, source.to_string()));
-            let report = match suggestion {
-                Some(stage) => report.hint(format!("did you mean the stage {stage}?")),
-                None => report,
-            };
-            match image_hint(source) {
-                Some(hint) => report.hint(hint),
-                None => report,
-            }
-        }
-        BuildError::Definition {
-            hint: Some(hint), ..
-        } => Report::from_error(error).hint(hint),
-        BuildError::Destination(cause) => Report::from_error(error).hint(cause.hint()),
-        BuildError::Checks { .. } => Report::from_error(error).hint(
-            "`# check=error=true` in the Dockerfile or BUILDKIT_DOCKERFILE_CHECK makes them errors",
-        ),
+            file, span, source, ..
+        } => Report::new("cannot use a base image")
+            .causes_of(&**source)
+            .excerpt(place(file, *span, source.to_string())),
         BuildError::Target { source, .. } => match **source {
             // The names of steps say whose they are.
             BuildError::Step { step: Some(_), .. } => failed(source, summary),
@@ -216,27 +194,11 @@ pub(super) fn failed(error: &BuildError, summary: Summary) -> Report {
         },
         BuildError::NotReproducible { file, steps, .. } => unsteady(error, file, steps),
         BuildError::Leaks { file, leaks } => leaking(error, file, leaks),
-        BuildError::Export(ExportError::ManifestList) => Report::from_error(error).hint(
-            "type=oci writes an archive of all platforms; without dest, type=image keeps them in \
-             the store",
-        ),
-        BuildError::Fetch { source, .. } => {
-            let report = Report::from_error(error);
-            source.hints().into_iter().fold(report, Report::hint)
-        }
-        BuildError::Ssh(source) => match source.hint() {
-            Some(hint) => Report::from_error(error).hint(hint),
-            None => Report::from_error(error),
-        },
-        BuildError::CacheExport { source, .. } => {
-            let report = Report::from_error(error);
-            let report = source.hint().into_iter().fold(report, Report::hint);
-            report.hint("the outputs are written; with ignore-error=true this is a warning")
-        }
         BuildError::Interrupted => Report::silent(Exit::Interrupted),
         BuildError::Solver { .. } => Report::from_error(error).exit(Exit::Internal),
         _ => Report::from_error(error),
-    }
+    };
+    error.hints().into_iter().fold(report, Report::hint)
 }
 
 /// Says which files differ between two executions, by the instruction that makes them.
@@ -263,13 +225,13 @@ fn unsteady(error: &BuildError, file: &SourceFile, steps: &[Unsteady]) -> Report
             None => lines.into_iter().fold(report, Report::cause),
         };
     }
-    if only_times {
-        report = report.hint(
-            "only times differ: --source-date-epoch SECONDS --rewrite-timestamp sets a bound to \
-             them, --timestamp SECONDS makes them all the same",
-        );
-    }
-    report
+    report.hint(if only_times {
+        "only times differ: --source-date-epoch SECONDS --rewrite-timestamp sets a bound to them, \
+         --timestamp SECONDS makes them all the same"
+    } else {
+        "keep clocks, random numbers and the order of directories out of what the step writes; \
+         docs/reproducible.md shows how"
+    })
 }
 
 fn difference(one: &Difference) -> String {
@@ -295,6 +257,20 @@ fn leaking(error: &BuildError, file: &SourceFile, leaks: &[Leak]) -> Report {
     report
         .hint("RUN --mount=type=secret shows a secret to one step and leaves no trace of it")
         .hint("--allow secret-export writes the result all the same")
+}
+
+/// Returns where a step's instruction says `word`: by itself, or as an address with a fragment.
+fn token(step: &Step, word: Option<&str>) -> Option<Span> {
+    let word = word?;
+    let words = || step.words.iter();
+    let fragment = |one: &str| {
+        one.strip_prefix(word)
+            .is_some_and(|rest| rest.starts_with('#'))
+    };
+    let found = words()
+        .find(|one| one.as_str() == word)
+        .or_else(|| words().find(|one| fragment(one)));
+    found.map(|one| one.span)
 }
 
 /// Returns the `[build 2/5]` of a step's display name.
@@ -339,17 +315,5 @@ fn place(file: &SourceFile, span: Span, message: String) -> Excerpt {
         label: String::new(),
         notes: Vec::new(),
         help: None,
-    }
-}
-
-fn image_hint(error: &ResolveImageError) -> Option<String> {
-    match error {
-        ResolveImageError::Registry { source, .. } => source.hint(),
-        ResolveImageError::NotPulled { name } => Some(format!("pull it first: cooper pull {name}")),
-        ResolveImageError::Platform { found, .. } => Some(format!(
-            "ask for one that it has, for example --platform={}",
-            found.split(", ").next()?
-        )),
-        _ => None,
     }
 }

@@ -163,7 +163,8 @@ fn a_step_without_its_agent_runs_unless_it_requires_one() {
     let required = Context::new("FROM busybox\nRUN --mount=type=ssh,id=deploy,required true\n");
     keys.build(&required, &["--ssh=default"])
         .exits(1)
-        .says("ssh agent deploy was not given; pass it with --ssh deploy");
+        .says("ssh agent deploy was not given")
+        .says("pass it with --ssh deploy");
 }
 
 #[test]

@@ -28,6 +28,7 @@ use thiserror::Error;
 
 use archive::Archives;
 use copy::{Rules, file_target};
+pub use mode::InvalidMode;
 use mode::ModeChange;
 use new_layer::{NewLayer, Owner};
 use owner::Owners;
@@ -123,21 +124,6 @@ impl FileError {
             | Self::Pattern { written } => Some(written),
             Self::NamedOwner { spec } | Self::OwnerRange { spec } => Some(spec),
             Self::Exclude { pattern, .. } => Some(pattern),
-            _ => None,
-        }
-    }
-
-    /// Returns advice for the user.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::NotFound { hint, .. } => hint.clone(),
-            Self::Copy { source, .. } => source.hint(),
-            Self::IsADirectory { path } => Some(format!(
-                "remove {path} in a RUN before, or copy to another name"
-            )),
-            Self::NotADirectory { path } => Some(format!(
-                "{path} exists and is a file; a directory's contents need a directory to go to"
-            )),
             _ => None,
         }
     }
