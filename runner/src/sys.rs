@@ -98,7 +98,7 @@ pub(crate) fn fork_child(own_pids: bool, body: impl FnOnce()) -> Result<Child> {
 
 /// Runs `body` in a child with the caller's namespaces. The caller must be single-threaded.
 pub(crate) fn fork_helper(body: impl FnOnce()) -> Result<Child> {
-    // SAFETY: only `rootless::enter` calls this, which makes sure that there is one thread.
+    // SAFETY: all callers make sure that there is one thread.
     if let Some(child) = unsafe { fork(0) }? {
         return Ok(child);
     }

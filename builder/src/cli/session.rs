@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 
 use cooper_cache::{ImageRecord, Lease, Lookup, PlatformImage, Store, StoreOptions};
 use cooper_oci::{ImageConfig, Platform, Reference};
-use cooper_runner::rootless;
+use cooper_runner::rootless::{self, Shared};
 
 use super::{Settings, collect};
 use crate::events::{Event, Journal, Kind};
@@ -28,8 +28,12 @@ impl Session {
     pub fn open(settings: &Settings) -> Result<Self, Report> {
         // In a user namespace everyone is root, and strangers' files are nobody's.
         let user = rustix::process::getuid().as_raw();
+        // Other processes, which work elsewhere, find it too.
+        let absolute =
+            std::path::absolute(&settings.root).unwrap_or_else(|_| settings.root.clone());
         let owner = std::fs::metadata(&settings.root).map(|meta| meta.uid());
-        let entered = rootless::enter().map_err(|error| {
+        let shared = Shared::at(crate::network::shared(&absolute));
+        let entered = rootless::enter(&shared).map_err(|error| {
             Report::from_error(&error)
                 .context("cooper cannot work without root on this machine")
                 .hint("`cooper doctor` tells what is missing")

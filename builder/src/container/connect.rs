@@ -1,6 +1,7 @@
 //! A container's network, from what its configuration says to what its process gets.
 
 use std::fs::{self, File};
+use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -9,6 +10,7 @@ use cooper_cache::Store;
 use cooper_runner::Network;
 use cooper_runner::network::Namespace;
 use jiff::Timestamp;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::containers::Containers;
 use super::record::{Container, Found};
@@ -125,6 +127,28 @@ fn attach(
         resolv_conf: attachment.resolv_conf,
         kept,
     })
+}
+
+/// Changes what a running container, whose first process is `pid`, reads in /etc/resolv.conf. A file
+/// that was mounted there for it stays as it is.
+pub(crate) fn rewrite_resolv_conf(container: &Container, pid: i32, text: &[u8]) -> io::Result<()> {
+    let path = Path::new("/etc/resolv.conf");
+    let mut volumes = container.config.mounts.volumes.iter();
+    if volumes.any(|volume| volume.target == path) {
+        return Ok(());
+    }
+    let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(format!("/proc/{pid}/root"), directory, Mode::empty())?;
+    // The container decides where the path leads, inside its root, and what is there.
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve)?;
+    let mut file = File::from(file);
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    file.set_len(0)?;
+    file.write_all(text)
 }
 
 /// Returns /etc/hosts of a container that has no address of its own. This machine is on the

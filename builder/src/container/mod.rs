@@ -30,7 +30,7 @@ mod apparmor;
 pub(crate) mod attach;
 pub(crate) mod changes;
 mod config;
-mod connect;
+pub(crate) mod connect;
 mod containers;
 pub(crate) mod log;
 mod monitor;

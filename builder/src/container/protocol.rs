@@ -53,6 +53,8 @@ pub(crate) struct Launch {
     pub(super) scratch: std::path::PathBuf,
     /// Whether its stdin ends with the first command that is attached to it.
     pub(super) stdin_once: bool,
+    /// Whether its namespaces are a user's, which it needs as long as it lives.
+    pub(super) rootless: bool,
 }
 
 /// What a command asks of a monitor.

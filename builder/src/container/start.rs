@@ -10,6 +10,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use cooper_cache::{Driver, Layer, MergedTree, RelPath, Store};
+use cooper_runner::rootless::Shared;
 use cooper_runner::{
     Cgroup, Detached, IdMapping, Mount, MountKind, Namespace, ProcessSpec, Purpose, Rootfs,
     UserNamespace, WindowSize,
@@ -27,6 +28,7 @@ use super::protocol::{self, Answer, Connection, Failure, Launch, Outbox, Request
 use super::record::{self, Held};
 use super::volume::{Filling, Volumes};
 use crate::driver;
+use crate::network;
 use crate::report::{Exit, Report, print_error};
 
 /// How a container is started.
@@ -146,7 +148,10 @@ fn launch(
         cgroup: cgroup.map(Cgroup::release).unwrap_or_default(),
         scratch: store.root().join("mountpoints"),
         stdin_once: attachment.stdin,
+        rootless: store.options().userxattr,
     };
+    let shared = Shared::at(network::shared(store.root()));
+    let shared = launch.rootless.then(|| shared.hold()).transpose()?;
     let memory = rustix::fs::memfd_create("cooper-launch", MemfdFlags::CLOEXEC)?;
     let mut file = fs::File::from(memory);
     // Written piece by piece it would take a system call for each word.
@@ -159,6 +164,7 @@ fn launch(
         [file.into(), held.lock.into(), theirs]
             .into_iter()
             .chain(kept.user)
+            .chain(shared)
             .chain(kept.network)
             .collect(),
     );

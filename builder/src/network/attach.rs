@@ -6,16 +6,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use cooper_runner::network::{Namespace, path_of};
+use cooper_runner::rootless::Shared;
 
-use super::bridge;
+use super::bridge::{self, Ground};
 use super::config::{EndpointConfig, NetworkConfig};
 use super::error::NetworkError;
 use super::files::{self, NAME_SERVER, RESOLVED, Resolving};
 use super::port::{self, PortRequest, Published};
-use super::record::{DEFAULT, Endpoint, Network, parse_mac};
+use super::record::{Endpoint, Network, parse_mac};
 use super::service::{self, NameOrder, Order};
 use super::state::{Locked, Networks, mac_of, random_id};
-use super::user::UserNetwork;
+use super::user;
 
 /// A container that is to be connected.
 #[derive(Clone, Copy, Debug)]
@@ -67,11 +68,7 @@ impl Networks {
     ) -> Result<Attachment, NetworkError> {
         let mut locked = self.lock()?;
         let held = self.hold(guest.id)?;
-        let result = if self.is_rootless() {
-            self.attach_user(guest, &mut locked, namespace)
-        } else {
-            self.attach_bridges(guest, &mut locked, namespace)
-        };
+        let result = self.attach_bridges(guest, &mut locked, namespace);
         drop(locked);
         match result {
             Ok(mut attachment) => {
@@ -97,16 +94,14 @@ impl Networks {
         for endpoint in &ours {
             self.tell(&endpoint.network, "disconnect", Some(container));
         }
-        // Without root there are no interfaces, and no rules.
-        let bridged = ours
-            .iter()
-            .filter(|endpoint| !endpoint.interface.is_empty());
-        let silenced: Vec<_> = bridged.map(bridge::silence).collect();
-        if silenced.is_empty() {
+        if ours.is_empty() {
             return locked.write();
         }
-        silenced.into_iter().collect::<Result<(), _>>()?;
-        locked.apply()
+        self.inside(|| {
+            let silenced: Vec<_> = ours.iter().map(bridge::silence).collect();
+            silenced.into_iter().collect::<Result<(), _>>()?;
+            locked.apply()
+        })
     }
 
     fn attach_bridges(
@@ -120,18 +115,20 @@ impl Networks {
             [] => &default,
             some => some,
         };
-        let mut places = Vec::new();
-        for (index, wanted) in wanted.iter().enumerate() {
-            let network = self.ensure(&wanted.network, guest.now)?;
-            let inner = format!("eth{index}");
-            let endpoint = plug(guest, &network, wanted, inner, locked, &namespace)?;
+        let mut networks = Vec::new();
+        for wanted in wanted {
+            networks.push(self.ensure(&wanted.network, guest.now)?);
+        }
+        let leads_outside = |network: &Network| !network.internal;
+        if let Some(shared) = self.shared().filter(|_| networks.iter().any(leads_outside)) {
+            user::lead_outside(shared)?;
+        }
+        let wanted = networks.into_iter().zip(wanted);
+        let places = self.inside(|| plug_all(guest, wanted, locked, self.ground(), &namespace))?;
+        for (network, _) in &places {
             self.tell(&network.id, "connect", Some(guest.id));
-            places.push((network, endpoint));
         }
-        let outside = places.iter().find(|(network, _)| !network.internal);
-        if let Some((network, endpoint)) = outside {
-            bridge::route(network, endpoint, &namespace)?;
-        }
+        let outside = places.iter().find(|(network, _)| leads_outside(network));
         let lines = links(guest, locked, &places)?;
         let resolving = host_resolving().with(guest.config);
         let (kept, published) = self.serve(guest, &places, &resolving, &namespace)?;
@@ -141,18 +138,32 @@ impl Networks {
         if let Some(endpoint) = own.find(|own| Some(&own.id) == through.as_ref()) {
             endpoint.ports = published;
         }
-        locked.apply()?;
+        self.inside(|| locked.apply())?;
         let resolving = if by_name(&places) {
             resolving.through(NAME_SERVER.into())
+        } else if self.shared().is_some() {
+            host_resolving()
+                .through(user::NAMES.into())
+                .with(guest.config)
         } else {
             resolving.without_loopback()
         };
         Ok(Attachment {
             namespace: namespace.into(),
             kept: kept.into_iter().collect(),
-            hosts: hosts(guest, &places, lines),
+            hosts: hosts(guest, &places, self.machine(&places), lines),
             resolv_conf: resolving.render(),
         })
+    }
+
+    /// Returns this machine as containers at `places` see it: as their gateway, or, where that is
+    /// in a namespace of the user's, by its own address.
+    fn machine(&self, places: &Places) -> Option<IpAddr> {
+        if self.shared().is_some() {
+            return user::machine();
+        }
+        let (network, _) = places.iter().find(|(network, _)| !network.internal)?;
+        network.gateway(true).or_else(|| network.gateway(false))
     }
 
     /// Starts what serves the container, unless there is nothing to serve.
@@ -165,17 +176,7 @@ impl Networks {
     ) -> Result<(Option<OwnedFd>, Vec<Published>), NetworkError> {
         let names = by_name(places).then(|| {
             let internal = places.iter().all(|(network, _)| network.internal);
-            NameOrder {
-                dir: self.dir().to_owned(),
-                container: guest.id.to_owned(),
-                links: guest.config.links.clone(),
-                // Asking others for a container that may not reach them would be its way out.
-                upstream: if internal {
-                    Vec::new()
-                } else {
-                    resolving.addresses()
-                },
-            }
+            self.names(guest, resolving, internal)
         });
         let ports = ports(guest);
         if names.is_none() && ports.is_empty() {
@@ -190,79 +191,45 @@ impl Networks {
                 .unwrap_or_default(),
             at: place.and_then(|(network, _)| network.publishes_at()),
             ports,
-            inside: false,
+            dial: self.bridges()?,
             names,
+            until: None,
         };
         let (socket, published) = service::start(&order)?;
         Ok((Some(socket), published))
     }
 
-    /// Connects a container without root: through a program that carries its packets as this
-    /// user's own connections.
-    fn attach_user(
-        &self,
-        guest: &Guest<'_>,
-        locked: &mut Locked<'_>,
-        namespace: Namespace,
-    ) -> Result<Attachment, NetworkError> {
-        let other = guest
-            .config
-            .endpoints
-            .iter()
-            .find(|wanted| wanted.network != DEFAULT);
-        if let Some(other) = other {
-            return Err(NetworkError::NeedsRoot {
-                name: other.network.clone(),
-            });
-        }
-        let user = UserNetwork::start(&namespace)?;
-        let mut kept = Vec::new();
-        let order = Order {
-            namespace: namespace.path(),
-            addresses: vec![UserNetwork::CONTAINER.into()],
-            ports: ports(guest),
-            at: None,
-            inside: true,
-            names: None,
-        };
-        let mut published = Vec::new();
-        if !order.ports.is_empty() {
-            let (socket, opened) = service::start(&order)?;
-            kept.push(socket);
-            published = opened;
-        }
-        locked.endpoints.push(Endpoint {
-            id: new_id()?,
-            network: self.find(DEFAULT)?.id,
+    /// Returns which names are served to a container, which is on `internal` networks only or not.
+    fn names(&self, guest: &Guest<'_>, resolving: &Resolving, internal: bool) -> NameOrder {
+        NameOrder {
+            dir: self.dir().to_owned(),
             container: guest.id.to_owned(),
-            name: guest.name.to_owned(),
-            addresses: order.addresses.clone(),
-            mac: mac_of(UserNetwork::CONTAINER.into()),
-            aliases: Vec::new(),
-            interface: String::new(),
-            inner: UserNetwork::INTERFACE.to_owned(),
-            ports: published,
-        });
-        locked.write()?;
-        let mut resolving = host_resolving();
-        resolving.servers = vec![UserNetwork::NAMES.into()];
-        let own = [(UserNetwork::CONTAINER.into(), guest.hostname.to_owned())];
-        kept.push(user.into());
-        Ok(Attachment {
-            namespace: namespace.into(),
-            kept,
-            hosts: host_lines(guest, &own, Some(UserNetwork::HOST.into())),
-            resolv_conf: resolving.with(guest.config).render(),
-        })
+            links: guest.config.links.clone(),
+            // Asking others for a container that may not reach them would be its way out.
+            upstream: if internal {
+                Vec::new()
+            } else {
+                resolving.addresses()
+            },
+        }
     }
 
-    /// Connects a running container to one more network; `namespace` is the path of its own.
+    /// Returns a path to the network namespace of the bridges, unless that is the machine's own.
+    fn bridges(&self) -> Result<Option<PathBuf>, NetworkError> {
+        let path = self.shared().map(Shared::network).transpose();
+        path.map_err(NetworkError::kernel(
+            "find the network namespace of this user's containers",
+        ))
+    }
+
+    /// Connects a running container to one more network; `namespace` is the path of its own. Returns
+    /// what it is to read in /etc/resolv.conf, if that is something else from now on.
     pub fn connect(
         &self,
         guest: &Guest<'_>,
         wanted: &EndpointConfig,
         namespace: &Path,
-    ) -> Result<(), NetworkError> {
+    ) -> Result<Option<Vec<u8>>, NetworkError> {
         let mut locked = self.lock()?;
         let network = self.ensure(&wanted.network, guest.now)?;
         let all = self.list()?;
@@ -281,17 +248,42 @@ impl Networks {
                 network: network.name,
             });
         }
+        let named = all.iter().filter(|network| network.resolves_names());
+        let named = named
+            .map(|network| &network.id)
+            .any(|id| own.iter().any(|endpoint| endpoint.network == *id));
         let routed = own.iter().copied().any(|endpoint| leads_outside(&endpoint));
         let used: Vec<_> = own.iter().map(|endpoint| endpoint.inner.clone()).collect();
         let mut inner = (0..).map(|index| format!("eth{index}"));
         let inner = inner.find(|name| !used.contains(name)).unwrap_or_default();
         let namespace = open(namespace)?;
-        let endpoint = plug(guest, &network, wanted, inner, &mut locked, &namespace)?;
-        if !network.internal && !routed {
-            bridge::route(&network, &endpoint, &namespace)?;
+        if let Some(shared) = self.shared().filter(|_| !network.internal) {
+            user::lead_outside(shared)?;
         }
+        self.inside(|| {
+            let place = (&network, wanted, inner);
+            let endpoint = plug(guest, place, &mut locked, self.ground(), &namespace)?;
+            if !network.internal && !routed {
+                bridge::route(&network, &endpoint, &namespace)?;
+            }
+            locked.apply()
+        })?;
         self.tell(&network.id, "connect", Some(guest.id));
-        locked.apply()
+        if named || !network.resolves_names() {
+            return Ok(None);
+        }
+        let resolving = host_resolving().with(guest.config);
+        let names = self.names(guest, &resolving, network.internal && !routed);
+        service::start(&Order {
+            namespace: namespace.path(),
+            addresses: Vec::new(),
+            ports: Vec::new(),
+            at: None,
+            dial: None,
+            names: Some(names),
+            until: Some(self.held(guest.id)),
+        })?;
+        Ok(Some(resolving.through(NAME_SERVER.into()).render()))
     }
 
     /// Takes a running container off a network; `namespace` is the path of its own.
@@ -311,7 +303,6 @@ impl Networks {
             });
         };
         let gone = locked.endpoints.remove(index);
-        bridge::unplug(&gone)?;
         // The way outside may have gone with it.
         let all = self.list()?;
         let mut others = locked
@@ -322,11 +313,16 @@ impl Networks {
             let network = all.iter().find(|network| network.id == endpoint.network)?;
             (!network.internal).then_some((network, endpoint))
         });
-        if let Some((network, endpoint)) = other {
-            bridge::route(network, endpoint, &open(namespace)?)?;
-        }
+        let other = other.map(|(network, endpoint)| (network, endpoint.clone()));
+        self.inside(|| {
+            bridge::unplug(&gone)?;
+            if let Some((network, endpoint)) = &other {
+                bridge::route(network, endpoint, &open(namespace)?)?;
+            }
+            locked.apply()
+        })?;
         self.tell(&network.id, "disconnect", Some(id));
-        locked.apply()
+        Ok(())
     }
 }
 
@@ -350,13 +346,33 @@ fn new_id() -> Result<String, NetworkError> {
     random_id().map_err(NetworkError::io("read", Path::new("/dev/urandom")))
 }
 
-/// Makes an endpoint and its interfaces, and adds it to those that are written down.
+/// Connects a new container to networks, and leads outside through the first that does.
+fn plug_all<'a>(
+    guest: &Guest<'_>,
+    wanted: impl Iterator<Item = (Network, &'a EndpointConfig)>,
+    locked: &mut Locked<'_>,
+    ground: Ground,
+    namespace: &Namespace,
+) -> Result<Places, NetworkError> {
+    let mut places = Places::new();
+    for (index, (network, wanted)) in wanted.enumerate() {
+        let place = (&network, wanted, format!("eth{index}"));
+        let endpoint = plug(guest, place, locked, ground, namespace)?;
+        places.push((network, endpoint));
+    }
+    if let Some((network, endpoint)) = places.iter().find(|(network, _)| !network.internal) {
+        bridge::route(network, endpoint, namespace)?;
+    }
+    Ok(places)
+}
+
+/// Makes an endpoint and its interfaces, the container's of this name, and adds it to those that
+/// are written down.
 fn plug(
     guest: &Guest<'_>,
-    network: &Network,
-    wanted: &EndpointConfig,
-    inner: String,
+    (network, wanted, inner): (&Network, &EndpointConfig, String),
     locked: &mut Locked<'_>,
+    ground: Ground,
     namespace: &Namespace,
 ) -> Result<Endpoint, NetworkError> {
     check_default(network, wanted)?;
@@ -386,7 +402,8 @@ fn plug(
         ports: Vec::new(),
         id,
     };
-    bridge::plug(network, &endpoint, !ports(guest).is_empty(), namespace)?;
+    let hairpin = !ports(guest).is_empty();
+    bridge::plug(network, ground, &endpoint, hairpin, namespace)?;
     locked.endpoints.push(endpoint.clone());
     Ok(endpoint)
 }
@@ -467,23 +484,20 @@ fn links(
     Ok(lines)
 }
 
-fn hosts(guest: &Guest<'_>, places: &Places, mut lines: Vec<(IpAddr, String)>) -> Vec<u8> {
+/// Returns /etc/hosts with what was added, in which an unspecified address is `machine`.
+fn hosts(
+    guest: &Guest<'_>,
+    places: &Places,
+    machine: Option<IpAddr>,
+    mut lines: Vec<(IpAddr, String)>,
+) -> Vec<u8> {
     for (_, endpoint) in places {
         let own = endpoint.addresses.iter();
         lines.extend(own.map(|ip| (*ip, guest.hostname.to_owned())));
     }
-    let gateway = places
-        .iter()
-        .find(|(network, _)| !network.internal)
-        .and_then(|(network, _)| network.gateway(true).or_else(|| network.gateway(false)));
-    host_lines(guest, &lines, gateway)
-}
-
-/// Returns /etc/hosts with what was added, in which an unspecified address is `host`.
-fn host_lines(guest: &Guest<'_>, lines: &[(IpAddr, String)], host: Option<IpAddr>) -> Vec<u8> {
     let added = guest.config.add_hosts.iter().filter_map(|entry| {
         let ip = if entry.address.is_unspecified() {
-            host?
+            machine?
         } else {
             entry.address
         };

@@ -13,8 +13,28 @@ use super::error::NetworkError;
 use super::record::{Endpoint, Network};
 use super::state::mac_of;
 
+/// What bridges are made on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ground {
+    /// The machine's network, which others use, too.
+    Machine,
+    /// A namespace of the user's.
+    User,
+}
+
+impl Ground {
+    /// Returns the greatest length of a packet; the kernel's choice when absent.
+    fn mtu(self, network: &Network) -> Option<u32> {
+        match self {
+            Self::Machine => network.mtu(),
+            // That of the way outside: each packet costs slirp4netns the same, however long it is.
+            Self::User => network.mtu().or(Some(super::user::MTU)),
+        }
+    }
+}
+
 /// Makes the bridge of a network unless it is there, with the gateways' addresses.
-pub(super) fn ensure(network: &Network) -> Result<Link, NetworkError> {
+pub(super) fn ensure(network: &Network, ground: Ground) -> Result<Link, NetworkError> {
     let name = &network.interface;
     let failed = || NetworkError::kernel(format!("make bridge {name}"));
     let mut links = Links::open().map_err(failed())?;
@@ -24,7 +44,7 @@ pub(super) fn ensure(network: &Network) -> Result<Link, NetworkError> {
     }
     let gateway = network.gateway(true).or_else(|| network.gateway(false));
     let mac = mac_of(gateway.unwrap_or(IpAddr::from([0, 0, 0, 0])));
-    let link = match links.create_bridge(name, mac, network.mtu()) {
+    let link = match links.create_bridge(name, mac, ground.mtu(network)) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => links.find(name),
         result => result.map(Some),
     };
@@ -39,7 +59,9 @@ pub(super) fn ensure(network: &Network) -> Result<Link, NetworkError> {
     links.set_up(&link).map_err(failed())?;
     if !network.internal {
         forward(network)?;
-        pass_foreign_firewalls(name);
+        if ground == Ground::Machine {
+            pass_foreign_firewalls(name);
+        }
     }
     Ok(link)
 }
@@ -107,11 +129,12 @@ fn output(command: &mut Command) -> Option<String> {
 /// Connects a namespace to a network's bridge as `endpoint` says; `hairpin` as in [`NewPair`].
 pub(super) fn plug(
     network: &Network,
+    ground: Ground,
     endpoint: &Endpoint,
     hairpin: bool,
     namespace: &Namespace,
 ) -> Result<(), NetworkError> {
-    let bridge = ensure(network)?;
+    let bridge = ensure(network, ground)?;
     let failed = || NetworkError::kernel(format!("connect to network {}", network.name));
     Links::open()
         .and_then(|mut links| {
@@ -121,7 +144,7 @@ pub(super) fn plug(
                 peer: &endpoint.inner,
                 mac: endpoint.mac,
                 namespace: namespace.as_fd(),
-                mtu: network.mtu(),
+                mtu: ground.mtu(network),
                 hairpin,
             })
         })

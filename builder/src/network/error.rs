@@ -161,14 +161,6 @@ pub enum NetworkError {
         /// The option.
         option: &'static str,
     },
-    /// Without root there are no bridges.
-    #[error(
-        "network {name} needs root: without it there are the modes bridge, host, none and container:NAME"
-    )]
-    NeedsRoot {
-        /// The network.
-        name: String,
-    },
     /// Nothing connects a user's namespace to the outside.
     #[error("a container's own network without root needs slirp4netns, which is not installed")]
     NoUserNetwork,

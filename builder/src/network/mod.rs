@@ -36,4 +36,5 @@ pub use record::{DEFAULT, Endpoint, Network, NewNetwork, Range, parse_mac};
 pub use service::init;
 pub use state::Networks;
 pub use subnet::{NoSubnet, Subnet};
+pub use user::shared;
 pub use view::column;

@@ -16,7 +16,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::names::{self, Resolver};
 
-const STACK: usize = 128 << 10;
+/// Bytes of stack of a thread that serves.
+pub(super) const STACK: usize = 128 << 10;
 const BUFFER: usize = 16 << 10;
 /// Greatest length of a datagram.
 const DATAGRAM: usize = 64 << 10;
@@ -32,7 +33,7 @@ const LIMIT: usize = 1024;
 pub(super) enum Dial {
     /// From here.
     Here,
-    /// From inside the container's namespace.
+    /// From inside the namespace of the bridges.
     Inside(Namespace),
 }
 

@@ -3,24 +3,27 @@
 //! It is this program once more, under [`NAME`]: the process that keeps a container makes
 //! processes by forking and has to stay without threads and small. It is started by the command
 //! that connects a container, opens the ports, says which they are, and serves until the last
-//! copy of its socket's other end is closed, however the holder of that ends.
+//! copy of its socket's other end is closed, however the holder of that ends. For a container that
+//! runs already, whose keeper gets no descriptor any more, it watches the keeper's lock instead.
 //!
 //! ```text
 //! command ── order ──→ service        command ──socket──→ who keeps the container
 //!         ←─ answer ──                service ends when that ends
 //! ```
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use cooper_runner::network::Namespace;
+use rustix::fs::{FlockOperation, flock};
 use rustix::net::SocketType;
 use serde::{Deserialize, Serialize};
 
@@ -50,10 +53,13 @@ pub(super) struct Order {
     pub(super) ports: Vec<PortRequest>,
     /// Where those are published that name no address; everywhere when absent.
     pub(super) at: Option<IpAddr>,
-    /// Whether the addresses can be reached from inside only.
-    pub(super) inside: bool,
+    /// The path of the network namespace from which the addresses can be reached; this one when
+    /// absent.
+    pub(super) dial: Option<PathBuf>,
     /// Names to serve.
     pub(super) names: Option<NameOrder>,
+    /// A file that is locked as long as the container is connected, where nobody keeps the socket.
+    pub(super) until: Option<PathBuf>,
 }
 
 /// Which names are to be served.
@@ -137,7 +143,8 @@ fn serve() -> io::Result<()> {
     })?;
     let mut line = String::new();
     BufReader::new(&socket).read_line(&mut line)?;
-    let order: Order = serde_json::from_str(&line)?;
+    let mut order: Order = serde_json::from_str(&line)?;
+    let until = order.until.take();
     let (answer, ready) = match open(order) {
         Ok((published, ready)) => (Answer::Ready(published), Some(ready)),
         Err(error) => (refusal(&error), None),
@@ -145,10 +152,29 @@ fn serve() -> io::Result<()> {
     let mut line = serde_json::to_vec(&answer)?;
     line.push(b'\n');
     socket.write_all(&line)?;
-    match ready {
-        Some((names, doors, dial)) => relay::serve(names, doors, dial, socket.as_fd()),
-        None => Ok(()),
-    }
+    let Some((names, doors, dial)) = ready else {
+        return Ok(());
+    };
+    let stopped = match until {
+        Some(path) => unlocked(&path)?,
+        None => socket.into(),
+    };
+    relay::serve(names, doors, dial, stopped.as_fd())
+}
+
+/// Returns a pipe that is hung up once nobody keeps the file at `path` locked.
+fn unlocked(path: &Path) -> io::Result<OwnedFd> {
+    let file = File::open(path)?;
+    let (reader, writer) = io::pipe()?;
+    let wait = move || {
+        // A file that cannot be locked is no reason to serve for ever.
+        let _ = rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockShared));
+        drop(writer);
+    };
+    std::thread::Builder::new()
+        .stack_size(relay::STACK)
+        .spawn(wait)?;
+    Ok(reader.into())
 }
 
 fn refusal(error: &NetworkError) -> Answer {
@@ -177,10 +203,11 @@ fn open(order: Order) -> Result<(Vec<Published>, Ready), NetworkError> {
         Some(names) => Some(name_server(&namespace, names)?),
         None => None,
     };
-    let dial = if order.inside {
-        Dial::Inside(namespace)
-    } else {
-        Dial::Here
+    let dial = match order.dial {
+        Some(path) => Dial::Inside(Namespace::open(&path).map_err(NetworkError::kernel(
+            "open the network namespace of this user's containers",
+        ))?),
+        None => Dial::Here,
     };
     Ok((published, (names, doors, dial)))
 }

@@ -21,21 +21,25 @@ use std::time::Duration;
 
 use cooper_oci::Digest;
 use cooper_runner::network::{Links, Mac, Table};
+use cooper_runner::rootless::Shared;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::bridge::{self, Ground};
 use super::error::NetworkError;
 use super::record::{DEFAULT, Endpoint, Network, NewNetwork, Range};
 use super::rules;
 use super::subnet::{self, Subnet};
+use super::user;
 use crate::events::{Event, Journal, Kind};
 
 /// The networks of a store.
 #[derive(Clone, Debug)]
 pub struct Networks {
     dir: PathBuf,
-    rootless: bool,
+    /// The namespace that the bridges are in; the machine's own when absent.
+    shared: Option<Shared>,
 }
 
 /// The networks while nobody else changes them.
@@ -63,16 +67,13 @@ impl Networks {
     pub fn of(root: &Path, rootless: bool) -> Self {
         Self {
             dir: root.join("networks"),
-            rootless,
+            shared: rootless.then(|| Shared::at(user::shared(root))),
         }
     }
 
-    /// Returns the networks that are kept in `dir`.
+    /// Returns the networks that are kept in `dir`, to be read.
     pub(super) fn at(dir: PathBuf) -> Self {
-        Self {
-            dir,
-            rootless: false,
-        }
+        Self { dir, shared: None }
     }
 
     /// Returns the directory that they are kept in.
@@ -80,9 +81,28 @@ impl Networks {
         &self.dir
     }
 
-    /// Tells whether there are no bridges because this process is not root.
-    pub fn is_rootless(&self) -> bool {
-        self.rootless
+    /// Returns the namespace that the bridges are in, unless that is the machine's own.
+    pub(super) fn shared(&self) -> Option<&Shared> {
+        self.shared.as_ref()
+    }
+
+    /// Returns what bridges are made on.
+    pub(super) fn ground(&self) -> Ground {
+        match self.shared {
+            Some(_) => Ground::User,
+            None => Ground::Machine,
+        }
+    }
+
+    /// Runs `work` on a thread that is in the namespace of the bridges.
+    pub(super) fn inside<T: Send>(
+        &self,
+        work: impl FnOnce() -> Result<T, NetworkError> + Send,
+    ) -> Result<T, NetworkError> {
+        match &self.shared {
+            Some(shared) => user::inside(shared, work),
+            None => work(),
+        }
     }
 
     /// Returns all networks: those that are always there, then the others by name.
@@ -127,19 +147,11 @@ impl Networks {
             return Ok(());
         }
         let mut locked = self.lock()?;
-        if self.rootless {
-            return locked.write();
-        }
-        locked.apply()
+        self.inside(|| locked.apply())
     }
 
     /// Makes a network.
     pub fn create(&self, new: &NewNetwork) -> Result<Network, NetworkError> {
-        if self.rootless {
-            return Err(NetworkError::NeedsRoot {
-                name: new.name.clone(),
-            });
-        }
         if new.driver != "bridge" {
             return Err(NetworkError::Driver {
                 name: new.driver.clone(),
@@ -179,9 +191,29 @@ impl Networks {
     fn make(&self, new: &NewNetwork, known: &[Network]) -> Result<Network, NetworkError> {
         let id = random_id().map_err(NetworkError::io("read", Path::new("/dev/urandom")))?;
         // Stores know nothing of each other, and no two may choose the same subnet.
-        let host = cooper_runner::network::lock()
-            .map_err(NetworkError::kernel("lock the network namespace"))?;
-        let subnets = ranges(new, &id, known)?;
+        let mut used = used_subnets()?;
+        if self.shared.is_some() {
+            user::check(&new.subnets)?;
+        }
+        self.inside(|| {
+            let _host = cooper_runner::network::lock()
+                .map_err(NetworkError::kernel("lock the network namespace"))?;
+            if self.shared.is_some() {
+                used.push(user::own_subnet());
+                used.extend(used_subnets()?);
+            }
+            self.make_there(new, id, known, &used)
+        })
+    }
+
+    fn make_there(
+        &self,
+        new: &NewNetwork,
+        id: String,
+        known: &[Network],
+        used: &[Subnet],
+    ) -> Result<Network, NetworkError> {
+        let subnets = ranges(new, &id, known, used)?;
         let interface = self.interface(new, &id);
         let network = Network {
             id,
@@ -197,8 +229,7 @@ impl Networks {
             interface,
         };
         self.write(&format!("{}.json", network.id), &network)?;
-        super::bridge::ensure(&network)?;
-        drop(host);
+        bridge::ensure(&network, self.ground())?;
         Ok(network)
     }
 
@@ -253,13 +284,15 @@ impl Networks {
         let path = self.dir.join(format!("{}.json", network.id));
         self.tell(&network.id, "destroy", None);
         fs::remove_file(&path).map_err(NetworkError::io("remove", &path))?;
-        Links::open()
-            .and_then(|mut links| links.delete(&network.interface))
-            .map_err(NetworkError::kernel(format!(
-                "remove bridge {}",
-                network.interface
-            )))?;
-        locked.apply()
+        self.inside(|| {
+            Links::open()
+                .and_then(|mut links| links.delete(&network.interface))
+                .map_err(NetworkError::kernel(format!(
+                    "remove bridge {}",
+                    network.interface
+                )))?;
+            locked.apply()
+        })
     }
 
     /// Takes the lock, and takes away what dead processes left.
@@ -294,9 +327,14 @@ impl Networks {
         Ok(locked)
     }
 
+    /// Returns the file that is locked as long as a container is connected.
+    pub(super) fn held(&self, container: &str) -> PathBuf {
+        self.dir.join("held").join(container)
+    }
+
     /// Marks a container as connected for as long as the file is open.
     pub(super) fn hold(&self, container: &str) -> Result<File, NetworkError> {
-        let path = self.dir.join("held").join(container);
+        let path = self.held(container);
         let file = open_lock(&path)?;
         // Who looks whether it is held holds it for an instant.
         let mut attempts = 0;
@@ -314,13 +352,12 @@ impl Networks {
 
     pub(super) fn release(&self, container: &str) {
         // Nothing depends on its being gone.
-        let _ = fs::remove_file(self.dir.join("held").join(container));
+        let _ = fs::remove_file(self.held(container));
     }
 
     /// Tells whether a process keeps the container connected.
     pub(super) fn is_held(&self, container: &str) -> bool {
-        let path = self.dir.join("held").join(container);
-        let Ok(file) = File::open(path) else {
+        let Ok(file) = File::open(self.held(container)) else {
             return false;
         };
         flock(&file, FlockOperation::NonBlockingLockShared).is_err()
@@ -463,8 +500,13 @@ pub(super) fn mac_of(ip: IpAddr) -> Mac {
     Mac([2, 0x42, bytes[0], bytes[1], bytes[2], bytes[3]])
 }
 
-/// Returns the subnets of a new network.
-fn ranges(new: &NewNetwork, id: &str, known: &[Network]) -> Result<Vec<Range>, NetworkError> {
+/// Returns the subnets of a new network. `used` are those that others have, of which none is chosen.
+fn ranges(
+    new: &NewNetwork,
+    id: &str,
+    known: &[Network],
+    used: &[Subnet],
+) -> Result<Vec<Range>, NetworkError> {
     let mut subnets = new.subnets.clone();
     for (index, subnet) in subnets.iter().enumerate() {
         let owner = |network: &&Network| {
@@ -486,7 +528,7 @@ fn ranges(new: &NewNetwork, id: &str, known: &[Network]) -> Result<Vec<Range>, N
         }
     }
     if !subnets.iter().any(|subnet| subnet.is_ipv4()) {
-        subnets.insert(0, free_subnet(known)?);
+        subnets.insert(0, free_subnet(known, used)?);
     }
     if new.ipv6 && subnets.iter().all(|subnet| subnet.is_ipv4()) {
         subnets.push(subnet::unique_local(id));
@@ -522,19 +564,25 @@ fn not_in(what: &'static str, value: &dyn ToString) -> NetworkError {
     }
 }
 
-/// Returns a subnet of the pool that neither a network nor this machine uses.
-fn free_subnet(known: &[Network]) -> Result<Subnet, NetworkError> {
-    let used = Links::open()
-        .and_then(|mut links| links.subnets())
-        .map_err(NetworkError::kernel(
-            "list the subnets that this machine uses",
-        ))?;
-    let mut used: Vec<_> = used
-        .into_iter()
+/// Returns the subnets that the machine uses, or the namespace of the calling thread.
+fn used_subnets() -> Result<Vec<Subnet>, NetworkError> {
+    let used = Links::open().and_then(|mut links| links.subnets());
+    let used = used.map_err(NetworkError::kernel(
+        "list the subnets that this machine uses",
+    ))?;
+    let subnets = used.into_iter();
+    Ok(subnets
         .map(|address| Subnet::around(address.ip, address.prefix))
-        .collect();
+        .collect())
+}
+
+/// Returns a subnet of the pool that neither a network has nor anything in `used`.
+fn free_subnet(known: &[Network], used: &[Subnet]) -> Result<Subnet, NetworkError> {
     let ours = known.iter().flat_map(|network| &network.subnets);
-    used.extend(ours.map(|range| range.subnet));
+    let used: Vec<_> = ours
+        .map(|range| range.subnet)
+        .chain(used.iter().copied())
+        .collect();
     subnet::pool()
         .find(|candidate| !used.iter().any(|used| used.overlaps(*candidate)))
         .ok_or(NetworkError::NoSubnet)
@@ -624,7 +672,7 @@ mod tests {
             ranges: vec![subnet("10.5.1.0/24")],
             ..new("a")
         };
-        let made = ranges(&wanted, "00", &[]).expect("fits");
+        let made = ranges(&wanted, "00", &[], &[]).expect("fits");
         let shown: Vec<_> = made
             .iter()
             .map(|range| {
@@ -656,6 +704,7 @@ mod tests {
             },
             "00",
             &[],
+            &[],
         )
         .expect("fits");
         let fails = |change: fn(&mut NewNetwork)| {
@@ -664,7 +713,7 @@ mod tests {
                 ..new("a")
             };
             change(&mut wanted);
-            ranges(&wanted, "00", std::slice::from_ref(&known))
+            ranges(&wanted, "00", std::slice::from_ref(&known), &[])
                 .expect_err("does not fit")
                 .to_string()
         };

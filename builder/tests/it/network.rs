@@ -489,6 +489,47 @@ fn a_running_container_is_connected_and_disconnected() {
 }
 
 #[test]
+fn a_container_of_the_default_network_learns_names_when_it_is_connected() {
+    let Some(cooper) = host() else { return };
+    cooper.run(&["network", "create", "net"]).ok();
+    let _web = started(&cooper, "web", &["--network=net"], SERVE);
+    let lone = started(&cooper, "lone", &["--read-only"], "");
+    let fetch = || {
+        let script = "nc -w 2 web 80 </dev/null; head -1 /etc/resolv.conf";
+        cooper.run(&["exec", "lone", "sh", "-c", script]).out()
+    };
+    assert!(!fetch().starts_with("served"));
+    for _ in 0..2 {
+        cooper.run(&["network", "connect", "net", "lone"]).ok();
+        assert_eq!(fetch(), "served\nnameserver 127.0.0.11\n");
+        cooper.run(&["network", "disconnect", "net", "lone"]).ok();
+        assert!(!fetch().starts_with("served"));
+    }
+    let own = std::fs::read_link(format!("/proc/{}/ns/net", lone.pid())).expect("reads");
+    assert!(is_served(&own));
+    drop(lone);
+    while is_served(&own) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Tells whether a process that serves names or ports has a thread in a network namespace.
+fn is_served(namespace: &Path) -> bool {
+    let processes = std::fs::read_dir("/proc").expect("lists").flatten();
+    let mut services = processes.filter(|process| {
+        std::fs::read(process.path().join("cmdline"))
+            .is_ok_and(|line| line.starts_with(b"cooper-network"))
+    });
+    services.any(|process| {
+        let tasks = std::fs::read_dir(process.path().join("task"));
+        let mut tasks = tasks.into_iter().flatten().flatten();
+        tasks.any(|task| {
+            std::fs::read_link(task.path().join("ns/net")).is_ok_and(|own| own == namespace)
+        })
+    })
+}
+
+#[test]
 fn networks_are_shared_and_linked() {
     let Some(cooper) = host() else { return };
     let _web = started(&cooper, "web", &[], SERVE);

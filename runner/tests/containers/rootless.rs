@@ -72,7 +72,11 @@ fn subordinate_ids() {
 }
 
 fn root_needs_nothing() {
-    assert_eq!(rootless::enter().unwrap(), rootless::Entered::AlreadyRoot);
+    let shared = rootless::Shared::at("/nonexistent");
+    assert_eq!(
+        rootless::enter(&shared).unwrap(),
+        rootless::Entered::AlreadyRoot
+    );
 }
 
 /// With a single mapping there are no supplementary groups, as they cannot be set.
@@ -97,7 +101,8 @@ fn expected(entered: &str) -> String {
 #[expect(clippy::print_stdout, reason = "the parent reads it")]
 pub(crate) fn become_helper() -> Option<ExitCode> {
     let top = PathBuf::from(std::env::var_os(HELPER)?);
-    println!("{:?}", rootless::enter().unwrap());
+    let shared = rootless::Shared::at(top.join("namespaces"));
+    println!("{:?}", rootless::enter(&shared).unwrap());
     let sandbox = Sandbox::rootless(top);
     let runner = Runner::start(RunnerOptions::new(sandbox.top.join("scratch"))).unwrap();
     let mut spec = sandbox.spec(

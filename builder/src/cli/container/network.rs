@@ -12,6 +12,7 @@ use crate::cli::Settings;
 use crate::cli::run::{address, link};
 use crate::cli::session::Session;
 use crate::cli::value::{ValueError, each};
+use crate::container::connect::rewrite_resolv_conf;
 use crate::container::{Containers, Found};
 use crate::network::port::{self, Protocol};
 use crate::network::{EndpointConfig, Guest, NetworkError, NetworkMode, Networks};
@@ -142,7 +143,7 @@ impl ConnectArgs {
             }));
         }
         if found.is_active() {
-            networks
+            let resolving = networks
                 .connect(
                     &Guest {
                         id: &container.id,
@@ -156,6 +157,12 @@ impl ConnectArgs {
                     &namespace(&found),
                 )
                 .map_err(|error| network_failed(&error))?;
+            if let Some(text) = resolving {
+                rewrite_resolv_conf(&container, found.state.pid, &text).map_err(|error| {
+                    Report::from_error(&error)
+                        .context("cannot change the container's /etc/resolv.conf")
+                })?;
+            }
         }
         let config = &mut container.config.network;
         config.endpoints.retain(|own| own.network != wanted.network);

@@ -215,7 +215,7 @@ impl Monitor {
         if self.network.is_empty() {
             return;
         }
-        let networks = Networks::of(self.store(), false);
+        let networks = Networks::of(self.store(), self.launch.rootless);
         let _ = networks.detach(&self.held.container.id);
         self.network.clear();
     }

@@ -105,6 +105,8 @@ struct Monitor {
     littered: bool,
     /// What keeps the container connected, its network namespace first; none without networks.
     network: Vec<OwnedFd>,
+    /// What keeps the namespaces that a user's commands and containers have in common.
+    _shared: Option<OwnedFd>,
     /// Its control group; none without limits.
     cgroup: Option<Cgroup>,
     /// Whether it is the group that holds it still.
@@ -168,6 +170,11 @@ impl Monitor {
         if launch.spec.ids.is_some() {
             user = inbox.take_fd();
         }
+        let shared = if launch.rootless {
+            inbox.take_fd()
+        } else {
+            None
+        };
         let mut network = Vec::new();
         while let Some(fd) = inbox.take_fd() {
             network.push(fd);
@@ -198,6 +205,7 @@ impl Monitor {
             finished: false,
             littered: true,
             network,
+            _shared: shared,
             cgroup: (!launch.cgroup.is_empty()).then(|| Cgroup::adopt(launch.cgroup.clone())),
             frozen: false,
             launch,

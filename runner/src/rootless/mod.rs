@@ -1,5 +1,11 @@
 //! Becoming root of a user namespace, so that everything else works without privileges.
 
+mod shared;
+
+pub use shared::Shared;
+
+use shared::Place;
+
 use crate::channel;
 use crate::sys;
 use rustix::thread::UnshareFlags;
@@ -64,12 +70,13 @@ pub enum RootlessError {
     },
 }
 
-/// Becomes root of a new user and mount namespace unless the process is root already.
+/// Becomes root of a user namespace and a new mount namespace unless the process is root already.
 ///
-/// Subordinate ids of `/etc/subuid` and `/etc/subgid` are mapped when there are any and
-/// `newuidmap` is installed. Must be called before the process starts threads and before
-/// [`crate::Runner::start`].
-pub fn enter() -> Result<Entered, RootlessError> {
+/// The user namespace is the one that `shared` holds, if it does; otherwise it is a new one that
+/// `shared` holds from then on. Subordinate ids of `/etc/subuid` and `/etc/subgid` are mapped in a
+/// new one when there are any and `newuidmap` is installed. Must be called before the process
+/// starts threads and before [`crate::Runner::start`].
+pub fn enter(shared: &Shared) -> Result<Entered, RootlessError> {
     if rustix::process::geteuid().is_root() {
         return Ok(Entered::AlreadyRoot);
     }
@@ -77,6 +84,39 @@ pub fn enter() -> Result<Entered, RootlessError> {
         return Err(RootlessError::Threads);
     }
     preflight()?;
+    match shared.enter() {
+        Ok(Place::Entered) => {
+            sys::unshare(UnshareFlags::NEWNS)
+                .map_err(|errno| system("make a mount namespace")(errno.into()))?;
+            Ok(entered(
+                &std::fs::read_to_string(UID_MAP).unwrap_or_default(),
+            ))
+        }
+        Ok(Place::Vacant(making)) => {
+            let entered = enter_new()?;
+            making.start().map_err(system("start a process"))?;
+            Ok(entered)
+        }
+        // What needs a namespace in common says so; a directory that is another user's does, too.
+        Err(_) => enter_new(),
+    }
+}
+
+const UID_MAP: &str = "/proc/self/uid_map";
+
+/// Returns what a map of user ids tells of the namespace that has it.
+fn entered(map: &str) -> Entered {
+    let counts = map
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(2));
+    match counts.filter_map(|count| count.parse::<u32>().ok()).sum() {
+        0 | 1 => Entered::Single,
+        ids => Entered::Subordinate { ids },
+    }
+}
+
+/// Becomes root of a new user and mount namespace.
+fn enter_new() -> Result<Entered, RootlessError> {
     let (uid, gid) = (
         rustix::process::geteuid().as_raw(),
         rustix::process::getegid().as_raw(),
@@ -308,6 +348,18 @@ mod tests {
             [(0, 1000, 1), (1, 165_536, 65_536), (65_537, 300_000, 10)]
         );
         assert_eq!(ranges(database, None, 5, 7), [(0, 7, 1)]);
+    }
+
+    #[test]
+    fn a_map_of_ids_tells_how_many_there_are() {
+        assert_eq!(
+            entered("         0       1000          1\n"),
+            Entered::Single
+        );
+        assert_eq!(
+            entered("0 1000 1\n1 165536 65536\n"),
+            Entered::Subordinate { ids: 65537 }
+        );
     }
 
     #[test]
