@@ -65,7 +65,7 @@ pub use layer::{
     FileReader, FileTimes, Files, Form, Found, Layer, LayerId, LayerIndex, Layers, Limits,
     MadeLayers, NeedleGroup, Needles, NotAHeader, Packed, Reason, Repacking, Snapshot, Source,
     Staging, TAR_SIZE, TOC_DIGEST, TarMember, TarReader, Timestamp, Unpack, Unpacked, Xattr,
-    detect_archive, open_archive, unpack_archive,
+    detect_archive, open_archive, pack_archive, unpack_archive,
 };
 pub use lease::Lease;
 pub use lock::ClaimGuard;

@@ -15,7 +15,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cooper_cache::{MergedTree, RelPath, Store, StoreError};
+use cooper_cache::{FileBytes, MergedTree, RelPath, Store, StoreError};
 use cooper_frontend::SourceFile;
 use cooper_frontend::ir::{GitSource, GitTime};
 use cooper_solver::CancelToken;
@@ -206,10 +206,11 @@ impl Loader<'_> {
         let staging = self.store.layers().prepare()?;
         let spooled = self.fetch("build context from standard input", |watch| {
             let file = spool(&staging.work(), watch.cancel)?;
-            if !is_archive(&file)? {
+            let archive = FileBytes::of(file.clone());
+            if !is_archive(&archive)? {
                 return Ok((file, None));
             }
-            let root = self.fetcher.unpacked(&file, watch.cancel)?;
+            let root = self.fetcher.unpacked(&archive, watch.cancel)?;
             Ok((file, Some(root)))
         })?;
         match spooled {

@@ -3,8 +3,9 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use crate::support::http::Server;
 use crate::support::mounts::Tmpfs;
-use crate::support::{Context, Cooper, need};
+use crate::support::{Context, Cooper, layout, need};
 
 /// Returns what is in the directories of the layers that were built: `fs` or `packs`.
 fn forms(cooper: &Cooper) -> Vec<&'static str> {
@@ -108,6 +109,84 @@ fn a_copy_that_a_run_mounts_is_written_as_files_at_once() {
     let context = Context::new("FROM busybox\nCOPY f /f\nRUN cat /f >/g\n").with("f", "f\n");
     cooper.build(&context, &["-otype=cacheonly"]).ok();
     assert_eq!(forms(&cooper), ["fs", "fs"]);
+}
+
+#[test]
+fn archives_and_downloads_get_files_when_something_mounts_them() {
+    const EPOCH: &str = "--build-arg=SOURCE_DATE_EPOCH=1700000000";
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::empty();
+    // Two archives with hard links of their own; the second one replaces a file, a directory and
+    // a link of the first one, and deletes one.
+    context.sh(
+        "mkdir -p one/d/sub two/d; echo a >one/a; ln one/a one/b; echo s >one/d/sub/s; echo o >one/old
+         ln -s a one/soft; head -c 3000000 /dev/zero >one/large; chmod 4750 one/a
+         echo x >two/x; ln two/x two/y; echo sub >two/d/sub; echo soft >two/soft; touch two/.wh.old; touch -d @1 one/d two/d
+         tar -C one --owner=3 --group=4 -cf one.tar .; tar -C two -czf two.tgz .; mkdir served; cp one.tar served/",
+    );
+    let server = Server::of_files(&context.join("served"));
+    context.write(
+        "Dockerfile",
+        format!(
+            "FROM busybox AS added\nADD one.tar two.tgz /t/\nADD {url} /got.tar\n\
+             FROM added AS mounted\nRUN cd /t && stat -c '%n %a %u:%g %h' * && cat a soft d/sub >/seen\n",
+            url = server.url("/one.tar")
+        ),
+    );
+    let layout = cooper.build_layout(&context, &["--target=added", "-t=x:1", EPOCH]);
+    // The download itself, what ADD makes of it, and the archives.
+    assert_eq!(forms(&cooper), ["packs", "packs", "packs"]);
+    let packed = layout::Image::read(&layout).layers();
+    let run = cooper
+        .build(&context, &["--target=mounted", "-t=mounted", EPOCH])
+        .ok();
+    run.says("a 4750 3:4 2")
+        .says("x 644 0:0 2")
+        .says("y 644 0:0 2")
+        .says("b 4750 3:4 2");
+    cooper
+        .run(&[
+            "run",
+            "--rm",
+            "mounted",
+            "sh",
+            "-c",
+            "cat /seen; ls /t; stat -c %Y /t/d; wc -c </t/large; wc -c </got.tar",
+        ])
+        .ok()
+        .prints("a\nsoft\nsub\na\nb\nd\nlarge\nsoft\nx\ny\n1\n3000000\n3010560\n");
+    cooper.run(&["fsck"]).ok();
+    // Made as files at once, it is the same.
+    let Some(other) = Cooper::new() else { return };
+    other
+        .build(&context, &["--target=mounted", "-otype=cacheonly", EPOCH])
+        .ok();
+    let layout = other.build_layout(&context, &["--target=added", "-t=x:1", EPOCH]);
+    assert_eq!(layout::Image::read(&layout).layers(), packed);
+}
+
+#[test]
+fn squashed_layers_get_files_when_something_mounts_them() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new("FROM scratch\nCOPY a b /\nCOPY c /b\n")
+        .with("a", "a".repeat(10_000))
+        .with("b", "b")
+        .with("c", "c");
+    cooper.build(&context, &["--squash", "-t=squashed"]).ok();
+    assert_eq!(forms(&cooper), ["packs", "packs", "packs"]);
+    let shared = built(&cooper).into_iter().filter(|layer| {
+        let packs = std::fs::read_dir(layer.join("packs")).expect("packs");
+        let mut packs = packs.map(|pack| pack.expect("a pack").metadata().expect("stat"));
+        packs.any(|pack| pack.size() == 10_001 && pack.nlink() == 2)
+    });
+    assert_eq!(shared.count(), 2, "the large file is there once");
+    let mounted = Context::new("FROM squashed\nCOPY --from=busybox / /\nRUN cat /b >/seen\n");
+    cooper.build(&mounted, &["-t=mounted"]).ok();
+    cooper
+        .run(&["run", "--rm", "mounted", "sh", "-c", "cat /seen; wc -c </a"])
+        .ok()
+        .prints("c10000\n");
+    cooper.run(&["fsck"]).ok();
 }
 
 #[test]

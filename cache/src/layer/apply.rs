@@ -73,7 +73,7 @@ pub(super) fn unpack_layer(
             let userxattr = staging.shared().options.userxattr;
             Form::Files(Canvas::open(&staging.fs(), userxattr)?)
         }
-        Shape::Pack => Form::pack(staging)?,
+        Shape::Pack => Form::pack(staging.pack(0)?)?,
     };
     let (sender, receiver) = sync_channel(16);
     std::thread::scope(|scope| {

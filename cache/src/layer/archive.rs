@@ -1,16 +1,20 @@
 //! Archives that ADD unpacks.
 
 use std::io::{self, BufRead, BufReader, Read};
+use std::sync::Arc;
 
 use cooper_oci::Compression;
 
 use crate::error::{IoContext, StoreError};
 use crate::layer::apply::Limited;
 use crate::layer::disk::Canvas;
+use crate::layer::files::Places;
 use crate::layer::form::Form;
 use crate::layer::tar_read::TarReader;
 use crate::layer::unpack::{Ground, unpack};
-use crate::layer::{Entry, FileBytes, FileReader, Limits, Staging};
+use crate::layer::{
+    CopyItem, Entry, FileBytes, FileReader, Files, LayerIndex, Limits, Packed, Source, Staging,
+};
 use crate::path::RelPath;
 use crate::tree::MergedTree;
 
@@ -106,6 +110,42 @@ pub fn unpack_archive(
     staging: &Staging,
     how: &Unpack<'_>,
 ) -> Result<Unpacked, StoreError> {
+    let userxattr = staging.shared().options.userxattr;
+    let form = Form::Files(Canvas::open(&staging.fs(), userxattr)?.overwriting());
+    let (index, _) = unpack_to(&form, file, how)?;
+    Ok(Unpacked {
+        entries: index.entries().to_vec(),
+    })
+}
+
+/// Does the same without creating files: their bytes go into a pack that lasts as long as
+/// `staging`, and what was unpacked is returned for
+/// [`commit_packed`](crate::Layers::commit_packed).
+pub fn pack_archive(
+    file: &FileBytes,
+    staging: &Staging,
+    how: &Unpack<'_>,
+) -> Result<Vec<CopyItem>, StoreError> {
+    let (dir, pack) = staging.loose_pack()?;
+    let (index, places) = unpack_to(&Form::pack(pack)?, file, how)?;
+    let files = Files::Packed(Arc::new(Packed::loose(dir, places)));
+    let item = |(number, entry): (usize, &Entry)| CopyItem {
+        source: if entry.is_file() {
+            let path = entry.path.under(file.path());
+            Source::Stored(files.bytes(number, path, entry.size()))
+        } else {
+            Source::None
+        },
+        entry: entry.clone(),
+    };
+    Ok(index.entries().iter().enumerate().map(item).collect())
+}
+
+fn unpack_to(
+    form: &Form,
+    file: &FileBytes,
+    how: &Unpack<'_>,
+) -> Result<(LayerIndex, Places), StoreError> {
     let opened = file.open().during("open", file.path())?;
     let stream = open_archive(opened).during("read", file.path())?;
     let limit = how.limits.of(file.len().during("stat", file.path())?);
@@ -114,14 +154,10 @@ pub fn unpack_archive(
         left: limit,
         limit,
     };
-    let userxattr = staging.shared().options.userxattr;
-    let form = Form::Files(Canvas::open(&staging.fs(), userxattr)?.overwriting());
     let ground = Ground {
         add: Some(how),
         most: how.limits.entries,
     };
-    let made = unpack(stream, &form, &ground)?;
-    Ok(Unpacked {
-        entries: made.index.entries().to_vec(),
-    })
+    let made = unpack(stream, form, &ground)?;
+    Ok((made.index, made.places))
 }

@@ -90,12 +90,13 @@ impl Packed {
             path,
             reason: error.to_string(),
         })?;
+        Ok(Some(Self::loose(dir.to_owned(), places)))
+    }
+
+    /// Returns the one pack in `dir`, which is no layer, with where its files are.
+    pub(super) fn loose(dir: PathBuf, places: Places) -> Self {
         let open = places.packs.iter().map(|_| OnceLock::new()).collect();
-        Ok(Some(Self {
-            dir: dir.to_owned(),
-            places,
-            open,
-        }))
+        Self { dir, places, open }
     }
 
     /// Returns where a pack is.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::checksum::ContentHash;
 use crate::error::{IoContext, StoreError};
 use crate::layer::disk::{Canvas, Parent};
-use crate::layer::{Entry, LayerIndex, Staging, copy};
+use crate::layer::{Entry, LayerIndex, copy};
 use crate::path::RelPath;
 
 /// Where an archive's content goes.
@@ -25,9 +25,8 @@ pub(super) enum Large<'a> {
 }
 
 impl Form {
-    /// Makes the first pack of a layer.
-    pub(super) fn pack(staging: &Staging) -> Result<Self, StoreError> {
-        let path = staging.pack(0)?;
+    /// Makes a pack.
+    pub(super) fn pack(path: PathBuf) -> Result<Self, StoreError> {
         let file = File::create_new(&path).during("create", &path)?;
         Ok(Self::Pack { file, path })
     }

@@ -62,7 +62,9 @@ use crate::tree::MergedTree;
 
 pub use apply::Limits;
 use apply::Shape;
-pub use archive::{Decompressed, Unpack, Unpacked, detect_archive, open_archive, unpack_archive};
+pub use archive::{
+    Decompressed, Unpack, Unpacked, detect_archive, open_archive, pack_archive, unpack_archive,
+};
 pub use chunked::{TAR_SIZE, TOC_DIGEST};
 pub use compare::{Difference, Reason};
 pub(crate) use copy::write_nodes as write_files;

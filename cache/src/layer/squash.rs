@@ -6,7 +6,7 @@
 
 use crate::error::StoreError;
 use crate::images::{json, read_json};
-use crate::layer::{LayerId, Layers};
+use crate::layer::{Entry, LayerId, Layers};
 use crate::path::RelPath;
 
 impl Layers {
@@ -30,16 +30,26 @@ impl Layers {
         let below = self.tree(base)?;
         let items = self.tree(layers)?.flattened_over(&below);
         let mut staging = self.prepare()?;
-        if let Some(root) = below.get(&RelPath::root()) {
-            staging.inherit_root(root.entry)?;
-        }
-        let index = staging.populate_while(items, wanted)?;
-        let id = self.commit_indexed(staging, index)?.id().clone();
+        let root = below.get(&RelPath::root()).map(|node| node.entry);
+        let layer = if let Some(root) = root.filter(|root| !is_usual(root)) {
+            // Only a directory has what no entry tells of the root.
+            staging.inherit_root(root)?;
+            let index = staging.populate_while(items, wanted)?;
+            self.commit_indexed(staging, index)?
+        } else {
+            self.commit_packed(staging, items, None, wanted)?
+        };
+        let id = layer.id().clone();
         if let Some(memo) = memo {
             self.shared.write_atomic(&memo, &json(&id))?;
         }
         Ok(id)
     }
+}
+
+/// Whether the root directory is as it is made.
+fn is_usual(root: &Entry) -> bool {
+    (root.mode, root.uid, root.gid) == (0o755, 0, 0)
 }
 
 /// Names the memo of a squash: what is below decides which marks stay.
@@ -165,7 +175,10 @@ mod tests {
                 EntryKind::Dir { .. } => ("dir", Vec::new()),
                 EntryKind::Symlink { target } => ("link", target.to_vec()),
                 EntryKind::File { .. } => {
-                    ("file", std::fs::read(node.file_path()).expect("a file"))
+                    let mut bytes = Vec::new();
+                    let mut file = node.bytes().open().expect("a file");
+                    std::io::Read::read_to_end(&mut file, &mut bytes).expect("its bytes");
+                    ("file", bytes)
                 }
                 other => panic!("unexpected {other:?}"),
             };

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{IoContext, StoreError};
-use crate::layer::files::{Places, pack_path};
-use crate::layer::{Entry, LayerIndex};
+use crate::layer::files::{Files, Packed, Place, Places, pack_path};
+use crate::layer::walk::hash_file;
+use crate::layer::{Entry, EntryKind, LayerIndex, Source};
 use crate::store::{Shared, remove_tree};
 
 /// A layer being made, on the store's file system. Dropped uncommitted, it leaves nothing.
@@ -74,6 +75,41 @@ impl Staging {
         let packs = self.dir.join("packs");
         fs::create_dir_all(&packs).during("create", &packs)?;
         Ok(path)
+    }
+
+    /// Makes a directory for a pack that layers can link; it goes with this staging. Returns it
+    /// with the path of the pack.
+    pub(super) fn loose_pack(&self) -> Result<(PathBuf, PathBuf), StoreError> {
+        let mut number = 0;
+        loop {
+            let dir = self.work().join(format!("loose-{number}"));
+            match fs::create_dir(&dir) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+                made => {
+                    made.during("create", &dir)?;
+                    let packs = dir.join("packs");
+                    fs::create_dir(&packs).during("create", &packs)?;
+                    let pack = pack_path(&dir, 0);
+                    return Ok((dir, pack));
+                }
+            }
+        }
+    }
+
+    /// Takes a file below [`work`](Self::work) over as the bytes of a new entry, whose kind is
+    /// returned with them: they are hashed, and not copied.
+    pub fn take(&self, file: &Path) -> Result<(EntryKind, Source), StoreError> {
+        let (dir, pack) = self.loose_pack()?;
+        fs::rename(file, &pack).during("rename", file)?;
+        let (content, size) = hash_file(&pack).during("read", &pack)?;
+        let places = Places {
+            packs: vec![size],
+            entries: vec![Place::default()],
+            like: None,
+        };
+        let files = Files::Packed(Arc::new(Packed::loose(dir, places)));
+        let bytes = files.bytes(0, file.to_owned(), size);
+        Ok((EntryKind::File { size, content }, Source::Stored(bytes)))
     }
 
     /// Makes this a layer whose files lie in packs.

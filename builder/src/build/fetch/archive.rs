@@ -5,8 +5,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use cooper_cache::{
-    Entry, FileBytes, LayerId, LayerIndex, Limits, MergedTree, RelPath, Unpack, detect_archive,
-    unpack_archive,
+    CopyItem, Entry, FileBytes, LayerId, Limits, MergedTree, RelPath, Source, Unpack,
+    detect_archive, pack_archive,
 };
 use cooper_oci::{Algorithm, Hasher};
 use cooper_solver::{CacheKey, CancelToken};
@@ -26,13 +26,13 @@ const USTAR: (usize, &[u8]) = (257, b"ustar");
 const CHUNK: usize = 256 << 10;
 
 /// Whether a file is taken for an archive: a tar, or anything compressed.
-pub(crate) fn is_archive(file: &Path) -> Result<bool, OpError> {
+pub(crate) fn is_archive(file: &FileBytes) -> Result<bool, OpError> {
     let io = |source| OpError::Io {
         action: "read the build context",
         source,
     };
     let mut head = Vec::new();
-    File::open(file)
+    file.open()
         .and_then(|file| file.take(512).read_to_end(&mut head))
         .map_err(io)?;
     let (at, ustar) = USTAR;
@@ -41,13 +41,17 @@ pub(crate) fn is_archive(file: &Path) -> Result<bool, OpError> {
     {
         return Ok(true);
     }
-    Ok(detect_archive(&FileBytes::of(file.to_owned()))?)
+    Ok(detect_archive(file)?)
 }
 
 impl Fetcher {
     /// Unpacks an archive, owners and modes as it has them.
-    pub(crate) fn unpacked(&self, archive: &Path, cancel: &CancelToken) -> Result<Root, OpError> {
-        let file = archive.to_owned();
+    pub(crate) fn unpacked(
+        &self,
+        archive: &FileBytes,
+        cancel: &CancelToken,
+    ) -> Result<Root, OpError> {
+        let file = archive.clone();
         let digest =
             unless_canceled(cancel, move || digest_of(&file))?.map_err(|source| OpError::Io {
                 action: "read the build context",
@@ -57,7 +61,7 @@ impl Fetcher {
         if let Some(root) = self.recorded(&key) {
             return Ok(root);
         }
-        let (layers, file) = (self.layers.clone(), FileBytes::of(archive.to_owned()));
+        let (layers, file) = (self.layers.clone(), archive.clone());
         let unpack = move || -> Result<LayerId, OpError> {
             let staging = layers.prepare()?;
             let how = Unpack {
@@ -66,11 +70,14 @@ impl Fetcher {
                 owner: None,
                 limits: Limits::default(),
             };
-            let mut entries = unpack_archive(&file, &staging, &how)?.entries;
-            if !entries.iter().any(|entry| entry.path.is_root()) {
-                entries.insert(0, Entry::dir(RelPath::root(), 0o755));
+            let mut items = pack_archive(&file, &staging, &how)?;
+            if !items.iter().any(|item| item.entry.path.is_root()) {
+                items.push(CopyItem {
+                    entry: Entry::dir(RelPath::root(), 0o755),
+                    source: Source::None,
+                });
             }
-            let layer = layers.commit_indexed(staging, LayerIndex::new(entries))?;
+            let layer = layers.commit_packed(staging, items, None, &|| true)?;
             Ok(layer.id().clone())
         };
         let layer = unless_canceled(cancel, unpack)??;
@@ -95,8 +102,8 @@ pub(crate) fn spool(dir: &Path, cancel: &CancelToken) -> Result<PathBuf, OpError
     Ok(path)
 }
 
-fn digest_of(file: &Path) -> io::Result<String> {
-    let mut file = File::open(file)?;
+fn digest_of(file: &FileBytes) -> io::Result<String> {
+    let mut file = file.open()?;
     let mut hasher = Hasher::new(Algorithm::Sha256);
     let mut buffer = vec![0; CHUNK];
     loop {

@@ -1,12 +1,12 @@
 //! Downloads: one file as a layer of its own.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cooper_cache::{
-    ContentHash, CopyItem, Entry, RelPath, ResolveError, Source, Staging, StoreError, Timestamp,
+    CopyItem, Entry, FileBytes, RelPath, ResolveError, Source, Staging, StoreError, Timestamp,
 };
 use cooper_frontend::ir::HttpSource;
 use cooper_oci::Digest;
@@ -87,7 +87,7 @@ impl Fetcher {
             }
             (Download::NotModified, None) => return Err(OpError::Unasked { url }),
         };
-        let root = self.layer_of(source, &done, staging, body)?;
+        let root = self.layer_of(source, &done, staging, &body)?;
         let known = Known {
             digest: done.digest.to_string(),
             etag: done.etag,
@@ -149,11 +149,12 @@ impl Fetcher {
         source: &HttpSource,
         done: &Downloaded<File>,
         staging: Staging,
-        body: PathBuf,
+        body: &Path,
     ) -> Result<Root, OpError> {
         let mtime = done.last_modified.as_deref().and_then(http_date);
         let path = RelPath::from(source.filename.as_str());
-        let mut entry = Entry::file(path, MODE, done.size, ContentHash::UNHASHED);
+        let (kind, bytes) = staging.take(body)?;
+        let mut entry = Entry::new(path, kind, MODE);
         entry.mtime = mtime.unwrap_or_default();
         let items = vec![
             CopyItem {
@@ -162,11 +163,11 @@ impl Fetcher {
             },
             CopyItem {
                 entry,
-                source: Source::Foreign(body),
+                source: bytes,
             },
         ];
-        let index = staging.populate(items)?;
-        let layer = self.layers.commit_indexed(staging, index)?.id().clone();
+        let layer = self.layers.commit_packed(staging, items, None, &|| true)?;
+        let layer = layer.id().clone();
         Ok(Root::default().with(layer, self.now()))
     }
 
@@ -218,16 +219,12 @@ impl Fetcher {
         })
     }
 
-    /// Returns where the one file of a context is.
-    fn file_of(&self, root: &Root) -> Result<PathBuf, OpError> {
-        let ids = root.ids();
-        for id in &ids {
-            self.layers.ensure_dir(id)?;
-        }
-        let tree = self.layers.tree(&ids)?;
+    /// Returns the one file of a context.
+    fn file_of(&self, root: &Root) -> Result<FileBytes, OpError> {
+        let tree = self.layers.tree(&root.ids())?;
         let path = RelPath::from(CONTEXT_FILE);
         let missing = || StoreError::from(ResolveError::NotFound { path: path.clone() });
-        Ok(tree.get(&path).ok_or_else(missing)?.file_path())
+        Ok(tree.get(&path).ok_or_else(missing)?.bytes())
     }
 }
 

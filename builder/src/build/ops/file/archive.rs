@@ -1,6 +1,9 @@
 //! ADD of archives: what is one by its content is unpacked, anything else copied.
 
-use cooper_cache::{Limits, MergedTree, RelPath, Staging, Unpack, detect_archive, unpack_archive};
+use cooper_cache::{
+    Limits, MergedTree, RelPath, Staging, StoreError, Unpack, detect_archive, pack_archive,
+    unpack_archive,
+};
 
 use super::FileError;
 use super::copy::Rules;
@@ -10,6 +13,8 @@ use super::select::Selected;
 /// Where archives are unpacked to before they become entries.
 pub(super) struct Archives<'a> {
     pub(super) staging: &'a Staging,
+    /// Whether their files are not to be created.
+    pub(super) packed: bool,
 }
 
 impl Archives<'_> {
@@ -40,7 +45,20 @@ impl Archives<'_> {
             owner: rules.owner.map(|owner| (owner.uid, owner.gid)),
             limits: Limits::default(),
         };
-        layer.adopt(unpack_archive(&file, self.staging, &how)?.entries);
+        if self.packed {
+            layer.adopt_items(pack_archive(&file, self.staging, &how)?);
+        } else {
+            let marks = layer.adopt(unpack_archive(&file, self.staging, &how)?.entries);
+            // An overlay lists marks in a directory that is in no other layer.
+            for mark in marks {
+                let mark = mark.under(&self.staging.fs());
+                std::fs::remove_file(&mark).map_err(|source| StoreError::Io {
+                    action: "remove",
+                    path: mark,
+                    source,
+                })?;
+            }
+        }
         Ok(true)
     }
 }

@@ -176,7 +176,11 @@ pub(super) fn exec(
     for action in &op.actions {
         match action {
             FileAction::Copy(action) => {
-                copy_action(&mut new, action, &owners, sources, &staging)?;
+                let archives = Archives {
+                    staging: &staging,
+                    packed: matches!(job.form, Form::Packed(_)),
+                };
+                copy_action(&mut new, action, &owners, sources, &archives)?;
             }
             FileAction::Inline(action) => inline(&mut new, action, &owners)?,
             FileAction::Mkdir { path, mode, owner } => {
@@ -256,7 +260,7 @@ fn copy_action(
     action: &CopyAction,
     owners: &Owners<'_>,
     sources: &[Option<SourceTree<'_>>],
-    staging: &Staging,
+    archives: &Archives<'_>,
 ) -> Result<(), FileError> {
     let Some(Some(from)) = sources.get(action.input) else {
         return Ok(());
@@ -271,8 +275,7 @@ fn copy_action(
         exclude: exclude(&action.exclude)?,
         foreign: from.foreign,
     };
-    let archives = Archives { staging };
-    let unpack = (action.unpack == Unpack::IfArchive).then_some(&archives);
+    let unpack = (action.unpack == Unpack::IfArchive).then_some(archives);
     copy::copy(new, from.tree, &rules, unpack)
 }
 

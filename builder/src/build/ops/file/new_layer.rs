@@ -188,20 +188,41 @@ impl<'a> NewLayer<'a> {
     }
 
     /// Takes over what an archive left in the staging directory, whatever was there.
-    pub(super) fn adopt(&mut self, entries: Vec<Entry>) {
-        for entry in entries {
+    ///
+    /// Returns where it has marks that delete nothing of the base: what they delete was of this
+    /// layer, and is no entry any more.
+    pub(super) fn adopt(&mut self, entries: Vec<Entry>) -> Vec<RelPath> {
+        self.replace(entries.into_iter().map(|entry| (entry, None)))
+    }
+
+    /// Takes over what an archive has, whatever was there.
+    pub(super) fn adopt_items(&mut self, items: Vec<CopyItem>) {
+        let items = items.into_iter();
+        self.replace(items.map(|item| (item.entry, Some(item.source))));
+    }
+
+    /// Puts what one archive has in the place of what was there.
+    fn replace(&mut self, items: impl Iterator<Item = (Entry, Option<Source>)>) -> Vec<RelPath> {
+        // An archive counts its groups by itself.
+        let mut groups = BTreeMap::new();
+        let mut idle = Vec::new();
+        for (mut entry, source) in items {
+            entry.hardlink = entry
+                .hardlink
+                .map(|group| *groups.entry(group).or_insert_with(|| self.link_group()));
             let path = &entry.path;
             if !entry.is_dir() && self.entries.get(path).is_some_and(|old| old.entry.is_dir()) {
                 self.entries.retain(|old, _| !old.starts_with(path));
             }
-            self.entries.insert(
-                entry.path.clone(),
-                Pending {
-                    entry,
-                    source: None,
-                },
-            );
+            if entry.is_whiteout() && self.base.get(path).is_none() {
+                self.entries.remove(path);
+                idle.push(entry.path);
+                continue;
+            }
+            self.entries
+                .insert(entry.path.clone(), Pending { entry, source });
         }
+        idle
     }
 
     /// Returns the base with the entries so far on top; `staging` holds their files.
