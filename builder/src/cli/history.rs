@@ -10,6 +10,7 @@ use super::images::{Format, short_id};
 use super::session::Session;
 use super::table::{Table, shorten};
 use super::{Settings, human};
+use crate::image::layer_sizes;
 use crate::report::{Report, print_data};
 
 /// Options of `cooper history`.
@@ -56,7 +57,7 @@ impl HistoryArgs {
         let session = Session::open(settings)?;
         let record = session.image_for(&self.image, self.platform.as_ref())?;
         let config = session.config(&record)?;
-        let sizes = layer_sizes(&session, &record);
+        let sizes = layer_sizes(&session.store.layers(), &record);
         let lines = lines(&record, &config, &sizes);
         let now = Timestamp::now();
         let values = lines.iter().map(|line| self.json(line, now));
@@ -132,18 +133,6 @@ impl HistoryArgs {
             line.size.to_string()
         }
     }
-}
-
-/// Returns the size of each layer; of one that is not unpacked, that of its blob.
-fn layer_sizes(session: &Session, record: &ImageRecord) -> Vec<u64> {
-    let layers = session.store.layers();
-    let unpacked = |layer: &cooper_cache::ImageLayer| layers.get(&layer.layer).ok()??.size().ok();
-    let blob = |layer: &cooper_cache::ImageLayer| layer.blobs.first().map(|blob| blob.size);
-    record
-        .layers
-        .iter()
-        .map(|layer| unpacked(layer).or_else(|| blob(layer)).unwrap_or(0))
-        .collect()
 }
 
 /// Returns the lines, last instruction first. The last one carries the image's ID.

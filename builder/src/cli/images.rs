@@ -12,6 +12,7 @@ use super::session::Session;
 use super::table::Table;
 use super::template::{Template, TemplateError};
 use super::{Settings, human};
+use crate::image::image_size;
 use crate::report::{Report, print_data};
 
 /// Options of `cooper images`.
@@ -166,9 +167,13 @@ impl ImagesArgs {
             .map_err(|error| Report::from_error(&error))?;
         let filters = ImageFilters::new(&self.filter, &session)?;
         let mut shown = Vec::with_capacity(images.len());
-        for (record, mut names) in images {
+        let layers = session.store.layers();
+        for (mut record, mut names) in images {
             if admitted(&session, &filters, &record, &names)? {
                 names.retain(|name| filters.admits_name(name));
+                if !self.quiet {
+                    record.size = image_size(&layers, &record);
+                }
                 shown.push((record, names));
             }
         }

@@ -10,6 +10,7 @@ use super::container::{describe_connected, failed};
 use super::session::Session;
 use super::template::{Template, TemplateError};
 use crate::container::{ContainerError, Containers, Volumes};
+use crate::image::image_size;
 use crate::network::{NetworkError, Networks};
 use crate::report::{Report, print_data};
 
@@ -136,7 +137,8 @@ fn inspect(
             None => return Err(super::volume::missing(name)),
         }
     }
-    let record = session.image_for(name, platform)?;
+    let mut record = session.image_for(name, platform)?;
+    record.size = image_size(&session.store.layers(), &record);
     let config = session.config(&record)?;
     let mut value = image(&record, &session.names(&record)?, &config);
     let members = session.platforms(name)?;

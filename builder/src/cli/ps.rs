@@ -14,6 +14,7 @@ use super::table::{Table, shorten};
 use super::{Settings, human};
 use crate::container::record::written;
 use crate::container::{Container, Containers, Found, HealthStatus, Status, VolumeSource};
+use crate::image::image_size;
 use crate::network::{Endpoint, Network, NetworkError, Networks, column};
 use crate::report::{Report, print_data};
 
@@ -66,7 +67,7 @@ impl PsArgs {
             .list()
             .map_err(|error| Report::from_error(&error))?;
         let connections =
-            Connections::read(&session).map_err(|error| Report::from_error(&error))?;
+            Connections::read(&session, self.size).map_err(|error| Report::from_error(&error))?;
         let now = Timestamp::now();
         let found = self.shown(&found, &connections)?;
         let values = found
@@ -187,16 +188,18 @@ struct Connections {
 }
 
 impl Connections {
-    fn read(session: &Session) -> Result<Self, NetworkError> {
+    fn read(session: &Session, sized: bool) -> Result<Self, NetworkError> {
         let networks = Networks::of(session.store.root(), session.rootless);
         // An image that is gone, or cannot be read, has no size to show.
-        let images = session.store.images().list().unwrap_or_default();
+        let images = session.store.images().list().ok().filter(|_| sized);
+        let layers = session.store.layers();
         Ok(Self {
             networks: networks.list()?,
             endpoints: networks.endpoints()?,
             images: images
                 .into_iter()
-                .map(|(image, _)| (image.id, image.size))
+                .flatten()
+                .map(|(image, _)| (image.id.clone(), image_size(&layers, &image)))
                 .collect(),
         })
     }

@@ -20,6 +20,7 @@ use super::value::ValueError;
 use super::{Settings, human};
 use crate::container::record::written;
 use crate::container::{Containers, Found, Volume, Volumes, users};
+use crate::image::layer_sizes;
 use crate::network::Networks;
 use crate::report::{Report, print_data};
 
@@ -86,6 +87,8 @@ struct Usage {
     names: HashMap<String, Vec<String>>,
     containers: Vec<Found>,
     volumes: Vec<(Volume, u64)>,
+    /// What the layers of images hold.
+    sizes: HashMap<LayerId, u64>,
     /// Layers, and cache mounts.
     entries: Vec<UsageEntry>,
 }
@@ -135,7 +138,17 @@ impl Usage {
             (volume, bytes)
         });
         let entries = store.usage_entries();
+        let layers = store.layers();
+        let sizes = images.iter().flat_map(|(record, _)| {
+            let sizes = layer_sizes(&layers, record);
+            record
+                .layers
+                .iter()
+                .map(|layer| layer.layer.clone())
+                .zip(sizes)
+        });
         Ok(Self {
+            sizes: sizes.collect(),
             names: names.collect(),
             containers: Containers::of(store.root())
                 .list()
@@ -157,13 +170,8 @@ impl Usage {
         let layers: BTreeSet<&LayerId> = images
             .flat_map(|image| image.layers.iter().map(|layer| &layer.layer))
             .collect();
-        let ids: BTreeSet<String> = layers.iter().map(ToString::to_string).collect();
-        let of = |entry: &&UsageEntry| ids.contains(&entry.id);
-        self.entries
-            .iter()
-            .filter(of)
-            .map(|entry| entry.bytes)
-            .sum()
+        let sizes = layers.iter().filter_map(|id| self.sizes.get(id));
+        sizes.sum()
     }
 
     /// Returns the entries of the build cache: layers that no image or container needs, and cache

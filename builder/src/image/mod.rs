@@ -11,10 +11,12 @@
 mod leaks;
 mod load;
 mod set;
+mod size;
 
 pub use leaks::leaks;
 pub use load::{LoadError, Loaded, load};
 pub use set::{ImageSet, Packed, PackedManifest, Tars};
+pub use size::{image_size, layer_sizes};
 
 use cooper_cache::{
     Form, ImageLayer, ImageRecord, LayerId, Layers, Repacking, Store, StoreError, TAR_SIZE,

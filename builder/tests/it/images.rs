@@ -332,3 +332,40 @@ fn all_tags_of_a_repository_go_and_come_at_once() {
         .exits(1)
         .says("no image here");
 }
+
+#[test]
+fn images_that_nothing_unpacked_are_as_large_as_their_files() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new("FROM scratch\nCOPY zeros /\nCOPY more /more\n")
+        .with("zeros", vec![0; 5_000_000])
+        .with("more", "x".repeat(1000));
+    let archive = cooper.scratch("zeros.tar").display().to_string();
+    for compression in ["gzip", "zstd"] {
+        let output =
+            format!("--output=type=oci,compression={compression},dest={archive},name=zeros:1");
+        cooper.build(&context, &[&output]).ok();
+        let Some(other) = Cooper::new() else { return };
+        other.run(&["load", "-i", &archive]).ok();
+        let unpacked = std::fs::read_dir(other.root().join("layers/sha256")).expect("layers");
+        assert_eq!(unpacked.count(), 0);
+        for _ in 0..2 {
+            let print = |args: &[&str], text: &str| other.run(args).ok().prints(text);
+            print(&["inspect", "-f", "{{.Size}}", "zeros:1"], "5001000\n");
+            print(&["images", "--format", "{{.Size}}"], "5MB\n");
+            print(
+                &["history", "-H=false", "--format", "{{.Size}}", "zeros:1"],
+                "1000\n5000000\n",
+            );
+            print(
+                &["system", "df", "--format", "{{.Type}} {{.Size}}"],
+                "Images 5MB\nContainers 0B\nLocal Volumes 0B\nBuild Cache 0B\n",
+            );
+        }
+        // Looked into, it has not grown.
+        other.run(&["run", "--rm", "zeros:1", "/none"]).exits(127);
+        other
+            .run(&["inspect", "-f", "{{.Size}}", "zeros:1"])
+            .ok()
+            .prints("5001000\n");
+    }
+}

@@ -13,6 +13,7 @@ use cooper_oci::{Compression, DiffId, Sha256Hasher};
 use crate::error::{ArchiveError, StoreError};
 use crate::layer::disk::Canvas;
 use crate::layer::form::Form;
+use crate::layer::tar_read::TarReader;
 use crate::layer::unpack::{Ground, unpack};
 use crate::layer::{LayerIndex, Staging};
 
@@ -105,6 +106,24 @@ pub(super) fn unpack_layer(
             None => Err(refusal(io::ErrorKind::UnexpectedEof.into())),
         }
     })
+}
+
+/// Returns how many bytes the regular files in a layer's blob hold.
+pub(super) fn content_size(blob: File) -> Result<u64, StoreError> {
+    let limit = Limits::default().of(blob.metadata().map_or(0, |meta| meta.len()));
+    let inner = decoder(blob).map_err(refusal)?;
+    let mut tar = TarReader::new(Limited {
+        inner,
+        left: limit,
+        limit,
+    });
+    let mut size = 0_u64;
+    while let Some(member) = tar.next().map_err(refusal)? {
+        if member.kind == b'0' {
+            size = size.saturating_add(member.size);
+        }
+    }
+    Ok(size)
 }
 
 fn refusal(error: io::Error) -> StoreError {

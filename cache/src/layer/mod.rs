@@ -496,6 +496,23 @@ impl Layers {
         self.streamed(to, |to| tar_write::write_layer(&index, &files, to))
     }
 
+    /// Returns how many bytes the layer's files hold; they need not be unpacked for that. What was
+    /// counted once is remembered.
+    pub fn content_size(&self, id: &LayerId) -> Result<u64, StoreError> {
+        let memo = self.memo(id, "size");
+        if let Ok(Some(known)) = read_json::<u64>(&memo) {
+            return Ok(known);
+        }
+        let size = match (self.get(id)?, self.registered_blob(id)) {
+            (Some(layer), _) => layer.size()?,
+            (None, Some(blob)) => apply::content_size(self.blobs().open(&blob.digest)?)?,
+            (None, None) => return Err(StoreError::MissingLayer { id: id.clone() }),
+        };
+        // In a store that cannot be written it is counted again.
+        let _ = self.shared.write_atomic(&memo, &crate::images::json(&size));
+        Ok(size)
+    }
+
     /// Returns the name of the layer whose tar has this digest, be it here or not.
     ///
     /// A layer that was built here goes by its own name, so that what was built on it is found
