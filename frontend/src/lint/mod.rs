@@ -68,9 +68,22 @@ pub struct Rule {
     pub bad: &'static [&'static str],
     /// Dockerfiles that keep it.
     pub good: &'static [&'static str],
+    /// What these examples need besides.
+    pub given: Given,
     /// Whether it must be switched on.
     pub experimental: bool,
     check: Check,
+}
+
+/// What the examples of a rule need besides the Dockerfile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// Nothing.
+    Nothing,
+    /// A `.dockerignore` with these lines.
+    Ignored(&'static str),
+    /// A registry that has the base image for this platform only; the build is for linux/amd64.
+    BaseFor(&'static str),
 }
 
 impl Rule {

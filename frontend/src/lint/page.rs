@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{RULES, Rule};
+use super::{Given, RULES, Rule};
 
 /// Returns the page of one rule.
 pub fn page(rule: &Rule) -> String {
@@ -20,7 +20,7 @@ pub fn page(rule: &Rule) -> String {
         if files.is_empty() {
             continue;
         }
-        let _ = write!(out, "\n## {heading}\n");
+        let _ = write!(out, "\n## {heading}\n{}", given(rule.given));
         for file in files {
             let _ = write!(out, "\n```dockerfile\n{file}```\n");
         }
@@ -33,6 +33,17 @@ pub fn page(rule: &Rule) -> String {
         rule.name
     );
     out
+}
+
+/// Says what the examples need besides.
+fn given(given: Given) -> String {
+    match given {
+        Given::Nothing => String::new(),
+        Given::Ignored(lines) => format!("\nWith this `.dockerignore`:\n\n```text\n{lines}```\n"),
+        Given::BaseFor(platform) => {
+            format!("\nBuilt for linux/amd64, with a base image that exists for {platform} only:\n")
+        }
+    }
 }
 
 /// Returns the page that lists all rules.

@@ -1,6 +1,6 @@
 use super::super::Site;
 use super::super::walk::File;
-use super::super::{Check, Findings, Rule};
+use super::super::{Check, Findings, Given, Rule};
 
 pub(super) static RULE: Rule = Rule {
     name: "ConsistentInstructionCasing",
@@ -17,6 +17,7 @@ there are as many of either. What stands above the first `FROM` is not looked at
         "FROM alpine\nRUN echo hello > /greeting.txt\n",
         "from alpine\nrun echo hello > /greeting.txt\n",
     ],
+    given: Given::Nothing,
     experimental: false,
     check: Check::File(check),
 };

@@ -1,6 +1,6 @@
 use super::super::quoted;
 use super::super::walk::Step;
-use super::super::{Check, Findings, Rule};
+use super::super::{Check, Findings, Given, Rule};
 use crate::dockerignore::{DockerIgnore, Verdict, clean};
 use crate::instruction::Kind;
 
@@ -11,8 +11,15 @@ pub(super) static RULE: Rule = Rule {
 Files that `.dockerignore` leaves out are not part of the build context: for a `COPY` they do not
 exist, and the build fails there. Patterns such as `*.txt` are not looked at, as they may match
 other files.",
-    bad: &[],
-    good: &[],
+    bad: &[
+        "FROM scratch\nCOPY app.log /logs/\n",
+        "FROM scratch\nADD app.log app.conf /etc/\n",
+    ],
+    good: &[
+        "FROM scratch\nCOPY app.conf /etc/\n",
+        "FROM scratch\nCOPY *.log /logs/\n",
+    ],
+    given: Given::Ignored("*.log\n"),
     experimental: false,
     check: Check::Step(check),
 };

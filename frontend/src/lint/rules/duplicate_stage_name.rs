@@ -1,4 +1,4 @@
-use super::super::{Check, Findings, Rule};
+use super::super::{Check, Findings, Given, Rule};
 use std::collections::HashSet;
 
 use super::super::quoted;
@@ -10,11 +10,12 @@ pub(super) static RULE: Rule = Rule {
     doc: "\
 `--target`, `COPY --from` and `FROM` find a stage by its name. If several stages have it, the
 last one above the place that asks is taken, which changes when stages are moved.",
-    bad: &["FROM debian AS builder\nFROM golang AS Builder\n"],
+    bad: &["FROM debian AS builder\nFROM golang AS builder\n"],
     good: &[
         "FROM debian AS deb-builder\nFROM golang AS go-builder\n",
         "FROM debian\nFROM golang\n",
     ],
+    given: Given::Nothing,
     experimental: false,
     check: Check::File(check),
 };

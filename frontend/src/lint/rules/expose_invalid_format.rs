@@ -1,5 +1,5 @@
 use super::super::walk::{Step, each_port};
-use super::super::{Check, Findings, Rule};
+use super::super::{Check, Findings, Given, Rule};
 
 pub(super) static RULE: Rule = Rule {
     name: "ExposeInvalidFormat",
@@ -15,6 +15,7 @@ it is run (`--publish`); in the file they have no effect, and docker means to re
         "FROM alpine\nEXPOSE 80\n",
         "FROM alpine\nEXPOSE 8000-8010/udp\n",
     ],
+    given: Given::Nothing,
     experimental: false,
     check: Check::Step(check),
 };

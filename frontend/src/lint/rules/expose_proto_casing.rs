@@ -1,5 +1,5 @@
 use super::super::walk::{Step, each_port};
-use super::super::{Check, Findings, Rule};
+use super::super::{Check, Findings, Given, Rule};
 
 pub(super) static RULE: Rule = Rule {
     name: "ExposeProtoCasing",
@@ -9,6 +9,7 @@ The protocol is stored in small letters anyway; writing it so keeps what the fil
 `inspect` shows the same.",
     bad: &["FROM alpine\nEXPOSE 80/TcP\n"],
     good: &["FROM alpine\nEXPOSE 80/tcp 53/udp 8080\n"],
+    given: Given::Nothing,
     experimental: false,
     check: Check::Step(check),
 };

@@ -1,5 +1,5 @@
 use super::super::walk::FromLine;
-use super::super::{Check, Findings, Rule};
+use super::super::{Check, Findings, Given, Rule};
 
 pub(super) static RULE: Rule = Rule {
     name: "FromAsCasing",
@@ -9,6 +9,7 @@ Keywords may be written in capitals or in small letters. A line that does both r
 of its keywords were a name.",
     bad: &["FROM debian as builder\n", "from debian AS builder\n"],
     good: &["FROM debian AS builder\n", "from debian as builder\n"],
+    given: Given::Nothing,
     experimental: false,
     check: Check::From(check),
 };

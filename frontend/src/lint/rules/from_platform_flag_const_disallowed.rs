@@ -1,4 +1,4 @@
-use super::super::{Check, Findings, Rule};
+use super::super::{Check, Findings, Given, Rule};
 use cooper_oci::Platform;
 
 use super::super::quoted;
@@ -18,6 +18,7 @@ is left alone.",
         "FROM --platform=$BUILDPLATFORM alpine AS base\n",
         "FROM --platform=linux/amd64 alpine AS build_amd64\n",
     ],
+    given: Given::Nothing,
     experimental: false,
     check: Check::From(check),
 };

@@ -1,5 +1,5 @@
 use super::super::walk::FromLine;
-use super::super::{Check, Findings, Rule};
+use super::super::{Check, Findings, Given, Rule};
 
 pub(super) static RULE: Rule = Rule {
     name: "InvalidBaseImagePlatform",
@@ -9,8 +9,12 @@ A registry may answer with an image of another platform, if the image exists for
 and an image may say of itself that it is for another platform than it was published for. Its
 programs then run under emulation or not at all. Choose an image that exists for the platform,
 or name the platform with `--platform`.",
-    bad: &[],
-    good: &[],
+    bad: &["FROM example.com/app:1\nRUN make\n"],
+    good: &[
+        "FROM --platform=linux/arm64 example.com/app:1 AS app-arm64\nRUN make\n",
+        "FROM scratch\nCOPY . /\n",
+    ],
+    given: Given::BaseFor("linux/arm64"),
     experimental: false,
     check: Check::From(check),
 };

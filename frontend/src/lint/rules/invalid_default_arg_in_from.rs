@@ -1,4 +1,4 @@
-use super::super::{Check, Findings, Rule};
+use super::super::{Check, Findings, Given, Rule};
 use cooper_oci::Reference;
 
 use super::super::walk::FromLine;
@@ -15,6 +15,7 @@ Give the `ARG`s that a `FROM` uses a default with which the line is still the na
         "ARG VARIANT\nFROM busybox:stable${VARIANT}\n",
         "ARG TAG\nFROM busybox:${TAG:-stable}\n",
     ],
+    given: Given::Nothing,
     experimental: false,
     check: Check::From(check),
 };

@@ -1,5 +1,5 @@
 use super::super::walk::File;
-use super::super::{Check, Findings, Rule};
+use super::super::{Check, Findings, Given, Rule};
 use super::super::{Site, is_description};
 use crate::instruction::Kind;
 use crate::source::Spanned;
@@ -17,6 +17,7 @@ other comment there is reported, as its author may have meant one; an empty line
         "# base is for compiling\nFROM scratch AS base\n# VERSION is the version\nARG VERSION=1\n",
         "# about nothing\nFROM scratch\n",
     ],
+    given: Given::Nothing,
     experimental: true,
     check: Check::File(check),
 };

@@ -1,5 +1,5 @@
 use super::super::walk::Step;
-use super::super::{Check, Findings, Rule};
+use super::super::{Check, Findings, Given, Rule};
 use crate::instruction::{CommandForm, Kind, almost_json};
 
 pub(super) static RULE: Rule = Rule {
@@ -22,6 +22,7 @@ shell is wanted.",
         "FROM alpine\nSHELL [\"/bin/bash\", \"-c\"]\nENTRYPOINT echo hello\n",
         "FROM alpine\nHEALTHCHECK CMD true\n",
     ],
+    given: Given::Nothing,
     experimental: false,
     check: Check::Step(check),
 };

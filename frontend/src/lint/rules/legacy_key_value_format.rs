@@ -1,4 +1,4 @@
-use super::super::{Check, Findings, Rule};
+use super::super::{Check, Findings, Given, Rule};
 use crate::instruction::{Instruction, Kind};
 
 pub(super) static RULE: Rule = Rule {
@@ -12,6 +12,7 @@ a line and a second pair becomes part of the first one's value unnoticed.",
         "FROM alpine\nENV foo=bar other=\"b a r\"\n",
         "FROM alpine\nENV foo= bar=1\n",
     ],
+    given: Given::Nothing,
     experimental: false,
     check: Check::Line(check),
 };

@@ -1,4 +1,4 @@
-use super::super::{Check, Findings, Rule};
+use super::super::{Check, Findings, Given, Rule};
 use crate::instruction::{Instruction, Kind};
 
 pub(super) static RULE: Rule = Rule {
@@ -10,6 +10,7 @@ pub(super) static RULE: Rule = Rule {
 be queried.",
     bad: &["FROM alpine\nMAINTAINER moby@example.com\n"],
     good: &["FROM alpine\nLABEL org.opencontainers.image.authors=\"moby@example.com\"\n"],
+    given: Given::Nothing,
     experimental: false,
     check: Check::Line(check),
 };

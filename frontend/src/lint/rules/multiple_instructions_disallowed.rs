@@ -1,4 +1,4 @@
-use super::super::{Check, Findings, Rule};
+use super::super::{Check, Findings, Given, Rule};
 use crate::instruction::Kind;
 use crate::stage::Stage;
 
@@ -13,6 +13,7 @@ last one counts; the others are reported, as they have no effect.",
         "FROM alpine\nHEALTHCHECK CMD true\nCMD [\"echo\"]\nENTRYPOINT [\"env\"]\n",
         "FROM alpine AS a\nCMD [\"a\"]\nFROM a\nCMD [\"b\"]\n",
     ],
+    given: Given::Nothing,
     experimental: false,
     check: Check::Stage(check),
 };

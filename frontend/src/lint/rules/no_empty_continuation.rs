@@ -1,6 +1,6 @@
 use super::super::Site;
 use super::super::walk::File;
-use super::super::{Check, Findings, Rule};
+use super::super::{Check, Findings, Given, Rule};
 use crate::source::Span;
 
 pub(super) static RULE: Rule = Rule {
@@ -15,6 +15,7 @@ for old files only and docker means to refuse them. Comment lines do not count a
         "FROM alpine\nEXPOSE \\\n# the web server\n80\n",
         "FROM alpine\nEXPOSE \\\n80\n",
     ],
+    given: Given::Nothing,
     experimental: false,
     check: Check::File(check),
 };

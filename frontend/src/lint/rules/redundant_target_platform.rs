@@ -1,5 +1,5 @@
 use super::super::walk::FromLine;
-use super::super::{Check, Findings, Rule};
+use super::super::{Check, Findings, Given, Rule};
 
 pub(super) static RULE: Rule = Rule {
     name: "RedundantTargetPlatform",
@@ -15,6 +15,7 @@ Without `--platform` a base image is taken for the platform that is built for. S
         "FROM alpine AS builder\n",
         "FROM --platform=$BUILDPLATFORM alpine AS builder\n",
     ],
+    given: Given::Nothing,
     experimental: false,
     check: Check::From(check),
 };

@@ -1,6 +1,6 @@
 use super::super::quoted;
 use super::super::walk::FromLine;
-use super::super::{Check, Findings, Rule};
+use super::super::{Check, Findings, Given, Rule};
 
 pub(super) static RULE: Rule = Rule {
     name: "ReservedStageName",
@@ -10,6 +10,7 @@ pub(super) static RULE: Rule = Rule {
 name cannot be relied on to be found.",
     bad: &["FROM alpine AS scratch\nFROM alpine AS context\n"],
     good: &["FROM alpine AS builder\nFROM scratch\n"],
+    given: Given::Nothing,
     experimental: false,
     check: Check::From(check),
 };

@@ -1,5 +1,5 @@
 use super::super::quoted;
-use super::super::{Check, Findings, Rule};
+use super::super::{Check, Findings, Given, Rule};
 use crate::instruction::{Instruction, Kind};
 
 const SECRET: [&str; 10] = [
@@ -32,6 +32,7 @@ name also has public, file or version.",
     good: &[
         "FROM scratch\nARG PUBLIC_KEY\nENV TOKEN_FILE=/run/secrets/token KEYBOARD=us KEY_VERSION=2\n",
     ],
+    given: Given::Nothing,
     experimental: false,
     check: Check::Line(check),
 };

@@ -1,5 +1,5 @@
 use super::super::walk::FromLine;
-use super::super::{Check, Findings, Rule};
+use super::super::{Check, Findings, Given, Rule};
 
 pub(super) static RULE: Rule = Rule {
     name: "StageNameCasing",
@@ -10,6 +10,7 @@ taken for one. Names are also compared without regard to case, so that `Build` a
 the same stage: one spelling throughout avoids the question.",
     bad: &["FROM alpine AS BuilderBase\n"],
     good: &["FROM alpine AS builder-base\n"],
+    given: Given::Nothing,
     experimental: false,
     check: Check::From(check),
 };

@@ -1,5 +1,5 @@
 use super::super::walk::FromLine;
-use super::super::{Check, Findings, Rule};
+use super::super::{Check, Findings, Given, Rule};
 use crate::source::Span;
 
 /// Arguments that exist on every platform's terms, but may be empty.
@@ -20,13 +20,14 @@ as empty, which mostly gives an image that nobody meant. A name with a default, 
 `${VARIANT:-slim}`, is accepted.",
     bad: &[
         "FROM node:22${VARIANT} AS build\n",
-        "ARG VARIANT\nFROM --platform=${BUILDPLATFROM:-linux}$BUILDPLATFROM node:22 AS build\n",
+        "FROM --platform=linux/amd64$BUILDPLATFROM node:22 AS build_amd64\n",
     ],
     good: &[
         "ARG VARIANT=-alpine3.20\nFROM node:22${VARIANT} AS build\n",
         "FROM --platform=$BUILDPLATFORM node:22 AS build\n",
         "FROM node:${VERSION:-22}\n",
     ],
+    given: Given::Nothing,
     experimental: false,
     check: Check::From(check),
 };

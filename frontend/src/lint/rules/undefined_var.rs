@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use super::super::scope::Scope;
 use super::super::walk::Step;
-use super::super::{Check, Findings, Rule};
+use super::super::{Check, Findings, Given, Rule};
 use crate::instruction::{ArgDefinition, Kind, each_word};
 use crate::lower::NO_VARIABLES;
 use crate::source::{Span, Spanned};
@@ -30,6 +30,7 @@ If the name looks like one that is set, the message says so.",
         "FROM alpine\nRUN echo $foo\nCMD [\"$foo\"]\n",
         "FROM alpine\nLABEL version=${VERSION:-1}\n",
     ],
+    given: Given::Nothing,
     experimental: false,
     check: Check::Step(check),
 };

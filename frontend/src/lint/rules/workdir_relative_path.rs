@@ -1,6 +1,6 @@
 use super::super::quoted;
 use super::super::walk::Step;
-use super::super::{Check, Findings, Rule};
+use super::super::{Check, Findings, Given, Rule};
 use crate::instruction::Kind;
 
 pub(super) static RULE: Rule = Rule {
@@ -14,6 +14,7 @@ depends on a directory that this file does not name, and the base image can chan
         "FROM nginx AS web\nWORKDIR /usr/share/nginx/html\nWORKDIR app\n",
         "FROM nginx AS base\nWORKDIR /srv\nFROM base\nWORKDIR app\n",
     ],
+    given: Given::Nothing,
     experimental: false,
     check: Check::Step(check),
 };

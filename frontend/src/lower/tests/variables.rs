@@ -73,6 +73,22 @@ fn platform_arguments_exist_when_declared() {
         seen(&Case::new("FROM a\nRUN x"), &["TARGETARCH"]),
         "TARGETARCH=-"
     );
+    let versions = Case::new("FROM a\nARG TARGETOSVERSION BUILDOSVERSION TARGETOS\nRUN x");
+    let names = ["TARGETOSVERSION", "BUILDOSVERSION", "TARGETOS"];
+    assert_eq!(
+        seen(&versions, &names),
+        "TARGETOSVERSION=- BUILDOSVERSION=- TARGETOS=linux"
+    );
+    let windows = "windows(10.0.17763.1879)/amd64";
+    let versions = versions.with(|settings| settings.platform = windows.parse().unwrap());
+    assert_eq!(
+        seen(&versions, &names),
+        "TARGETOSVERSION=10.0.17763.1879 BUILDOSVERSION=- TARGETOS=windows"
+    );
+    assert_eq!(
+        seen(&versions.arg("TARGETOSVERSION", "11"), &names[..1]),
+        "TARGETOSVERSION=11"
+    );
     assert_eq!(
         seen(
             &Case::new("FROM a\nARG TARGETSTAGE\nRUN x"),
