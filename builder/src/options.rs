@@ -243,6 +243,8 @@ pub enum Method {
     Outline,
     /// The stages are listed.
     Targets,
+    /// These methods are listed.
+    Methods,
 }
 
 /// Where the build context is.

@@ -27,11 +27,8 @@ pub fn option(text: &str) -> Result<Vec<Annotation>, ValueError> {
     let (key, value) = text
         .split_once('=')
         .ok_or_else(|| ValueError::new("no value").hint("write NAME=VALUE"))?;
-    let (places, name) = match key.split_once(':') {
-        // Of other prefixes nobody knows whether they are misspelt or part of the name.
-        Some((places, name)) if names_place(places) => (places, name),
-        _ => ("manifest", key),
-    };
+    // A name with a colon needs a place before it, so that a misspelt place is none.
+    let (places, name) = key.split_once(':').unwrap_or(("manifest", key));
     if name.is_empty() {
         return Err(ValueError::new("the name is empty").hint("write NAME=VALUE"));
     }
@@ -39,11 +36,6 @@ pub fn option(text: &str) -> Result<Vec<Annotation>, ValueError> {
         .split(',')
         .map(|place| annotation(place, name, value))
         .collect()
-}
-
-fn names_place(text: &str) -> bool {
-    let first = text.split([',', '[']).next().unwrap_or(text);
-    PLACES.iter().any(|(known, _)| *known == first)
 }
 
 /// Returns what the key of an output and its value annotate, if the key is one of annotations.
@@ -115,7 +107,8 @@ mod tests {
         for (text, want) in [
             ("k=v", Ok(&["Manifest k=v"][..])),
             ("k=", Ok(&["Manifest k="])),
-            ("a:k=v=w", Ok(&["Manifest a:k=v=w"])),
+            ("manifest:a:k=v=w", Ok(&["Manifest a:k=v=w"])),
+            ("a:k=v", Err("unknown place \"a\"")),
             ("manifest:k=v", Ok(&["Manifest k=v"])),
             ("index:k=v", Ok(&["Index k=v"])),
             ("index,manifest:k=v", Ok(&["Index k=v", "Manifest k=v"])),

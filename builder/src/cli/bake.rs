@@ -59,7 +59,7 @@ pub struct BakeArgs {
     #[arg(long, value_name = "NAME=VALUE")]
     pub var: Vec<String>,
 
-    /// Do not build, but: check, outline or targets [,format=json]
+    /// Do not build, but: check, outline, targets or subrequests.describe [,format=json]
     #[arg(long, value_name = "METHOD")]
     pub call: Option<String>,
 

@@ -68,7 +68,7 @@ pub struct BuildArgs {
     #[arg(long, value_name = "STAGE")]
     pub target: Option<String>,
 
-    /// Do not build, but: check, outline or targets [,format=json]
+    /// Do not build, but: check, outline, targets or subrequests.describe [,format=json]
     #[arg(long, value_name = "METHOD")]
     pub call: Option<String>,
 

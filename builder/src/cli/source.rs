@@ -124,8 +124,8 @@ fn is_socket(path: &Path) -> bool {
 
 /// Returns the secret that `text` names.
 ///
-/// `id=ID,src=FILE`, `id=ID,env=NAME`, or `id=ID` alone for the variable of that name; `type`
-/// may be given, and makes `src` a variable's name if it is `env`.
+/// `id=ID,src=FILE`, `id=ID,env=NAME`, or `id=ID` alone for the variable of that name or else the
+/// file; `type` may be given, and makes `src` a variable's name if it is `env`.
 pub fn secret(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<SecretSpec, ValueError> {
     const KEYS: [&str; 5] = ["id", "src", "source", "env", "type"];
     let (mut id, mut file, mut variable, mut kind) = (None, None, None, None);
@@ -152,9 +152,11 @@ pub fn secret(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<SecretSpec, V
         (Some(path), None, _) => SecretSource::File(path.into()),
         (None, None, Some("file")) => SecretSource::File(PathBuf::from(&id)),
         (None, None, _) if is_set(&id) => SecretSource::Env(id.clone()),
+        (None, None, None) if Path::new(&id).is_file() => SecretSource::File(PathBuf::from(&id)),
         (None, None, _) => {
-            let problem = format!("neither src nor env is given, and no variable {id} is set");
-            return Err(ValueError::new(problem));
+            let problem = format!("neither a variable nor a file is called {id}");
+            let error = ValueError::new(problem);
+            return Err(error.hint("write id=ID,src=FILE or id=ID,env=NAME"));
         }
     };
     Ok(SecretSpec { id, source })
@@ -250,9 +252,11 @@ mod tests {
             ("id=a,env=B", env("a", "B")),
             ("type=env,id=a,src=B", env("a", "B")),
             ("id=TOKEN", env("TOKEN", "TOKEN")),
+            ("id=/etc/passwd", file("/etc/passwd", "/etc/passwd")),
+            ("id=a", error("neither a variable nor a file is called a")),
             (
-                "id=a",
-                error("neither src nor env is given, and no variable a is set"),
+                "type=env,id=/etc/passwd",
+                error("neither a variable nor a file is called /etc/passwd"),
             ),
             ("src=x", error("no id")),
             ("id=a,src=x,env=B", error("both src and env are given")),

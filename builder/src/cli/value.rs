@@ -107,8 +107,15 @@ pub fn call(text: &str) -> Result<Call, ValueError> {
             "check" | "lint" => Method::Check,
             "outline" => Method::Outline,
             "targets" => Method::Targets,
+            "subrequests.describe" => Method::Methods,
             _ => {
-                let known = ["build", "check", "outline", "targets"];
+                let known = [
+                    "build",
+                    "check",
+                    "outline",
+                    "targets",
+                    "subrequests.describe",
+                ];
                 return Err(ValueError::unknown("method", method, &known));
             }
         },

@@ -4,8 +4,10 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::support::layout;
 use crate::support::process::{Outcome, run};
-use crate::support::{Context, Cooper};
+use crate::support::terminal::Terminal;
+use crate::support::{Context, Cooper, need};
 
 /// Returns `cooper bake ARGS` in the directory of a definition.
 fn command(cooper: &Cooper, context: &Context, args: &[&str]) -> Command {
@@ -297,4 +299,75 @@ fn files_elsewhere_are_reached_if_that_is_granted() {
     bake(&["--allow=fs=*"], "1").ok();
     bake(&[], "0").ok();
     assert!(written.exists());
+}
+
+#[test]
+fn a_group_of_targets_for_several_platforms_is_one_graph() {
+    let Some(cooper) = Cooper::new() else { return };
+    let dockerfile = "FROM --platform=$BUILDPLATFORM busybox AS tool\n\
+                      RUN cat /proc/sys/kernel/random/uuid >/id && echo made-$((1+1))\n\
+                      FROM scratch AS one\nARG TARGETARCH\nLABEL arch=$TARGETARCH\n\
+                      COPY --from=tool /id /\n\
+                      FROM one AS two\nENV two=2\n";
+    let layout = cooper.busybox_layout().display();
+    let definition = format!(
+        r#"
+        group "all" {{ targets = ["one", "two"] }}
+        target "_both" {{
+          contexts  = {{ busybox = "oci-layout://{layout}" }}
+          platforms = ["linux/amd64", "linux/arm64"]
+        }}
+        target "one" {{
+          inherits = ["_both"]
+          target   = "one"
+          output   = ["type=oci,dest=out/one,tar=false"]
+        }}
+        target "two" {{
+          inherits  = ["_both"]
+          target    = "two"
+          platforms = ["linux/arm64", "linux/s390x"]
+          output    = ["type=local,dest=out/two"]
+        }}
+        "#
+    );
+    let context = Context::new(dockerfile).with("docker-bake.hcl", definition);
+    let log = bake(&cooper, &context, &["--progress=plain", "all"]).ok();
+    assert_eq!(log.stderr.matches(" made-2").count(), 1, "{log}");
+    let one = context.join("out/one");
+    let digest = layout::index(&one)["manifests"][0]["digest"].clone();
+    let top = layout::read_blob(&one, digest.as_str().expect("a digest"));
+    let top: Value = serde_json::from_slice(&top).expect("JSON");
+    let entries = top["manifests"].as_array().expect("an index");
+    let platforms = entries
+        .iter()
+        .map(|entry| &entry["platform"]["architecture"]);
+    assert_eq!(platforms.collect::<Vec<_>>(), ["amd64", "arm64"]);
+    let read = |path: &str| std::fs::read(context.join(path)).expect(path);
+    assert_eq!(
+        read("out/two/linux_arm64/id"),
+        read("out/two/linux_s390x/id")
+    );
+}
+
+#[test]
+fn privileges_are_asked_for_at_a_terminal() {
+    let (Some(cooper), Some(())) = (Cooper::new(), need::tool("setsid")) else {
+        return;
+    };
+    let context = Context::empty()
+        .with(
+            "sub/docker-bake.hcl",
+            "target \"default\" {\n  output = [\"../out\"]\n}\n",
+        )
+        .with("sub/Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    let mut command = cooper.command();
+    command.arg("bake").current_dir(context.join("sub"));
+    for (answer, code) in [("n\n", 1), ("\n", 1), ("y\n", 0)] {
+        let mut terminal = Terminal::start(&command, 24, 200);
+        terminal.shows("additional privileges requested");
+        terminal.shows("Do you want to grant requested privileges and continue? [y/N] ");
+        terminal.types(answer);
+        assert_eq!(terminal.ends(), Some(code), "{answer:?}");
+        assert_eq!(context.join("out/Dockerfile").exists(), code == 0);
+    }
 }

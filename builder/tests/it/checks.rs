@@ -82,6 +82,10 @@ fn outline_and_targets_need_no_image() {
     let expected = "TARGET:      b\nDESCRIPTION: is last\n\n\
         BUILD ARG   VALUE   DESCRIPTION\nV           1       is a version\n";
     assert_eq!(outcome.out(), expected, "{outcome}");
+    let outcome = cooper
+        .build(&context, &["--call=subrequests.describe"])
+        .ok();
+    assert!(outcome.out().starts_with("NAME "), "{outcome}");
     let outcome = cooper.build(&context, &["--call=targets"]);
     let expected = "TARGET        DESCRIPTION\na\nb (default)   is last\n";
     assert_eq!(outcome.out(), expected, "{outcome}");

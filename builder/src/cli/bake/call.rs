@@ -76,6 +76,7 @@ fn as_json(plan: &Plan, answers: &[Answered<'_>]) -> String {
             Method::Build | Method::Check => "check",
             Method::Outline => "outline",
             Method::Targets => "targets",
+            Method::Methods => "subrequests.describe",
         };
         let value = json!({ "build": print::target(target), method: answer.json });
         (target.name.clone(), value)

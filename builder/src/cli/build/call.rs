@@ -94,6 +94,7 @@ pub fn ask(targets: &[build::Target<'_>], settings: &Settings) -> Result<Vec<Ans
         match found {
             Found::Checked(found) => checked(found, target.options, color, summary),
             Found::Outline(found) => said(found, outline_text, outline_json, summary),
+            Found::Methods => methods(),
             Found::Targets(found) => said(
                 found,
                 |targets| targets_text(targets),
@@ -110,6 +111,8 @@ enum Found {
     Checked(Inspection),
     Outline(Result<(SourceFile, Outline), BuildError>),
     Targets(Result<(SourceFile, Vec<Target>), BuildError>),
+    /// Nothing that depends on the Dockerfile.
+    Methods,
 }
 
 fn find(session: &build::Session, request: &build::Request<'_>) -> Vec<Found> {
@@ -128,6 +131,7 @@ fn find(session: &build::Session, request: &build::Request<'_>) -> Vec<Found> {
             Method::Build | Method::Check => Found::Checked(inspection),
             Method::Outline => Found::Outline(build::describe(session, options, request)),
             Method::Targets => Found::Targets(build::list_targets(session, options, request)),
+            Method::Methods => Found::Methods,
         }
     };
     request.targets.iter().map(one).collect()
@@ -151,6 +155,36 @@ fn said<T>(
         json,
         failed: false,
         error,
+    }
+}
+
+/// The questions that can be asked, as docker's frontends tell them. There is one version of each.
+const METHODS: [(&str, &str); 4] = [
+    ("outline", "What a build of the target takes"),
+    ("lint", "What the build checks find"),
+    ("targets", "The stages that can be built"),
+    ("subrequests.describe", "This list"),
+];
+
+fn methods() -> Answer {
+    const VERSION: &str = "1.0.0";
+    let mut table = Table::new(["NAME", "VERSION", "DESCRIPTION"]);
+    for (name, description) in METHODS {
+        table.row([name.to_owned(), VERSION.to_owned(), description.to_owned()]);
+    }
+    let json = |(name, description): &(&str, &str)| {
+        json!({
+            "name": format!("frontend.{name}"),
+            "version": VERSION,
+            "type": "rpc",
+            "description": description,
+        })
+    };
+    Answer {
+        text: table.render(),
+        json: METHODS.iter().map(json).collect(),
+        failed: false,
+        error: None,
     }
 }
 

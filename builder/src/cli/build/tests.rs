@@ -392,6 +392,10 @@ fn a_call_is_a_method_with_a_format() {
             &["--call", "targets,format=json,ignorestatus=false"],
             call(Method::Targets, true, false),
         ),
+        (
+            &["--call=subrequests.describe"],
+            call(Method::Methods, false, false),
+        ),
     ];
     for (args, want) in table {
         let options = resolve(&[args, &["."][..]].concat()).expect("valid");

@@ -186,3 +186,26 @@ fn targets_are_text_or_json() {
         })
     );
 }
+
+#[test]
+fn methods_are_text_or_json() {
+    let answer = methods();
+    insta::assert_snapshot!(answer.text, @r"
+    NAME                   VERSION   DESCRIPTION
+    outline                1.0.0     What a build of the target takes
+    lint                   1.0.0     What the build checks find
+    targets                1.0.0     The stages that can be built
+    subrequests.describe   1.0.0     This list
+    ");
+    assert_eq!(
+        answer.json[1],
+        json!({
+            "name": "frontend.lint",
+            "version": "1.0.0",
+            "type": "rpc",
+            "description": "What the build checks find",
+        })
+    );
+    let listed = METHODS.map(|(name, _)| super::super::super::value::call(name));
+    assert!(listed.iter().all(Result::is_ok), "each can be asked");
+}
