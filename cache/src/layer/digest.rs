@@ -1,8 +1,9 @@
 //! Digesting and searching a stream while it is written.
 //!
-//! To read files, to digest a tar, to look for secrets in it and to write it cost about as much
-//! each. A stream is therefore cut into blocks that other threads digest and search, while the
-//! one that makes it goes on writing. A stream of one block costs no threads.
+//! To read files, to digest a tar and to write it cost about as much each. A stream is therefore
+//! cut into blocks that another thread digests, while the one that makes it goes on writing. What
+//! is digested is searched for secrets too, which costs a tenth of that while a block is in the
+//! processor's cache. A stream of one block costs no thread.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -12,14 +13,12 @@ use cooper_oci::{Digest, Sha256Hasher};
 use crossbeam_channel::{Sender, bounded};
 
 use crate::error::StoreError;
-use crate::layer::scan::{Seam, Watch};
+use crate::layer::scan::{Searcher, Watch};
 
-/// Bytes that are handed on together.
-const BLOCK: usize = 1 << 20;
-/// How many blocks may wait for each of the other threads.
-const AHEAD: usize = 8;
-/// Threads that search a stream: looking for many strings is slower than digesting.
-const SEARCHERS: usize = 2;
+/// Bytes that are handed on together: what stays in a processor's second cache.
+const BLOCK: usize = 1 << 18;
+/// How many blocks may wait to be digested.
+const AHEAD: usize = 32;
 
 /// Writes what `source` gives to `to`; returns its SHA-256 digest, with everything searched.
 pub(super) fn digesting(
@@ -33,7 +32,6 @@ pub(super) fn digesting(
             to,
             watch,
             block: Vec::new(),
-            seam: Seam::default(),
             beside: None,
         };
         source(&mut pieces)?;
@@ -48,17 +46,14 @@ struct Pieces<'scope, 'env, 'a> {
     to: &'a mut dyn Write,
     watch: Option<&'env Watch>,
     block: Vec<u8>,
-    /// The end of the block before, for what is looked for.
-    seam: Seam,
     /// Begins with the second block.
     beside: Option<Beside<'scope>>,
 }
 
-/// The threads beside the one that writes.
+/// The thread beside the one that writes.
 struct Beside<'scope> {
     to_hasher: Sender<Arc<Vec<u8>>>,
     hasher: ScopedJoinHandle<'scope, Digest>,
-    to_searchers: Option<Sender<(Seam, Arc<Vec<u8>>)>>,
 }
 
 impl<'scope> Beside<'scope> {
@@ -66,28 +61,19 @@ impl<'scope> Beside<'scope> {
         let (to_hasher, blocks) = bounded::<Arc<Vec<u8>>>(AHEAD);
         let hasher = scope.spawn(move || {
             let mut hasher = Sha256Hasher::new();
+            let mut searcher = watch.map(Searcher::new);
             for block in blocks {
                 hasher.update(&block);
+                if let Some(searcher) = &mut searcher {
+                    searcher.pass(&block);
+                }
+            }
+            if let Some(searcher) = searcher {
+                searcher.finish();
             }
             hasher.finish()
         });
-        let to_searchers = watch.map(|watch| {
-            let (to_searchers, blocks) = bounded::<(Seam, Arc<Vec<u8>>)>(AHEAD);
-            for _ in 0..SEARCHERS {
-                let blocks = blocks.clone();
-                scope.spawn(move || {
-                    for (seam, block) in blocks {
-                        watch.block(&seam, &block);
-                    }
-                });
-            }
-            to_searchers
-        });
-        Self {
-            to_hasher,
-            hasher,
-            to_searchers,
-        }
+        Self { to_hasher, hasher }
     }
 }
 
@@ -102,21 +88,15 @@ impl Pieces<'_, '_, '_> {
         let beside = self
             .beside
             .get_or_insert_with(|| Beside::start(scope, watch));
-        let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
-        beside.to_hasher.send(block.clone()).map_err(gone)?;
-        if let (Some(watch), Some(to)) = (watch, &beside.to_searchers) {
-            let behind = watch.seam(&self.seam, &block);
-            let seam = std::mem::replace(&mut self.seam, behind);
-            to.send((seam, block.clone()))
-                .map_err(|_| io::ErrorKind::BrokenPipe)?;
-        }
+        let sent = beside.to_hasher.send(block.clone());
+        sent.map_err(|_| io::ErrorKind::BrokenPipe)?;
         self.to.write_all(&block)
     }
 
     fn finish(mut self) -> io::Result<Digest> {
         if self.beside.is_none() {
             if let Some(watch) = self.watch {
-                watch.block(&self.seam, &self.block);
+                watch.search(&self.block);
             }
             self.to.write_all(&self.block)?;
             return Ok(Digest::sha256(&self.block));
@@ -125,7 +105,7 @@ impl Pieces<'_, '_, '_> {
             self.send()?;
         }
         let beside = self.beside.take().expect("begun above");
-        drop((beside.to_hasher, beside.to_searchers));
+        drop(beside.to_hasher);
         let digest = beside.hasher.join();
         digest.map_err(|_| io::Error::other("the thread that digests panicked"))
     }

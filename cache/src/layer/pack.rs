@@ -35,12 +35,8 @@ pub(super) fn diff_id(layers: &Layers, id: &LayerId) -> Result<DiffId, StoreErro
         return Ok(known);
     }
     let watch = layers.watch(id)?;
-    let diff_id = if watch.is_some() {
-        let source = |to: &mut dyn Write| layers.write_tar(id, to);
-        DiffId(digesting(source, &mut io::sink(), watch.as_ref())?)
-    } else {
-        DiffId(resume::digest(layers, &layers.ensure(id)?)?)
-    };
+    let layer = layers.ensure(id)?;
+    let diff_id = DiffId(resume::digest(layers, &layer, watch.as_ref())?);
     layers.note_clean(id, watch.as_ref())?;
     remember_diff_id(layers, id, &diff_id)?;
     Ok(diff_id)

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
 use crate::layer::files::Packed;
+use crate::layer::scan::{Searcher, Watch};
 use crate::layer::{Files, Layer, LayerId, LayerIndex, Layers, tar_write};
 
 const MAGIC: &[u8; 16] = b"cooper-marks 1\n\0";
@@ -36,15 +37,18 @@ struct Mark {
     state: Vec<u8>,
 }
 
-/// Returns the digest of a layer's tar.
-pub(super) fn digest(layers: &Layers, layer: &Layer) -> Result<Digest, StoreError> {
+/// Returns the digest of a layer's tar, which is searched on the way. What another layer's tar
+/// begins with too is not searched again if that layer is known to be clean.
+pub(super) fn digest(
+    layers: &Layers,
+    layer: &Layer,
+    watch: Option<&Watch>,
+) -> Result<Digest, StoreError> {
     let (index, files) = (layer.index()?, layer.files()?);
-    let Files::Packed(packed) = &files else {
-        let mut hasher = Sha256Hasher::new();
-        layers.streamed(&mut hasher, |to| tar_write::write_layer(&index, &files, to))?;
-        return Ok(hasher.finish());
+    let marks = match &files {
+        Files::Packed(packed) => known(layers, packed, &index, watch).unwrap_or_default(),
+        Files::Dir(_) => Vec::new(),
     };
-    let marks = known(layers, packed, &index).unwrap_or_default();
     let start = marks.last().and_then(|mark| {
         let hasher = Sha256Hasher::resume(&mark.state)?;
         Some((mark.entries, hasher))
@@ -52,6 +56,7 @@ pub(super) fn digest(layers: &Layers, layer: &Layer) -> Result<Digest, StoreErro
     let (done, hasher) = start.unwrap_or_default();
     let tape = RefCell::new(Tape {
         hasher,
+        searcher: watch.map(Searcher::new),
         unmarked: 0,
         marks,
     });
@@ -60,16 +65,31 @@ pub(super) fn digest(layers: &Layers, layer: &Layer) -> Result<Digest, StoreErro
         tar_write::write_rest(&index, &files, done, to, &mark)
     })?;
     let tape = tape.into_inner();
-    // Losing the marks costs time at the next digest, no more.
-    let _ = layers
-        .shared
-        .write_atomic(&layer.dir.join("marks"), &encode(&tape.marks));
+    if let Some(searcher) = tape.searcher {
+        searcher.finish();
+    }
+    if matches!(files, Files::Packed(_)) {
+        // Losing the marks costs time at the next digest, no more.
+        let _ = layers
+            .shared
+            .write_atomic(&layer.dir.join("marks"), &encode(&tape.marks));
+    }
     Ok(tape.hasher.finish())
 }
 
 /// Returns the marks of the layer made before that hold for this one too.
-fn known(layers: &Layers, packed: &Packed, index: &LayerIndex) -> Option<Vec<Mark>> {
+fn known(
+    layers: &Layers,
+    packed: &Packed,
+    index: &LayerIndex,
+    watch: Option<&Watch>,
+) -> Option<Vec<Mark>> {
     let like: &LayerId = packed.places.like.as_ref()?;
+    if let Some(watch) = watch
+        && !layers.is_clean(like, &watch.needles).ok()?
+    {
+        return None;
+    }
     let like = layers.get(like).ok()??;
     let mut marks = decode(&fs::read(like.dir.join("marks")).ok()?)?;
     let before = like.index().ok()?;
@@ -91,14 +111,15 @@ fn decode(file: &[u8]) -> Option<Vec<Mark>> {
 }
 
 /// A tar that is only digested.
-struct Tape {
+struct Tape<'a> {
     hasher: Sha256Hasher,
+    searcher: Option<Searcher<'a>>,
     /// Bytes since the last mark.
     unmarked: u64,
     marks: Vec<Mark>,
 }
 
-impl Tape {
+impl Tape<'_> {
     fn mark(&mut self, entries: usize) {
         if self.unmarked >= EVERY {
             self.unmarked = 0;
@@ -109,12 +130,15 @@ impl Tape {
 }
 
 /// The tape as what a tar is written to, while it is asked for marks.
-struct Writer<'a>(&'a RefCell<Tape>);
+struct Writer<'a, 't>(&'a RefCell<Tape<'t>>);
 
-impl Write for Writer<'_> {
+impl Write for Writer<'_, '_> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let mut tape = self.0.borrow_mut();
         tape.hasher.update(data);
+        if let Some(searcher) = &mut tape.searcher {
+            searcher.pass(data);
+        }
         tape.unmarked += data.len() as u64;
         Ok(data.len())
     }

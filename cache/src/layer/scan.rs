@@ -43,8 +43,8 @@ pub struct NeedleGroup {
 /// Byte strings to look for, all in one pass.
 pub struct Needles {
     automaton: AhoCorasick,
-    /// What answers faster whether there is any, if there are many.
-    fast: Option<Fast>,
+    /// What answers faster whether there is any.
+    glance: Option<Glance>,
     longest: usize,
     /// For each string, the number of its group.
     groups: Vec<usize>,
@@ -52,31 +52,22 @@ pub struct Needles {
     marks: Vec<String>,
 }
 
-/// Very many strings: the long ones in a sieve, and the others.
-struct Fast {
+/// What tells whether there is any: the long strings in a sieve, and the others.
+struct Glance {
     long: Sieve,
     short: Option<AhoCorasick>,
 }
 
-impl Fast {
-    /// From how many strings on vector instructions do not help any more.
-    const MANY: usize = 48;
-
-    /// Returns nothing if one automaton does.
+impl Glance {
+    /// Returns nothing if no string is long.
     fn new(strings: &[&Vec<u8>]) -> Option<Self> {
-        if strings.len() < Self::MANY {
-            return None;
-        }
         let is_long = |string: &&&Vec<u8>| string.len() >= Sieve::SHORTEST;
-        let long = strings.iter().filter(is_long).map(|string| &string[..]);
-        let short: Vec<_> = strings.iter().filter(|one| !is_long(one)).collect();
-        let automaton =
-            |strings: &[&&Vec<u8>]| AhoCorasick::new(strings.iter().map(|one| &one[..]));
+        let (long, short): (Vec<&Vec<u8>>, Vec<&Vec<u8>>) = strings.iter().partition(is_long);
         Some(Self {
-            long: Sieve::new(long)?,
+            long: Sieve::new(long.iter().map(|one| &one[..]))?,
             short: match short.as_slice() {
                 [] => None,
-                short => Some(automaton(short).ok()?),
+                short => Some(AhoCorasick::new(short).ok()?),
             },
         })
     }
@@ -116,8 +107,8 @@ impl Needles {
 
     /// Returns whether any string is in `data`.
     pub fn is_in(&self, data: &[u8]) -> bool {
-        match &self.fast {
-            Some(fast) => fast.is_in(data),
+        match &self.glance {
+            Some(glance) => glance.is_in(data),
             None => self.automaton.is_match(data),
         }
     }
@@ -167,6 +158,53 @@ impl Seam {
     }
 }
 
+/// Searches a stream that goes by in pieces.
+pub(super) struct Searcher<'a> {
+    watch: &'a Watch,
+    /// The end of what was searched, which a needle may begin in, and what was not searched yet.
+    rest: Vec<u8>,
+}
+
+impl<'a> Searcher<'a> {
+    /// Shorter pieces are put together first.
+    const PIECE: usize = 1 << 12;
+
+    pub(super) fn new(watch: &'a Watch) -> Self {
+        let rest = Vec::with_capacity(2 * Self::PIECE);
+        Self { watch, rest }
+    }
+
+    /// Takes the next piece.
+    pub(super) fn pass(&mut self, data: &[u8]) {
+        let most = self.watch.needles.longest - 1;
+        if data.len() < Self::PIECE {
+            self.rest.extend_from_slice(data);
+            if self.rest.len() >= Self::PIECE + most {
+                self.settle();
+            }
+            return;
+        }
+        let head = most.min(data.len());
+        self.rest.extend_from_slice(&data[..head]);
+        self.settle();
+        self.watch.search(data);
+        self.rest.clear();
+        self.rest.extend_from_slice(&data[data.len() - head..]);
+    }
+
+    /// Searches what is left.
+    pub(super) fn finish(mut self) {
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        self.watch.search(&self.rest);
+        let most = self.watch.needles.longest - 1;
+        let surplus = self.rest.len().saturating_sub(most);
+        self.rest.drain(..surplus);
+    }
+}
+
 /// What a [`Layers`] that watches passes on to those who read a whole tar.
 #[derive(Debug, Clone)]
 pub(super) struct Watch {
@@ -185,6 +223,13 @@ impl Watch {
     /// Searches a block that comes behind `seam`.
     pub(super) fn block(&self, seam: &Seam, block: &[u8]) {
         if !self.hit() && seam.search(&self.needles, block) {
+            self.hit.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Searches the whole of a stream, or what cannot have but the end of a needle before it.
+    pub(super) fn search(&self, data: &[u8]) {
+        if !self.hit() && self.needles.is_in(data) {
             self.hit.store(true, Ordering::Relaxed);
         }
     }
@@ -224,7 +269,7 @@ impl Layers {
             })?;
         let all: Vec<&Vec<u8>> = strings.iter().map(|(_, string)| *string).collect();
         Ok(Some(Arc::new(Needles {
-            fast: Fast::new(&all),
+            glance: Glance::new(&all),
             longest: strings
                 .iter()
                 .map(|(_, string)| string.len())
@@ -508,7 +553,6 @@ mod tests {
         groups.push(group(b"SG."));
         let needles = store.layers().needles(&groups).expect("needles");
         let needles = needles.expect("some");
-        assert!(needles.fast.is_some());
         let at_the_end = [&vec![b'n'; 3 << 20][..], b"needle-0042-abcdef"].concat();
         for (number, (data, there)) in [
             (at_the_end, true),
@@ -549,6 +593,79 @@ mod tests {
                     "{end} - {back}"
                 );
                 assert_eq!(paths(&store, &id, &needles), ["/f"], "{end} - {back}");
+            }
+        }
+    }
+
+    /// Makes a layer out of `files` that takes over what the layer `like` has too.
+    fn packed(store: &Store, files: &[(&str, Vec<u8>)], like: Option<&LayerId>) -> LayerId {
+        let item = |(path, data): &(&str, Vec<u8>)| {
+            let hash = ContentHash::of(data);
+            CopyItem {
+                entry: Entry::file((*path).into(), 0o644, data.len() as u64, hash),
+                source: Source::Bytes(data.clone()),
+            }
+        };
+        let staging = store.layers().prepare().expect("prepare");
+        let items = files.iter().map(item).collect();
+        let layers = store.layers();
+        let layer = layers.commit_packed(staging, items, like, &|| true);
+        layer.expect("commit").id().clone()
+    }
+
+    #[test]
+    fn a_digest_that_is_resumed_searches_what_is_new_and_what_was_not_clean() {
+        // The second tar begins as the first one does, for longer than a mark is away.
+        let bulk = || vec![b'x'; 6 << 20];
+        let one = [("a", bulk()), ("b", SECRET.to_vec())];
+        let (two, three) = (&one[..1], [("a", bulk()), ("z", SECRET.to_vec())]);
+        for (first, before, second, found) in [
+            (two, true, &three[..], (false, true)),
+            (two, false, &three[..], (false, true)),
+            (&one[..], true, &one[..1], (true, false)),
+            (&one[1..], true, &one[..], (true, true)),
+            (&one[..], false, &three[..1], (true, false)),
+        ] {
+            let (_dir, store) = store();
+            let needles = needles(&store, SECRET);
+            let like = packed(&store, first, None);
+            if before {
+                passes(&store, &needles, &like, 0);
+            } else {
+                store.layers().diff_id(&like).expect("diff id");
+            }
+            let id = packed(&store, second, Some(&like));
+            passes(&store, &needles, &id, 0);
+            let clean = |id: &LayerId| store.layers().is_clean(id, &needles).expect("memo");
+            assert_eq!(clean(&like), before && !found.0);
+            assert_eq!(clean(&id), !found.1);
+        }
+    }
+
+    #[test]
+    fn a_stream_is_searched_however_it_is_cut() {
+        let (_dir, store) = store();
+        let needles = needles(&store, SECRET);
+        let longest = Searcher::PIECE * 3;
+        for size in [
+            1,
+            7,
+            512,
+            Searcher::PIECE - 1,
+            Searcher::PIECE,
+            9000,
+            longest,
+        ] {
+            for at in (0..longest - SECRET.len()).step_by(61) {
+                let mut data = vec![b'c'; longest];
+                data[at..at + SECRET.len()].copy_from_slice(SECRET);
+                for (data, there) in [(&data[..], true), (&data[..at + SECRET.len() - 1], false)] {
+                    let watch = Watch::new(&needles);
+                    let mut searcher = Searcher::new(&watch);
+                    data.chunks(size).for_each(|piece| searcher.pass(piece));
+                    searcher.finish();
+                    assert_eq!(watch.hit(), there, "{size} {at}");
+                }
             }
         }
     }
