@@ -108,6 +108,8 @@ pub struct BuildOptions {
     pub attest: Attest,
     /// How much of how it was made stands in the metadata file.
     pub metadata_provenance: Option<ProvenanceMode>,
+    /// What version control says of a context on this machine, if anyone is told.
+    pub vcs: Option<Vcs>,
     /// Where the result goes. A target without outputs is only a base for other targets.
     pub outputs: Vec<Output>,
     /// File that receives the image ID.
@@ -193,6 +195,7 @@ impl BuildOptions {
             leaks: Leaks::default(),
             attest: Attest::default(),
             metadata_provenance: None,
+            vcs: None,
             iidfile: None,
             metadata_file: None,
             source_date_epoch: None,
@@ -293,6 +296,19 @@ pub struct Leaks {
     pub allowed: bool,
     /// Whether credentials that nobody told of are looked for too.
     pub credentials: bool,
+}
+
+/// What version control says of the directory that is built. Nobody has checked it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vcs {
+    /// Address of the repository, without credentials.
+    pub source: Option<String>,
+    /// Name of the commit; `-dirty` follows if there are changes beside it.
+    pub revision: String,
+    /// The context, from the repository's top.
+    pub context: PathBuf,
+    /// The Dockerfile, from there too, if it is in the repository.
+    pub dockerfile: Option<PathBuf>,
 }
 
 /// What is said of an image beside it.

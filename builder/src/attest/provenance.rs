@@ -5,14 +5,14 @@
 //!
 //! | `mode` | says |
 //! |---|---|
-//! | min | Dockerfile's path, target, platforms, contexts by name, dependencies with digests, times |
-//! | max | build arguments, labels, ids of secrets and agents, the Dockerfile, all steps as well |
+//! | min | Dockerfile's path, target, platforms, contexts by name, dependencies with digests, times, what git says of the context |
+//! | max | build arguments, labels, ids of secrets and agents, the Dockerfile, all steps and their layers as well |
 //!
 //! Values that are secret are no facts: whoever collects them replaces those first.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cooper_oci::Platform;
+use cooper_oci::{Descriptor, Platform};
 use serde_json::{Map, Value, json};
 
 use super::Attestation;
@@ -72,6 +72,16 @@ pub struct Step {
     pub lines: Option<(usize, usize)>,
 }
 
+/// The layers of a step's result, base first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepLayers {
+    /// The step, by position.
+    pub step: usize,
+    /// Its layers: those of an image as they came, others as plain tars, whose digests are the
+    /// image's diff IDs however an output packs them.
+    pub layers: Vec<Descriptor>,
+}
+
 /// Where a build's Dockerfile is from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConfigSource {
@@ -113,6 +123,10 @@ pub struct Facts {
     pub hermetic: bool,
     /// All steps, those that others read first.
     pub steps: Vec<Step>,
+    /// What is known of the layers of steps.
+    pub layers: Vec<StepLayers>,
+    /// What version control says of the context, by BuildKit's names for it.
+    pub vcs: Vec<(&'static str, String)>,
     /// The Dockerfile's text.
     pub dockerfile: String,
     /// None for a build whose result is not to tell of it.
@@ -210,11 +224,26 @@ impl Facts {
             "request": all,
             "resolvedDependencies": self.locals.is_empty(),
         });
-        metadata["buildkit_metadata"] = if all {
-            json!({ "source": self.sources() })
-        } else {
-            json!({})
-        };
+        metadata["buildkit_metadata"] = self.buildkit_metadata(all);
+        metadata
+    }
+
+    fn buildkit_metadata(&self, all: bool) -> Value {
+        let mut metadata = json!({});
+        if !self.vcs.is_empty() {
+            let vcs = self.vcs.iter();
+            metadata["vcs"] = vcs.map(|(key, value)| (*key, value.as_str())).collect();
+        }
+        if all {
+            metadata["source"] = self.sources();
+        }
+        if all && !self.layers.is_empty() {
+            // A step has several results in LLB, and a result several ways to be had.
+            let layers = self.layers.iter();
+            metadata["layers"] = layers
+                .map(|known| (format!("step{}:0", known.step), json!([known.layers])))
+                .collect();
+        }
         metadata
     }
 
@@ -275,6 +304,14 @@ mod tests {
                     lines: Some((2, 3)),
                 },
             ],
+            layers: vec![StepLayers {
+                step: 1,
+                layers: vec![Descriptor::of(
+                    "application/vnd.oci.image.layer.v1.tar",
+                    b"",
+                )],
+            }],
+            vcs: vec![("revision", "abc-dirty".to_owned())],
             dockerfile: "FROM alpine:3.18\n".to_owned(),
             run: Some(Run {
                 id: "id".to_owned(),
@@ -344,7 +381,11 @@ mod tests {
                 "request": false,
                 "resolvedDependencies": false
               },
-              "buildkit_metadata": {}
+              "buildkit_metadata": {
+                "vcs": {
+                  "revision": "abc-dirty"
+                }
+              }
             }
           }
         }
@@ -387,6 +428,15 @@ mod tests {
                 "locations": { "step1": { "locations": [{ "ranges": [range] }] } },
             })
         );
+        let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let media_type = "application/vnd.oci.image.layer.v1.tar";
+        let layer = json!({ "mediaType": media_type, "digest": digest, "size": 0 });
+        assert_eq!(
+            metadata["buildkit_metadata"]["layers"],
+            json!({ "step1:0": [[layer]] })
+        );
+        let vcs = json!({ "revision": "abc-dirty" });
+        assert_eq!(metadata["buildkit_metadata"]["vcs"], vcs);
     }
 
     #[test]

@@ -7,10 +7,10 @@
 
 use cooper_cache::Timestamp;
 use cooper_frontend::Span;
-use cooper_frontend::image::{ImageKey, ImageName, ResolvedImage};
+use cooper_frontend::image::{ImageKey, ImageLayers, ImageName, ResolvedImage};
 use cooper_frontend::ir::{BuildOp, MountKind, NetworkMode, SourceOp};
 use cooper_frontend::lint::is_secret_name;
-use cooper_oci::Reference;
+use cooper_oci::{DiffId, Reference};
 use serde_json::Value;
 
 use super::context::ContextFiles;
@@ -19,12 +19,14 @@ use super::fetch::address;
 use super::leaks::Guard;
 use super::solve::{RecipeStep, Solved};
 use super::target::{TargetBuild, Variant};
-use crate::attest::provenance::{ConfigSource, Dependency, Facts, Run, Step, Wanted};
+use crate::attest::provenance::{ConfigSource, Dependency, Facts, Run, Step, StepLayers, Wanted};
 use crate::attest::sbom::{self, Document};
 use crate::attest::{Attestation, Purl, op};
 use crate::git::split_credentials;
-use crate::image::{Image, rfc3339};
-use crate::options::{BuildNetwork, BuildOptions, ContextSource, DockerfileSource, Provenance};
+use crate::image::{Image, known_blob, rfc3339};
+use crate::options::{
+    BuildNetwork, BuildOptions, ContextSource, DockerfileSource, Provenance, Vcs,
+};
 use crate::progress::{Progress, Secrets as Redaction};
 
 /// What stands for a value that is not told.
@@ -77,7 +79,7 @@ impl Witness<'_> {
             said.extend(step.end_with(listed)?);
         }
         if let Some(asked) = &attest.provenance {
-            said.push(self.facts(variant, solved).attestation(asked));
+            said.push(self.facts(variant, solved, Some(image)).attestation(asked));
         }
         Ok(said)
     }
@@ -94,7 +96,7 @@ impl Witness<'_> {
         };
         let variants = self.target.variants.iter().zip(solved);
         variants
-            .map(|(variant, solved)| self.facts(variant, solved).predicate(&asked))
+            .map(|(variant, solved)| self.facts(variant, solved, None).predicate(&asked))
             .collect()
     }
 
@@ -148,8 +150,9 @@ impl Witness<'_> {
         Ok(said)
     }
 
-    /// Collects what is known of how a variant was made, without anything secret.
-    fn facts(&self, variant: &Variant, solved: &Solved) -> Facts {
+    /// Collects what is known of how a variant was made, without anything secret, and of the layers
+    /// of the `image` that it is in.
+    fn facts(&self, variant: &Variant, solved: &Solved, image: Option<&Image>) -> Facts {
         let options = self.options();
         let hiding = Hiding::new(options, self.guard.redaction());
         let mut steps = Vec::with_capacity(solved.recipe.len());
@@ -186,6 +189,10 @@ impl Witness<'_> {
             dependencies: self.dependencies(variant, &solved.recipe),
             hermetic: !solved.recipe.iter().any(network),
             steps,
+            layers: image.map_or_else(Vec::new, |image| {
+                self.layers(variant, &solved.recipe, image)
+            }),
+            vcs: hiding.vcs(options.vcs.as_ref()),
             dockerfile: hiding.redaction.mask(self.target.source.text()),
             // The clock is no part of a result that is to be the same each time.
             run: options.source_date_epoch.is_none().then(|| Run {
@@ -194,6 +201,40 @@ impl Witness<'_> {
                 finished: rfc3339(super::engine::now(None)),
             }),
         }
+    }
+
+    /// Returns the layers of the result, and of the images that steps read.
+    fn layers(&self, variant: &Variant, recipe: &[RecipeStep], image: &Image) -> Vec<StepLayers> {
+        let layers = self.target.engine.layers();
+        let of_image = |step: &RecipeStep| {
+            let BuildOp::Source(SourceOp::Image(op)) = &step.op else {
+                return None;
+            };
+            let resolved = variant.images().get(&op.unkeyed.key)?;
+            let ImageLayers::Stored(names) = &resolved.layers else {
+                return None;
+            };
+            let diff_ids = resolved.config.rootfs.diff_ids.iter();
+            let blob = |(name, diff_id): (&String, &DiffId)| {
+                let id = name.parse().ok()?;
+                known_blob(layers, &id, diff_id).ok()?
+            };
+            names.iter().zip(diff_ids).map(blob).collect()
+        };
+        let steps = recipe.iter().enumerate();
+        let mut known: Vec<StepLayers> = steps
+            .filter_map(|(step, recipe)| {
+                let layers = of_image(recipe)?;
+                Some(StepLayers { step, layers })
+            })
+            .collect();
+        let result = image.known_blobs(layers).ok().flatten();
+        if let (Some(step), Some(layers)) = (recipe.len().checked_sub(1), result)
+            && known.last().is_none_or(|last| last.step != step)
+        {
+            known.push(StepLayers { step, layers });
+        }
+        known
     }
 
     /// Returns first and last line of a part of the Dockerfile.
@@ -400,6 +441,27 @@ impl Hiding {
         let labels =
             labels.map(|(name, given)| (format!("label:{name}"), self.redaction.clean(given)));
         arguments.chain(labels).collect()
+    }
+
+    fn vcs(&self, known: Option<&Vcs>) -> Vec<(&'static str, String)> {
+        let Some(vcs) = known else {
+            return Vec::new();
+        };
+        let within = |path: &std::path::Path| match path.to_string_lossy() {
+            path if path.is_empty() => ".".to_owned(),
+            path => path.into_owned(),
+        };
+        let beside = vcs.dockerfile.as_deref().and_then(std::path::Path::parent);
+        let facts = [
+            ("localdir:context", Some(within(&vcs.context))),
+            ("localdir:dockerfile", beside.map(within)),
+            ("revision", Some(vcs.revision.clone())),
+            ("source", vcs.source.clone()),
+        ];
+        let facts = facts.into_iter();
+        facts
+            .filter_map(|(key, value)| Some((key, self.redaction.clean(&value?))))
+            .collect()
     }
 
     fn op(&self, op: &BuildOp) -> Value {

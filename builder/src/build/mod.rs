@@ -509,7 +509,9 @@ fn finish(
         engine.remote().adopt(engine.store(), ids.iter())?;
         let squashed = squash::squash(&target.engine, root, options.squash, progress)?;
         let mut image = assemble(target, variant, root, squashed)?;
-        image.attestations = witness.attestations(variant, solved, &image, progress)?;
+        let mut packed = repack::repack(image.clone(), target, root, progress)?;
+        packed.attestations = witness.attestations(variant, solved, &packed, progress)?;
+        image.attestations.clone_from(&packed.attestations);
         let result = leaks::Product {
             image: &image,
             root,
@@ -517,11 +519,10 @@ fn finish(
             file: &target.source,
         };
         guard.check(&target.engine, &result, &options.outputs, progress)?;
-        let mut image = repack::repack(image, target, root, progress)?;
         if options.cache_to.iter().any(is_inline) {
-            inline_cache(&mut image, root, harvest, progress);
+            inline_cache(&mut packed, root, harvest, progress);
         }
-        images.push(note_blobs(image, engine));
+        images.push(note_blobs(packed, engine));
     }
     let platforms = target.variants.iter().map(|variant| &variant.platform);
     let roots = solved.iter().map(|solved| &solved.root);

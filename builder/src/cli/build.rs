@@ -14,6 +14,7 @@ mod run;
 mod service;
 mod share;
 mod steps;
+mod vcs;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -258,6 +259,16 @@ impl BuildArgs {
             .is_some_and(|epoch| epoch == OF_CONTEXT);
         let steps = self.steps.resolve(&file.build)?;
         let registry = settings.registry(&self.registry_mirror)?;
+        let attest = self.attest.resolve(&settings.environment, &file.build)?;
+        let metadata_provenance = attest::metadata_mode(&settings.environment)?;
+        let told = attest.provenance.is_some()
+            || (self.metadata_file.is_some() && metadata_provenance.is_some());
+        let asked = vcs::Asked::resolve(&settings.environment, told)?;
+        let vcs = asked.and_then(|asked| asked.of(&context, &dockerfile));
+        let mut labels = self.labels(&file.build.labels)?;
+        if let (Some(asked), Some(vcs)) = (asked, &vcs) {
+            asked.label(vcs, &mut labels);
+        }
         let mut options = BuildOptions {
             ssh: self.ssh(settings, &context)?,
             context,
@@ -280,7 +291,7 @@ impl BuildArgs {
             log_file: self.logfile.clone(),
             platforms: self.platforms()?,
             build_args,
-            labels: self.labels(&file.build.labels)?,
+            labels,
             no_cache: self.no_cache(input.cache_ttl),
             pull: self.pull()?,
             network: steps.network,
@@ -293,8 +304,9 @@ impl BuildArgs {
             secrets: self.secrets(settings)?,
             squash: self.squash()?,
             leaks: self.leaks(file.build.detect_credentials),
-            attest: self.attest.resolve(&settings.environment, &file.build)?,
-            metadata_provenance: attest::metadata_mode(&settings.environment)?,
+            attest,
+            metadata_provenance,
+            vcs,
             limits: steps.limits,
             outputs: self.outputs(&settings.environment)?,
             iidfile: self.iidfile.clone(),

@@ -132,6 +132,19 @@ impl Parts<'_> {
     }
 }
 
+/// Returns the blob that a layer came in, or else the plain tar that it would be.
+pub fn known_blob(
+    layers: &Layers,
+    id: &LayerId,
+    diff_id: &DiffId,
+) -> Result<Option<Descriptor>, StoreError> {
+    let blob = match layers.noted_blob(diff_id) {
+        Some(blob) => Some(blob),
+        None => layers.plain_tar(id)?,
+    };
+    Ok(blob.map(|blob| Descriptor::new(blob.media_type, blob.digest, blob.size)))
+}
+
 impl Image {
     /// Makes the image of a root filesystem.
     pub fn assemble(mut parts: Parts<'_>, layers: &Layers) -> Result<Self, StoreError> {
@@ -197,6 +210,14 @@ impl Image {
         image.config_bytes = image.config.to_json();
         image.id = Digest::sha256(&image.config_bytes);
         Ok(image)
+    }
+
+    /// Returns what its layers are as far as that is known without packing any.
+    pub fn known_blobs(&self, layers: &Layers) -> Result<Option<Vec<Descriptor>>, StoreError> {
+        let known = self.layers.iter();
+        known
+            .map(|layer| known_blob(layers, &layer.layer, &layer.diff_id))
+            .collect()
     }
 
     /// Adds fields to the configuration.

@@ -367,7 +367,7 @@ impl Layers {
     }
 
     /// Returns the registered blob of a layer, be it in the store or not.
-    pub(crate) fn noted_blob(&self, diff_id: &DiffId) -> Option<Descriptor> {
+    pub fn noted_blob(&self, diff_id: &DiffId) -> Option<Descriptor> {
         read_json(&self.shared.layout.pending(diff_id)).ok()?
     }
 

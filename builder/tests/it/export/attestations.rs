@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::support::layout::{self, Image};
 use crate::support::peers::{DockerRegistry, skopeo};
 use crate::support::process::run;
+use crate::support::repository::Repositories;
 use crate::support::{Context, Cooper, need};
 
 const SLSA: &str = "https://slsa.dev/provenance/v1";
@@ -85,6 +86,13 @@ fn statements(layout: &Path) -> Vec<(String, Value)> {
         statements.push((kind, statement["predicate"].clone()));
     }
     statements
+}
+
+/// Returns the configuration of the only image of a layout with statements.
+fn config(layout: &Path) -> Value {
+    let index = json(layout, &layout::index(layout)["manifests"][0]["digest"]);
+    let manifest = json(layout, &entries(&index).0[0]["digest"]);
+    json(layout, &manifest["config"]["digest"])
 }
 
 fn purls(document: &Value) -> Vec<String> {
@@ -309,6 +317,109 @@ fn the_least_tells_nothing_that_was_passed_in() {
     let told = &metadata["buildx.build.provenance"];
     let request = &told["buildDefinition"]["externalParameters"]["request"];
     assert_eq!(request["locals"][0]["name"], "context");
+}
+
+/// Returns what the provenance in a layout says of the build that BuildKit's fields have no
+/// place for elsewhere.
+#[track_caller]
+fn buildkit_metadata(layout: &Path) -> Value {
+    let said = statements(layout);
+    let (_, provenance) = said.iter().find(|(kind, _)| kind == SLSA).expect("one");
+    provenance["runDetails"]["metadata"]["buildkit_metadata"].clone()
+}
+
+#[test]
+fn the_most_tells_the_layers_of_steps() {
+    let Some(cooper) = Cooper::new() else { return };
+    for options in [&[][..], &["--squash"], &["--timestamp=0"]] {
+        let dest = cooper.scratch(&format!("layout{}", options.len()));
+        let output = format!("-otype=oci,tar=false,dest={}", dest.display());
+        let args = [&[&*output, BOTH[0]], options].concat();
+        cooper.build(&context(), &args).ok();
+        let said = statements(&dest);
+        let definition =
+            &said[0].1["buildDefinition"]["internalParameters"]["buildConfig"]["llbDefinition"];
+        let steps = definition.as_array().expect("steps");
+        let layers = &buildkit_metadata(&dest)["layers"];
+        let config = config(&dest);
+        let of_step = |number: usize| {
+            let layers = layers[format!("step{number}:0")][0].as_array();
+            let digest = |layer: &Value| layer["digest"].as_str().expect("digest").to_owned();
+            layers.map(|layers| layers.iter().map(digest).collect::<Vec<_>>())
+        };
+        // Every layer of the result, by what it came in or by its tar; the base's come first.
+        let result = of_step(steps.len() - 1).expect("the result");
+        let diff_ids = config["rootfs"]["diff_ids"].as_array().expect("layers");
+        assert_eq!(result.len(), diff_ids.len(), "{options:?} {layers:#}");
+        let is_base = |step: &Value| {
+            let name = step["op"]["Op"]["source"]["identifier"].as_str();
+            name.is_some_and(|name| name.starts_with("docker-image://"))
+        };
+        let base = steps.iter().position(is_base).expect("a base");
+        let base = of_step(base).expect("the base");
+        assert_eq!(base[..], result[..base.len()], "{options:?}");
+        if options != ["--timestamp=0"] {
+            assert!(
+                result[base.len()..] == diff_ids[base.len()..],
+                "{options:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_git_knows_of_a_directory_is_told() {
+    let (Some(cooper), Some(repositories)) = (Cooper::new(), Repositories::new()) else {
+        return;
+    };
+    repositories.make(
+        "r",
+        "mkdir -p app/docker; printf 'FROM scratch\nCOPY f /\n' > app/docker/Dockerfile\n\
+         echo x > app/f; commit one\n\
+         git remote add origin https://me:hush@host.example/app.git\n",
+    );
+    let (top, commit) = (repositories.join("r"), repositories.commit("r", "HEAD"));
+    let build = |dest: &str, mode: &str, variables: &[(&str, &str)]| {
+        let dest = cooper.scratch(dest);
+        let output = format!("-otype=oci,tar=false,dest={}", dest.display());
+        let file = top.join("app/docker/Dockerfile").display().to_string();
+        let args = [&*output, mode, "-f", &*file];
+        let mut command = cooper.build_command(&top.join("app"), &args);
+        command.envs(variables.iter().copied());
+        run(command).ok();
+        dest
+    };
+    let clean = serde_json::json!({
+        "localdir:context": "app",
+        "localdir:dockerfile": "app/docker",
+        "revision": commit,
+        "source": "https://host.example/app.git",
+    });
+    for mode in ["--provenance=mode=min", "--provenance=mode=max"] {
+        let dest = build(mode, mode, &[]);
+        assert_eq!(buildkit_metadata(&dest)["vcs"], clean, "{mode}");
+        assert_eq!(config(&dest)["config"].get("Labels"), None);
+    }
+    let dest = build("off", "--provenance=true", &[("BUILDX_GIT_INFO", "0")]);
+    assert_eq!(buildkit_metadata(&dest).get("vcs"), None);
+
+    std::fs::write(top.join("app/f"), "changed").expect("write");
+    let checked = [
+        ("BUILDX_GIT_CHECK_DIRTY", "1"),
+        ("BUILDX_GIT_LABELS", "full"),
+    ];
+    let dest = build("dirty", "--provenance=true", &checked);
+    let dirty = format!("{commit}-dirty");
+    assert_eq!(buildkit_metadata(&dest)["vcs"]["revision"], *dirty);
+    let labels = &config(&dest)["config"]["Labels"];
+    assert_eq!(
+        *labels,
+        serde_json::json!({
+            "com.docker.image.source.entrypoint": "app/docker/Dockerfile",
+            "org.opencontainers.image.revision": dirty,
+            "org.opencontainers.image.source": "https://host.example/app.git",
+        })
+    );
 }
 
 #[test]

@@ -131,6 +131,8 @@ impl Cooper {
             .env("XDG_RUNTIME_DIR", self.scratch("run"))
             .env("TMPDIR", self.scratch("tmp"))
             .env("LC_ALL", "C.UTF-8")
+            // Tests lie in the repository of the program, which none of them is about.
+            .env("GIT_CEILING_DIRECTORIES", env!("CARGO_TARGET_TMPDIR"))
             .current_dir(self.dir.path());
         command
     }
