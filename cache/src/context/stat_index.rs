@@ -354,3 +354,59 @@ fn push(body: &mut Vec<u8>, path: &RelPath, stamp: &Stamp, hashed: &Hashed) {
     body.extend_from_slice(&(hashed.capability.len() as u32).to_le_bytes());
     body.extend_from_slice(&hashed.capability);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Times in milliseconds; `hashed` is what the clock said when hashing began.
+    fn is_kept(changed: (u64, u64), hashed: u64) -> bool {
+        let [mtime, ctime] = [changed.0, changed.1].map(Duration::from_millis);
+        let nanos = |time: Duration| u64::from(time.subsec_nanos());
+        let fields = [
+            1,
+            2,
+            3,
+            mtime.as_secs(),
+            nanos(mtime),
+            ctime.as_secs(),
+            nanos(ctime),
+        ];
+        let stamp = Stamp {
+            fields,
+            hashed_at: Some(Duration::from_millis(hashed)),
+            settled: false,
+        };
+        stamp.settled(Clock { local: true }).settled
+    }
+
+    #[test]
+    fn a_hash_is_kept_only_if_no_step_of_the_clock_can_hide_a_later_change() {
+        for (changed, hashed, kept, what) in [
+            ((5_001, 5_001), 6_001, true, "long before"),
+            ((5_001, 5_001), 5_027, true, "just before"),
+            ((5_001, 5_001), 5_020, false, "a moment before"),
+            ((5_001, 5_001), 5_001, false, "at the same moment"),
+            (
+                (1_001, 5_001),
+                4_001,
+                false,
+                "the clock was set back since the change",
+            ),
+            (
+                (9_001, 1_001),
+                5_001,
+                false,
+                "the file says that it is from the future",
+            ),
+            (
+                (1_001, 5_001),
+                5_020,
+                false,
+                "an old time was given to it a moment before",
+            ),
+        ] {
+            assert_eq!(is_kept(changed, hashed), kept, "{what}");
+        }
+    }
+}
