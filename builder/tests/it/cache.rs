@@ -2,7 +2,7 @@
 
 use crate::support::cooper::Ended;
 use crate::support::layout::Image;
-use crate::support::{Context, Cooper, NONE};
+use crate::support::{Context, Cooper, NONE, need};
 
 const THREE_READERS: &str = "FROM busybox AS one\nCOPY a /a\nRUN cat /a >/one\n\
      FROM busybox AS two\nCOPY b /b\nRUN cat /b >/two\n\
@@ -123,6 +123,94 @@ fn a_file_rewritten_at_once_is_seen() {
         let found = std::fs::read_to_string(dest.join("f")).expect("the file");
         assert_eq!(found, round.to_string());
     }
+}
+
+/// Builds a context whose file is said to be from another time, and returns what was copied.
+fn copied(cooper: &Cooper, context: &Context) -> String {
+    let dest = cooper.scratch("out");
+    let output = format!("-o={}", dest.display());
+    cooper.build(context, &[output]).ok();
+    std::fs::read_to_string(dest.join("f")).expect("the file")
+}
+
+#[test]
+fn clocks_that_step_between_builds_give_no_stale_hit() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new("FROM scratch\nCOPY f /f\n");
+    // What a clock that was wrong, set forward or set back stamps on files.
+    let times = [
+        "2038-01-20 00:00:00",
+        "1970-01-01 00:00:00",
+        "tomorrow",
+        "1969-12-31 23:59:59 UTC",
+        "now",
+        "2038-01-20 00:00:00",
+        "yesterday",
+        "@0.5",
+    ];
+    for (round, time) in times.iter().enumerate() {
+        for text in ["first", "other"] {
+            let text = format!("{round}{text}");
+            context.sh(&format!("printf {text} >f; touch -d '{time}' f"));
+            for again in 0..2 {
+                assert_eq!(copied(&cooper, &context), text, "{time} {again}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_in_the_inode_of_another_is_not_taken_for_it() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new("FROM scratch\nCOPY f /f\n");
+    let mut inodes = Vec::new();
+    for round in 10..30 {
+        // The inode that was freed last is the one that is given out next.
+        context.sh(&format!(
+            "rm -f f; printf {round} >f; touch -d '2020-01-01 00:00:00' f"
+        ));
+        let inode = std::fs::metadata(context.join("f")).expect("stat");
+        inodes.push(std::os::unix::fs::MetadataExt::ino(&inode));
+        assert_eq!(copied(&cooper, &context), round.to_string());
+    }
+    inodes.sort_unstable();
+    inodes.dedup();
+    if inodes.len() == 20 {
+        need::skip::<()>("this file system gives no inode out again");
+    }
+}
+
+#[test]
+fn files_that_change_while_they_are_read_are_refused_or_taken_as_they_are() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new("FROM scratch\nCOPY f /f\n").with("f", "");
+    let file = context.join("f");
+    let written = |round: u64| format!("{round:08}").repeat(40_000);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let last = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut round = 0;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                round += 1;
+                std::fs::write(&file, written(round)).expect("write");
+            }
+            round
+        });
+        for _ in 0..8 {
+            let output = format!("-o={}", cooper.scratch("out").display());
+            let build = cooper.build(&context, &[output]);
+            if build.code() != 0 {
+                build.exits(1).says("changed while it was being read");
+            }
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        writer.join().expect("the writer")
+    });
+    assert!(
+        copied(&cooper, &context) == written(last),
+        "what is there in the end"
+    );
+    cooper.run(&["cache", "fsck"]).ok();
 }
 
 #[test]

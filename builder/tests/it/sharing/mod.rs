@@ -4,7 +4,9 @@ mod actions;
 mod bucket;
 mod container;
 mod directory;
+mod faults;
 mod mounts;
+mod packages;
 mod registry;
 mod wrong;
 

@@ -132,6 +132,27 @@ fn a_registry_that_goes_away_costs_no_build_and_loses_nothing() {
 }
 
 #[test]
+fn min_has_what_is_part_of_the_image_and_max_all_in_a_registry() {
+    let Some(here) = Cooper::new() else { return };
+    let Some(registry) = DockerRegistry::start(&here) else {
+        return;
+    };
+    let context = three_readers();
+    for (mode, executed) in [("min", 2), ("max", 0)] {
+        let name = format!("{}/team/{mode}", registry.host());
+        let to = format!("--cache-to=type=registry,ref={name},mode={mode}");
+        here.build(&context, &["-otype=cacheonly", &to]).ok();
+        let Some(there) = Cooper::new() else { return };
+        let from = format!("--cache-from={name}");
+        let whole = there.steps(&context, &["-otype=cacheonly", &from]).ok();
+        assert_eq!(whole.executed(), NOTHING, "{mode}: {}", whole.outcome);
+        let args = ["-otype=cacheonly", "--target=two", &from];
+        let stage = there.steps(&context, &args).ok();
+        assert_eq!(stage.executed().len(), executed, "{mode}");
+    }
+}
+
+#[test]
 fn the_cache_is_in_the_image_itself_by_option_or_argument() {
     let Some(here) = Cooper::new() else { return };
     let Some(registry) = DockerRegistry::start(&here) else {

@@ -48,6 +48,8 @@ pub(crate) struct Response {
     pub(crate) status: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+    /// After how many bytes of the body the connection ends.
+    pub(crate) cut: usize,
 }
 
 impl Response {
@@ -60,7 +62,14 @@ impl Response {
             status: status.to_owned(),
             headers: Vec::new(),
             body: body.into(),
+            cut: usize::MAX,
         }
+    }
+
+    /// Sends half of what it promises.
+    pub(crate) fn truncated(mut self) -> Self {
+        self.cut = self.body.len() / 2;
+        self
     }
 
     /// No answer: the connection ends.
@@ -160,7 +169,11 @@ fn serve(
         stream,
         "Content-Length: {length}\r\nConnection: close\r\n\r\n"
     )?;
-    stream.write_all(&response.body)
+    let sent = response.body.len().min(response.cut);
+    if request.method == "HEAD" {
+        return Ok(());
+    }
+    stream.write_all(&response.body[..sent])
 }
 
 fn read(stream: &TcpStream) -> std::io::Result<Request> {
