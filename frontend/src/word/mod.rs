@@ -30,9 +30,9 @@ const MAX_DEPTH: usize = 100;
 /// More than any command line or environment can hold, in bytes.
 const MAX_INSERTED: usize = 1 << 20;
 
-/// So many steps may the matching of patterns take in one word; each takes about a nanosecond. The
-/// longest value that a process can get (128 KiB) with a pattern of 900 characters is just within.
-const MAX_STEPS: usize = 1 << 21;
+/// So many steps may the matching of patterns take in one word, which are a few milliseconds. The
+/// longest value that a process can get (128 KiB) with a pattern of 180 characters is within.
+const MAX_STEPS: usize = 1 << 19;
 
 /// The value of a word.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
