@@ -47,8 +47,6 @@ pub struct BuildSettings {
     pub ulimits: Vec<Ulimit>,
     /// Memory and processor time of `RUN` steps.
     pub resources: Resources,
-    /// Host name of `RUN` steps.
-    pub hostname: Option<String>,
 }
 
 impl BuildSettings {
@@ -73,7 +71,6 @@ impl BuildSettings {
             shm_size: None,
             ulimits: Vec::new(),
             resources: Resources::default(),
-            hostname: None,
         }
     }
 }

@@ -11,6 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use cooper_frontend::ir::DeviceRequest;
+use cooper_frontend::settings::AllowedDevices;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -83,6 +84,8 @@ pub(crate) struct Shown {
 struct Spec {
     kind: String,
     #[serde(default)]
+    annotations: Annotations,
+    #[serde(default)]
     devices: Vec<Device>,
     #[serde(default)]
     container_edits: ContainerEdits,
@@ -93,7 +96,39 @@ struct Spec {
 struct Device {
     name: Name,
     #[serde(default)]
+    annotations: Annotations,
+    #[serde(default)]
     container_edits: ContainerEdits,
+}
+
+/// What a specification says to builders, by the names that BuildKit gives it.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Annotations {
+    /// A name that several devices share, for steps that can do with any of them.
+    #[serde(rename = "org.mobyproject.buildkit.device.class")]
+    class: Option<String>,
+    /// Steps may have it without the command line's leave.
+    #[serde(rename = "org.mobyproject.buildkit.device.autoallow")]
+    autoallow: Option<Switch>,
+}
+
+impl Annotations {
+    fn allows(&self) -> bool {
+        match &self.autoallow {
+            Some(Switch::Bool(allowed)) => *allowed,
+            Some(Switch::Text(text)) => text == "true",
+            None => false,
+        }
+    }
+}
+
+/// An annotation is a text, which YAML takes for a truth value if it looks like one.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Switch {
+    Bool(bool),
+    Text(String),
 }
 
 /// A device's name, which YAML takes for a number if it looks like one.
@@ -143,8 +178,30 @@ struct Hook {
     path: PathBuf,
 }
 
+/// Allows the devices that specifications say may be had by every build: by their names, and by
+/// that of a class if all of it may. A specification that cannot be read is an error only for a
+/// step that asks for a device.
+pub(crate) fn allow(devices: &mut AllowedDevices, directories: &[PathBuf]) {
+    let AllowedDevices::Named(named) = devices else {
+        return;
+    };
+    let Ok(registry) = Registry::read(directories) else {
+        return;
+    };
+    let allowed = |name: &&str| registry.allows(name);
+    let kinds = registry.first.keys().map(|kind| format!("{kind}=*"));
+    let classes = registry.classes.keys().cloned();
+    let whole = kinds
+        .chain(classes)
+        .filter(|name| registry.find(name).iter().all(allowed));
+    let single = registry.devices.keys().map(String::as_str).filter(allowed);
+    for name in whole.chain(single.map(str::to_owned)) {
+        named.entry(name.clone()).or_insert(name);
+    }
+}
+
 /// Returns what a step gets for `requests`. A device that is not there and not required is left
-/// out; a name without `=` is the first device of its class.
+/// out; a name without `=` is the first device of its vendor's, or all of a class.
 pub(crate) fn resolve(
     directories: &[PathBuf],
     requests: &[DeviceRequest],
@@ -174,8 +231,10 @@ struct Registry {
     specs: Vec<Spec>,
     /// Position of specification and device by qualified name, in the order of their names.
     devices: BTreeMap<String, (usize, usize)>,
-    /// The first device of each class.
+    /// The first device of each kind.
     first: BTreeMap<String, String>,
+    /// The devices of each class.
+    classes: BTreeMap<String, Vec<String>>,
 }
 
 impl Registry {
@@ -184,6 +243,7 @@ impl Registry {
             specs: Vec::new(),
             devices: BTreeMap::new(),
             first: BTreeMap::new(),
+            classes: BTreeMap::new(),
         };
         for directory in directories {
             for path in specifications(directory)? {
@@ -200,6 +260,10 @@ impl Registry {
             self.first
                 .entry(spec.kind.clone())
                 .or_insert_with(|| name.clone());
+            if let Some(class) = &device.annotations.class {
+                let of_class = self.classes.entry(class.clone()).or_default();
+                of_class.push(name.clone());
+            }
             self.devices.insert(name, (at, index));
         }
         self.specs.push(spec);
@@ -220,9 +284,20 @@ impl Registry {
                 .map(String::as_str)
                 .collect();
         }
+        if let Some(of_class) = self.classes.get(name) {
+            return of_class.iter().map(String::as_str).collect();
+        }
         let name = self.first.get(name).map_or(name, String::as_str);
         let found = self.devices.get_key_value(name);
         found.map(|(name, _)| name.as_str()).into_iter().collect()
+    }
+
+    /// Whether every build may have a device.
+    fn allows(&self, name: &str) -> bool {
+        self.devices.get(name).is_some_and(|(spec, device)| {
+            let spec = &self.specs[*spec];
+            spec.annotations.allows() || spec.devices[*device].annotations.allows()
+        })
     }
 
     fn add(&self, name: &str, edits: &mut Edits) -> Result<(), CdiError> {
@@ -366,6 +441,67 @@ mod tests {
             target: target.to_owned(),
             readonly,
         }
+    }
+
+    /// Devices of the reference's classes, of which some are for every build.
+    const CLASSES: &str = "cdiVersion: 0.6.0\nkind: v.example/device\ndevices:\n\
+        - name: foo\n  containerEdits: {env: [FOO=1]}\n\
+        - name: bar\n  annotations: {org.mobyproject.buildkit.device.class: class1}\n  \
+          containerEdits: {env: [BAR=1]}\n\
+        - name: baz\n  annotations:\n    org.mobyproject.buildkit.device.class: class1\n    \
+          org.mobyproject.buildkit.device.autoallow: true\n  containerEdits: {env: [BAZ=1]}\n\
+        - name: qux\n  annotations:\n    org.mobyproject.buildkit.device.class: class2\n    \
+          org.mobyproject.buildkit.device.autoallow: \"true\"\n  containerEdits: {env: [QUX=1]}\n";
+
+    #[test]
+    fn devices_of_a_class_come_together_and_some_unasked() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("classes.yaml"), CLASSES).expect("write");
+        let directories = [dir.path().to_owned()];
+        for (name, variables) in [
+            ("v.example/device", "FOO"),
+            ("v.example/device=bar", "BAR"),
+            ("v.example/device=*", "BAR BAZ FOO QUX"),
+            ("class1", "BAR BAZ"),
+            ("class2", "QUX"),
+        ] {
+            let name = name.to_owned();
+            let request = DeviceRequest {
+                name: name.clone(),
+                required: true,
+            };
+            let edits = resolve(&directories, &[request]).expect("it is there");
+            let found: Vec<_> = edits.env.iter().map(|(name, _)| name.as_str()).collect();
+            assert_eq!(found.join(" "), variables, "{name}");
+        }
+        let allowed = |directories: &[PathBuf]| {
+            let mut devices = AllowedDevices::default();
+            allow(&mut devices, directories);
+            devices
+        };
+        let devices = allowed(&directories);
+        for (name, is_allowed) in [
+            ("v.example/device=baz", true),
+            ("v.example/device=qux", true),
+            ("class2", true),
+            ("class1", false),
+            ("v.example/device=foo", false),
+            ("v.example/device", false),
+            ("v.example/device=*", false),
+        ] {
+            assert_eq!(devices.find(name).is_some(), is_allowed, "{name}");
+        }
+        let all = CLASSES.replace(
+            "devices:\n",
+            "annotations: {org.mobyproject.buildkit.device.autoallow: true}\ndevices:\n",
+        );
+        std::fs::write(dir.path().join("classes.yaml"), all).expect("write");
+        let devices = allowed(&directories);
+        for name in ["v.example/device", "v.example/device=*", "class1"] {
+            assert!(devices.find(name).is_some(), "{name}");
+        }
+        std::fs::write(dir.path().join("classes.yaml"), "{").expect("write");
+        assert_eq!(allowed(&directories), AllowedDevices::default());
     }
 
     #[test]

@@ -4,10 +4,8 @@ use cooper_frontend::ir::{NetworkMode, Ulimit};
 use cooper_frontend::settings::{self, BuildSettings};
 use cooper_oci::Platform;
 
+use super::cdi;
 use crate::options::{BuildNetwork, BuildOptions, NamedContext, NoCache};
-
-/// Host name of RUN steps, which users of BuildKit may have come to rely on.
-const HOSTNAME: &str = "buildkitsandbox";
 
 /// Returns what the front end is told for one of the platforms of `options`.
 pub(super) fn of(options: &BuildOptions, platform: &Platform) -> BuildSettings {
@@ -56,8 +54,8 @@ pub(super) fn of(options: &BuildOptions, platform: &Platform) -> BuildSettings {
     settings.ulimits = options.limits.ulimits.iter().map(ulimit).collect();
     settings.resources.clone_from(&options.limits.resources);
     settings.entitlements.clone_from(&options.entitlements);
+    cdi::allow(&mut settings.entitlements.devices, &options.cdi_dirs);
     settings.sandbox.clone_from(&options.sandbox);
-    settings.hostname = Some(HOSTNAME.to_owned());
     settings
 }
 

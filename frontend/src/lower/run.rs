@@ -16,7 +16,8 @@ use crate::syntax::heredoc;
 
 use super::stage::StageLowering;
 
-/// The host name inside steps unless the build sets one.
+/// The host name inside steps unless the build sets one; BuildKit's, which its users may have come
+/// to rely on.
 const HOSTNAME: &str = "buildkitsandbox";
 
 /// The command line of a RUN after heredocs have been put in.
@@ -151,14 +152,10 @@ impl StageLowering<'_, '_> {
     }
 
     fn hostname(&self) -> String {
-        let settings = &self.lowering.plan.settings;
-        let argument = settings.build_args.get("BUILDKIT_SANDBOX_HOSTNAME");
-        settings
-            .hostname
-            .as_ref()
-            .or(argument)
-            .map_or(HOSTNAME, String::as_str)
-            .to_owned()
+        let arguments = &self.lowering.plan.settings.build_args;
+        let given = arguments.get("BUILDKIT_SANDBOX_HOSTNAME");
+        let given = given.filter(|given| !given.is_empty());
+        given.map_or(HOSTNAME, String::as_str).to_owned()
     }
 
     fn unkeyed(&self) -> ExecUnkeyed {

@@ -8,6 +8,7 @@ mod config;
 mod copy;
 mod edges;
 mod ignore;
+mod reference;
 mod run;
 mod steps;
 mod url;

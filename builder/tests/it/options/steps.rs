@@ -120,6 +120,15 @@ fn devices_come_by_path_and_by_name() {
         &by_step,
         &[&specifications, "--allow=device"],
     ));
+    let unasked = cooper.scratch("unasked");
+    std::fs::create_dir(&unasked).expect("mkdir");
+    let yaml = yaml.replace(
+        "devices:\n",
+        "annotations: {org.mobyproject.buildkit.device.autoallow: true}\ndevices:\n",
+    );
+    std::fs::write(unasked.join("zero.yaml"), yaml).expect("write");
+    let unasked = format!("--cdi-config-dir={}", unasked.display());
+    wanted(seen(&cooper, &by_step, &[&unasked]));
     let by_alias = format!("--device=mine {look}");
     let alias = "--allow=device=v.example/zero=a,alias=mine";
     wanted(seen(&cooper, &by_alias, &[&specifications, alias]));
