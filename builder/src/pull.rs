@@ -95,10 +95,10 @@ impl Pull<'_> {
             .client
             .resolve(reference, platform, watch)
             .map_err(PullError::from);
-        let resolved = step.end_with(resolved.and_then(|resolved| check(resolved, platform)))?;
+        let resolved = step.silently(resolved.and_then(|resolved| check(resolved, platform)))?;
         let step = self.progress.step(format!("pull {}", resolved.reference));
         let result = self.store_all(&resolved, &step);
-        step.end_with(result)
+        step.silently(result)
     }
 
     fn store_all(&self, resolved: &Resolved, step: &StepGuard) -> Result<Pulled, PullError> {

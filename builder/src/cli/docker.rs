@@ -145,7 +145,10 @@ impl From<Image> for Command {
             Image::History(args) => Self::History(args),
             Image::Import(args) => Self::Import(args),
             Image::Prune(args) => Self::ImagePrune(args),
-            Image::Inspect(args) => Self::Inspect(args),
+            Image::Inspect(mut args) => {
+                args.kind = Some(inspect::Kind::Image);
+                Self::Inspect(args)
+            }
             Image::Load(args) => Self::Load(args),
             Image::Ls(args) => Self::Images(args),
             Image::Pull(args) => Self::Pull(args),

@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 
 use super::Settings;
 use super::container::{describe_connected, failed};
+use super::human;
 use super::session::Session;
 use super::template::{Template, TemplateError};
+use crate::container::record::written;
 use crate::container::{ContainerError, Containers, Volumes};
 use crate::image::image_size;
 use crate::network::{NetworkError, Networks};
@@ -30,6 +32,10 @@ pub struct InspectArgs {
     #[arg(short, long, value_name = "TEMPLATE", value_parser = template)]
     pub format: Option<Template>,
 
+    /// Show how much containers have written, and that with their images below
+    #[arg(short, long)]
+    pub size: bool,
+
     /// Platform, of images that are made for several [default: this machine's]
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<Platform>,
@@ -40,8 +46,9 @@ impl InspectArgs {
     pub fn run(&self, settings: &Settings) -> Result<(), Report> {
         let session = Session::open(settings)?;
         let (mut found, mut failures) = (Vec::new(), Vec::new());
+        let platform = self.platform.as_ref();
         for name in &self.names {
-            match inspect(&session, name, self.kind, self.platform.as_ref()) {
+            match inspect(&session, name, self.kind, platform, self.size) {
                 Ok(value) => found.push(value),
                 Err(report) => failures.push(report),
             }
@@ -107,6 +114,7 @@ fn inspect(
     name: &str,
     kind: Option<Kind>,
     platform: Option<&Platform>,
+    size: bool,
 ) -> Result<Value, Report> {
     // Nothing but an image has a platform.
     let kind = kind.or(platform.map(|_| Kind::Image));
@@ -116,7 +124,19 @@ fn inspect(
     let network_failed = |error: NetworkError| Report::from_error(&error);
     if wanted(Kind::Container) {
         match Containers::of(root).one(name) {
-            Ok(found) => return describe_connected(&found, &networks).map_err(network_failed),
+            Ok(found) => {
+                let mut value = describe_connected(&found, &networks).map_err(network_failed)?;
+                if size {
+                    let written = human::bytes_below(&written(&found.dir).0);
+                    let image = session.store.images().get(&found.container.config.image_id);
+                    let layers = session.store.layers();
+                    let below = image.ok().flatten();
+                    let below = below.map_or(0, |image| image_size(&layers, &image));
+                    value["SizeRw"] = written.into();
+                    value["SizeRootFs"] = (written + below).into();
+                }
+                return Ok(value);
+            }
             Err(ContainerError::Missing { .. }) if kind.is_none() => {}
             Err(error) => return Err(failed(&error)),
         }
@@ -136,6 +156,9 @@ fn inspect(
             None if kind.is_none() => {}
             None => return Err(super::volume::missing(name)),
         }
+    }
+    if kind.is_none() && session.find_image(name)?.is_none() {
+        return Err(Report::new(format!("no such object: {name}")));
     }
     let mut record = session.image_for(name, platform)?;
     record.size = image_size(&session.store.layers(), &record);

@@ -1,6 +1,7 @@
 //! `cooper network`: networks of containers.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
@@ -60,6 +61,10 @@ pub struct CreateArgs {
     /// The part of a subnet that containers get addresses from
     #[arg(long, value_name = "SUBNET")]
     pub ip_range: Vec<String>,
+
+    /// An address of a subnet that containers do not get by themselves
+    #[arg(long, value_name = "NAME=ADDRESS")]
+    pub aux_address: Vec<String>,
 
     /// Lead nowhere else
     #[arg(long)]
@@ -194,6 +199,9 @@ impl CreateArgs {
             subnets: each("--subnet", &self.subnet, parsed)?,
             gateways: each("--gateway", &self.gateway, parsed)?,
             ranges: each("--ip-range", &self.ip_range, parsed)?,
+            reserved: each("--aux-address", &self.aux_address, reserved)?
+                .into_iter()
+                .collect(),
             internal: self.internal,
             ipv6: self.ipv6,
             attachable: self.attachable,
@@ -201,6 +209,16 @@ impl CreateArgs {
             options: pairs("--opt", &self.opt)?,
         })
     }
+}
+
+fn reserved(text: &str) -> Result<(String, IpAddr), ValueError> {
+    let (name, address) = text
+        .split_once('=')
+        .ok_or_else(|| ValueError::new("no name and address").hint("write NAME=ADDRESS"))?;
+    let address = address
+        .parse()
+        .map_err(|_| ValueError::new(format!("{address:?} is no address")))?;
+    Ok((name.to_owned(), address))
 }
 
 fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, ValueError> {

@@ -165,7 +165,7 @@ impl PsArgs {
             "ID": self.id(container),
             "Image": container.config.image,
             "Labels": labels.join(","),
-            "LocalVolumes": container.anonymous_volumes.len().to_string(),
+            "LocalVolumes": volumes(container).to_string(),
             "Mounts": mounts(container),
             "Names": container.name,
             "Networks": networks_of(found, &connections.networks).join(","),
@@ -227,12 +227,20 @@ impl Connections {
     }
 }
 
+/// Returns how many volumes are mounted in a container.
+pub(super) fn volumes(container: &Container) -> usize {
+    let volumes = container.config.mounts.volumes.iter();
+    volumes
+        .filter(|volume| matches!(volume.source, VolumeSource::Named(_)))
+        .count()
+}
+
 /// Returns what is mounted in a container, by name or path.
 fn mounts(container: &Container) -> String {
     let volumes = container.config.mounts.volumes.iter();
     let names = volumes.map(|volume| match &volume.source {
         VolumeSource::Host(path) => path.to_string_lossy().into_owned(),
-        VolumeSource::Named(name) => name.clone(),
+        VolumeSource::Named(name) | VolumeSource::Image { name, .. } => name.clone(),
         VolumeSource::Anonymous => String::new(),
     });
     names.collect::<Vec<_>>().join(",")

@@ -23,10 +23,10 @@ use crate::container::attach;
 use crate::container::record::Held;
 use crate::container::run::{create, run_attached};
 use crate::container::start::{Attachment, start};
-use crate::container::{NamespaceMode, RunOptions, UserMode};
+use crate::container::{NamespaceMode, RunOptions, UserMode, VolumeSource};
 use crate::emulation;
 use crate::network::NetworkMode;
-use crate::options::Pull;
+use crate::options::{ProgressMode, Pull};
 use crate::report::{Exit, Report, print_data, print_error};
 
 pub use health::HealthArgs;
@@ -84,6 +84,10 @@ pub struct ContainerArgs {
     /// When to ask a registry for the image: missing, always or never
     #[arg(long, value_name = "WHEN")]
     pub pull: Option<String>,
+
+    /// Show nothing of a pull
+    #[arg(short, long)]
+    pub quiet: bool,
 
     /// Platform of the image
     #[arg(long, value_name = "OS/ARCH")]
@@ -205,6 +209,20 @@ impl CreateArgs {
     }
 }
 
+/// Finds the images that are to be mounted.
+fn with_images(options: &RunOptions, session: &Session) -> Result<RunOptions, Report> {
+    let mut options = options.clone();
+    for volume in &mut options.mounts.volumes {
+        if let VolumeSource::Image { name, layers } = &mut volume.source {
+            let image = session.image(name).map_err(|report| {
+                report.hint(format!("cooper pull {name} fetches it from a registry"))
+            })?;
+            *layers = image.layers.into_iter().map(|layer| layer.layer).collect();
+        }
+    }
+    Ok(options)
+}
+
 /// A container in the host's network or IPC namespace would set the whole machine.
 fn no_settings_of_the_host(options: RunOptions) -> Result<RunOptions, Report> {
     let host_network = options.network.mode == NetworkMode::Host;
@@ -281,7 +299,8 @@ impl ContainerArgs {
                 .context(format!("image {} cannot be run here", options.image));
             missing.hint().into_iter().fold(report, Report::hint)
         })?;
-        let held = create(options, &session.store, &image, &config)?;
+        let options = with_images(options, session)?;
+        let held = create(&options, &session.store, &image, &config)?;
         if let Some(path) = cidfile {
             fs::write(path, &held.container.id).map_err(|error| {
                 Report::from_error(&error)
@@ -353,12 +372,16 @@ impl ContainerArgs {
             (Pull::Missing | Pull::Always, _) => {
                 let options = settings.registry(&[])?;
                 let reference = remote::reference(&self.image)?;
-                if wanted == Pull::Missing {
+                if wanted == Pull::Missing && !self.quiet {
                     let name = reference.familiar();
                     print_error(&format!("Unable to find image '{name}' locally\n"));
                 }
                 let names = options.short_names.meanings(&self.image, &reference);
-                let mode = config::progress_mode(None, &settings.environment, &settings.file)?;
+                let mode = if self.quiet {
+                    ProgressMode::Quiet
+                } else {
+                    config::progress_mode(None, &settings.environment, &settings.file)?
+                };
                 let pulled = remote::pull(session, settings, &options, mode, &names, &platform)?;
                 Ok(pulled.record)
             }

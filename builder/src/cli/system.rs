@@ -265,7 +265,7 @@ impl Usage {
                 "ID": container.short(),
                 "Image": container.config.image,
                 "Command": format!("\"{}\"", container.config.args().join(" ")),
-                "LocalVolumes": container.anonymous_volumes.len().to_string(),
+                "LocalVolumes": super::ps::volumes(container).to_string(),
                 "Size": human::size(human::bytes_below(&written(&found.dir).0)),
                 "RunningFor": human::since(Some(&container.created), now),
                 "Status": super::ps::status(found, now),

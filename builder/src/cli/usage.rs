@@ -12,17 +12,151 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use super::Cli;
 use crate::report::{Exit, Report, did_you_mean};
 
-/// Options of docker's that are absent: the command, their names, what to do instead.
-const OPTIONS: &[(&str, &[&str], &str)] = &[
+/// Options of docker's that are absent: the commands, their names, what to do instead.
+const OPTIONS: &[(&[&str], &[&str], &str)] = &[
     (
-        "build",
+        &["build"],
         &["--security-opt"],
         "let the step say it: RUN --security=insecure, with --allow security.insecure",
     ),
     (
-        "build",
+        &["build"],
         &["--save-stages", "--stage-labels"],
         "leave it out: every step's result is kept, and --target builds a stage by itself",
+    ),
+    (
+        &["run", "create"],
+        &["--gpus"],
+        "name the devices: --device /dev/nvidia0 and those that go with it",
+    ),
+    (
+        &["run", "create"],
+        &["--runtime"],
+        "leave it out: cooper makes containers itself",
+    ),
+    (
+        &["run", "create"],
+        &["--storage-opt"],
+        "a container's own files are not limited: mount a file system of the right size",
+    ),
+    (
+        &["run", "create", "update"],
+        &["--cpu-rt-period", "--cpu-rt-runtime"],
+        "control groups of version 2 have no real-time shares: --ulimit rtprio=N allows priorities",
+    ),
+    (
+        &["run", "create"],
+        &[
+            "--cpu-count",
+            "--cpu-percent",
+            "--io-maxbandwidth",
+            "--io-maxiops",
+            "--isolation",
+        ],
+        "leave it out: it is for containers of Windows",
+    ),
+    (
+        &["run", "create"],
+        &["--device-cgroup-rule"],
+        "name the device itself: --device PATH",
+    ),
+    (
+        &["run", "create"],
+        &["--blkio-weight-device"],
+        "--blkio-weight holds for all devices; --device-read-bps and its like limit one",
+    ),
+    (
+        &["run", "create"],
+        &["--kernel-memory"],
+        "leave it out: --memory counts the kernel's, too",
+    ),
+    (
+        &["run", "create"],
+        &["--use-api-socket"],
+        "there is no daemon whose socket could be given",
+    ),
+    (
+        &["run", "create"],
+        &["--domainname"],
+        "the host name has it: --hostname NAME.DOMAIN",
+    ),
+    (
+        &["run", "create"],
+        &["--annotation"],
+        "no other runtime is there to read it: --label keeps what is said of a container",
+    ),
+    (
+        &["run", "create"],
+        &["--cgroupns"],
+        "leave it out: a container sees its own control group as the root",
+    ),
+    (
+        &["run", "create", "connect"],
+        &["--link-local-ip"],
+        "--ip gives an address of the network's subnet",
+    ),
+    (
+        &["create"],
+        &["--attach"],
+        "cooper start --attach attaches to it",
+    ),
+    (
+        &["start"],
+        &["--checkpoint", "--checkpoint-dir"],
+        "a container's processes cannot be kept: cooper commit keeps its files",
+    ),
+    (
+        &["rm"],
+        &["--link"],
+        "links are no things of their own: cooper network disconnect parts containers",
+    ),
+    (&["commit"], &["--no-pause"], "write --pause=false"),
+    (
+        &["connect"],
+        &["--driver-opt", "--gw-priority"],
+        "leave it out: the first network that leads outside is the way there",
+    ),
+    (
+        &["network"],
+        &["--config-from", "--config-only", "--ingress", "--scope"],
+        "there are no clusters: cooper works on one machine",
+    ),
+    (
+        &["network"],
+        &["--ipam-driver", "--ipam-opt"],
+        "cooper gives addresses itself: --subnet, --ip-range and --gateway say which",
+    ),
+    (
+        &["network"],
+        &["--ipv4"],
+        "leave it out: every network has IPv4, and --ipv6 gives it IPv6 too",
+    ),
+    (
+        &["volume"],
+        &[
+            "--availability",
+            "--cluster",
+            "--group",
+            "--limit-bytes",
+            "--required-bytes",
+            "--scope",
+            "--secret",
+            "--sharing",
+            "--topology-preferred",
+            "--topology-required",
+            "--type",
+        ],
+        "there are no clusters: cooper works on one machine",
+    ),
+    (
+        &["images", "image"],
+        &["--tree"],
+        "cooper inspect NAME lists the platforms of an image",
+    ),
+    (
+        &["rmi", "image"],
+        &["--platform"],
+        "leave it out: an image goes with all its platforms",
     ),
 ];
 
@@ -73,7 +207,7 @@ pub(super) fn report(error: &clap::Error, args: &[OsString]) -> Report {
     let of = format!("cooper {}", path.join(" "));
     let of = of.trim_end();
     let mut report = Report::new(heading(error, of));
-    if let Some(hint) = hint(error, path.first().map(String::as_str), command) {
+    if let Some(hint) = hint(error, &path, command) {
         report = report.hint(hint);
     }
     let exit = if is_positional(error) {
@@ -140,14 +274,15 @@ fn heading(error: &clap::Error, of: &str) -> String {
     }
 }
 
-/// Returns what was probably meant; `first` is the name of the outermost command.
-fn hint(error: &clap::Error, first: Option<&str>, command: &clap::Command) -> Option<String> {
+/// Returns what was probably meant; `path` names the command.
+fn hint(error: &clap::Error, path: &[String], command: &clap::Command) -> Option<String> {
     match error.kind() {
         ErrorKind::UnknownArgument => {
             let option = text(error, ContextKind::InvalidArg)?;
+            let of_it = |of: &[&str]| path.iter().any(|name| of.contains(&name.as_str()));
             let absent = OPTIONS
                 .iter()
-                .find(|(of, names, _)| Some(*of) == first && names.contains(&option.as_str()));
+                .find(|(of, names, _)| of_it(of) && names.contains(&option.as_str()));
             if let Some((_, _, instead)) = absent {
                 return Some((*instead).to_owned());
             }
@@ -204,9 +339,11 @@ mod tests {
     #[test]
     fn what_is_said_to_be_absent_is() {
         let cli = Cli::command();
-        for (command, names, _) in OPTIONS {
-            let command = cli.find_subcommand(command).expect("a command");
-            for arg in command.get_arguments() {
+        for (commands, names, _) in OPTIONS {
+            let found = commands.iter().filter_map(|name| cli.find_subcommand(name));
+            for (command, arg) in
+                found.flat_map(|command| command.get_arguments().map(move |arg| (command, arg)))
+            {
                 let long = arg.get_long().map(|long| format!("--{long}"));
                 let short = arg.get_short().map(|short| format!("-{short}"));
                 for known in long.iter().chain(&short) {
@@ -219,6 +356,42 @@ mod tests {
         }
         let said = said("cooper service ls");
         assert!(said.contains("cooper works on one machine"), "{said}");
+    }
+
+    #[test]
+    fn options_of_dockers_that_are_absent_have_advice_of_their_own() {
+        for (line, advice) in [
+            ("cooper run --gpus=all app", "name the devices: --device"),
+            (
+                "cooper create --runtime=runc app",
+                "cooper makes containers itself",
+            ),
+            (
+                "cooper container run --isolation=x app",
+                "containers of Windows",
+            ),
+            ("cooper update --cpu-rt-period=1 web", "--ulimit rtprio=N"),
+            ("cooper create --attach=stdout app", "cooper start --attach"),
+            (
+                "cooper start --checkpoint=x web",
+                "cooper commit keeps its files",
+            ),
+            ("cooper rm --link web", "cooper network disconnect"),
+            ("cooper commit --no-pause web", "--pause=false"),
+            (
+                "cooper network connect --gw-priority=1 net web",
+                "leave it out",
+            ),
+            ("cooper network create --ipam-driver=x net", "--ip-range"),
+            (
+                "cooper volume create --scope=multi v",
+                "there are no clusters",
+            ),
+            ("cooper image ls --tree", "cooper inspect NAME"),
+        ] {
+            let said = said(line);
+            assert!(said.contains(advice) && said.ends_with("[125]\n"), "{said}");
+        }
     }
 
     #[test]

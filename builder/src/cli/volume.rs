@@ -227,26 +227,32 @@ impl CreateArgs {
     }
 }
 
-/// Refuses options of docker's driver for what is mounted by a daemon while it runs.
+/// Refuses options that docker's driver does not have, or that say only half of it.
 pub(in crate::cli) fn check_options(
     options: BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, String>, ValueError> {
-    if options.is_empty() {
-        return Ok(options);
+    const KNOWN: [&str; 3] = ["type", "o", "device"];
+    if let Some(name) = options.keys().find(|name| !KNOWN.contains(&name.as_str())) {
+        return Err(ValueError::unknown("option", name, &KNOWN));
     }
-    let is = |name: &str, known: &[&str]| {
-        let value = options.get(name).map(String::as_str);
-        value.is_some_and(|value| known.contains(&value))
-    };
-    let device = options.get("device").map(std::path::Path::new);
-    let bound = is("o", &["bind", "rbind", "rw,bind", "bind,rw"])
-        && (is("type", &["none", ""]) || !options.contains_key("type"));
-    match device {
-        Some(device) if bound && device.is_absolute() => Ok(options),
-        _ => Err(
-            ValueError::new("of the options, only those of a directory are known here")
-                .hint("they are type=none, o=bind and device=/DIR; tmpfs is --mount type=tmpfs"),
-        ),
+    let words = options.get("o").map(String::as_str).unwrap_or_default();
+    let bound = words
+        .split(',')
+        .any(|word| matches!(word, "bind" | "rbind"));
+    match options.get("device").map(std::path::Path::new) {
+        None if options.is_empty() => Ok(options),
+        None => Err(ValueError::new("no device").hint(
+            "write device=/DIR with type=none and o=bind, device=tmpfs with type=tmpfs, \
+             device=:/PATH with type=nfs and o=addr=HOST",
+        )),
+        Some(device) if bound && !device.is_absolute() => Err(ValueError::new(format!(
+            "the device {} of a bind is no absolute path",
+            device.display()
+        ))),
+        Some(_) if !bound && !options.contains_key("type") => {
+            Err(ValueError::new("no type of file system").hint("such as type=tmpfs, nfs or ext4"))
+        }
+        Some(_) => Ok(options),
     }
 }
 
@@ -512,15 +518,27 @@ mod tests {
     }
 
     #[test]
-    fn a_volume_can_stand_for_a_directory_and_for_nothing_else() {
+    fn the_options_of_a_volume_go_together() {
         let options = |texts: &[&str]| {
             let pairs = texts.iter().filter_map(|text| text.split_once('='));
-            check_options(pairs.map(|(a, b)| (a.to_owned(), b.to_owned())).collect()).is_ok()
+            let pairs = pairs.map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
+            check_options(pairs).map_or_else(|error| error.to_string(), |_| "fine".to_owned())
         };
-        assert!(options(&[]));
-        assert!(options(&["type=none", "o=bind", "device=/srv"]));
-        assert!(!options(&["type=none", "o=bind", "device=srv"]));
-        assert!(!options(&["type=tmpfs", "device=tmpfs"]));
-        assert!(!options(&["type=nfs", "o=addr=1.2.3.4", "device=:/x"]));
+        for (texts, said) in [
+            (&[][..], "fine"),
+            (&["type=none", "o=bind", "device=/srv"], "fine"),
+            (&["o=bind", "device=/srv"], "fine"),
+            (&["type=tmpfs", "device=tmpfs", "o=size=1m,uid=8"], "fine"),
+            (&["type=nfs", "o=addr=1.2.3.4", "device=:/x"], "fine"),
+            (
+                &["type=none", "o=bind", "device=srv"],
+                "the device srv of a bind is no absolute path",
+            ),
+            (&["type=tmpfs"], "no device"),
+            (&["device=/dev/sdz"], "no type of file system"),
+        ] {
+            assert_eq!(options(texts), said, "{texts:?}");
+        }
+        assert!(options(&["size=1g"]).contains("size"));
     }
 }

@@ -67,6 +67,20 @@ pub struct Config {
 }
 
 impl Config {
+    /// Returns the layers that it stands on, and those of the images that it mounts.
+    pub fn all_layers(&self) -> Vec<LayerId> {
+        let mounted = self.mounts.volumes.iter();
+        let mounted = mounted.filter_map(|volume| match &volume.source {
+            VolumeSource::Image { layers, .. } => Some(layers),
+            _ => None,
+        });
+        self.layers
+            .iter()
+            .chain(mounted.flatten())
+            .cloned()
+            .collect()
+    }
+
     /// Returns the program and its arguments.
     pub fn args(&self) -> Vec<String> {
         let parts = [&self.runtime.entrypoint, &self.runtime.cmd];
@@ -247,6 +261,13 @@ pub enum VolumeSource {
     Named(String),
     /// A volume for this container alone; it gets a name when the container is made.
     Anonymous,
+    /// The files of an image.
+    Image {
+        /// The image as it was asked for.
+        name: String,
+        /// Its layers, base first; known once the container is made.
+        layers: Vec<LayerId>,
+    },
 }
 
 /// One `--tmpfs`.

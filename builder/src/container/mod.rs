@@ -50,6 +50,7 @@ pub(crate) mod testing;
 pub(crate) mod transfer;
 pub mod userns;
 mod volume;
+mod volume_mount;
 
 pub use config::{
     Config, Device, DeviceRate, Isolation, Lifecycle, LogConfig, LogDriver, MountConfig,

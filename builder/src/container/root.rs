@@ -45,7 +45,7 @@ impl Root {
             let source = match &volume.source {
                 VolumeSource::Host(source) => source.clone(),
                 VolumeSource::Named(name) => Volumes::of(store.root()).data(name),
-                VolumeSource::Anonymous => PathBuf::new(),
+                VolumeSource::Anonymous | VolumeSource::Image { .. } => PathBuf::new(),
             };
             let rest = path.strip_prefix(&volume.target).unwrap_or(Path::new(""));
             if source.is_dir() {

@@ -45,9 +45,9 @@ pub(crate) fn create(
     };
     let held = containers.create(new).map_err(failed)?;
     // The image may lose its name and go; what the container stands on does not.
-    let layers = &held.container.config.layers;
+    let layers = held.container.config.all_layers();
     let held_layers = store
-        .hold(&held.container.id, layers)
+        .hold(&held.container.id, &layers)
         .map_err(|error| Report::from_error(&error));
     match held_layers.and_then(|()| make_volumes(store, &held)) {
         Ok(()) => Ok(held),

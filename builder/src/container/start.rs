@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use cooper_cache::{Driver, Layer, MergedTree, RelPath, Store};
+use cooper_cache::{Driver, Layer, LayerId, MergedTree, RelPath, Store};
 use cooper_runner::rootless::Shared;
 use cooper_runner::{
     Cgroup, Detached, IdMapping, Mount, MountKind, Namespace, ProcessSpec, Purpose, Rootfs,
@@ -315,7 +315,7 @@ impl Start<'_> {
         if !lowers.iter().all(|layer| chain.contains(layer.id())) {
             // What its lower layers were merged to is mounted for as long as it runs.
             let merged = lowers.iter().map(|layer| layer.id().clone());
-            let all: Vec<_> = chain.iter().cloned().chain(merged).collect();
+            let all: Vec<_> = self.config.all_layers().into_iter().chain(merged).collect();
             self.store
                 .hold(&held.container.id, &all)
                 .map_err(|error| failed(&error))?;
@@ -343,12 +343,16 @@ impl Start<'_> {
         let mut mounts = Vec::new();
         for volume in &self.config.mounts.volumes {
             let options = &volume.options;
-            let kind = MountKind::Bind {
-                source: volume_source(self.store, volume, None)?,
-                subpath: options.subpath.clone(),
-                readonly: volume.readonly,
-                recursive: !options.flat,
-                propagation: options.propagation(),
+            let kind = if let VolumeSource::Image { name, layers } = &volume.source {
+                self.image(name, layers, options.subpath.clone())?
+            } else {
+                MountKind::Bind {
+                    source: volume_source(self.store, volume, None)?,
+                    subpath: options.subpath.clone(),
+                    readonly: volume.readonly,
+                    recursive: !options.flat,
+                    propagation: options.propagation(),
+                }
             };
             mounts.push(Mount {
                 target: volume.target.clone(),
@@ -357,6 +361,31 @@ impl Start<'_> {
             });
         }
         Ok(mounts)
+    }
+
+    /// Returns an image that is mounted, which cannot be written to.
+    fn image(
+        &self,
+        name: &str,
+        chain: &[LayerId],
+        subpath: Option<PathBuf>,
+    ) -> Result<MountKind, Report> {
+        if driver::of(self.store).map_err(|error| failed(&error))? != Driver::Overlay {
+            return Err(Report::new(format!(
+                "cannot mount image {name}: there are no overlays here"
+            ))
+            .hint("copy what is needed: cooper create, then cooper cp"));
+        }
+        // As many as there are: what some were merged to would have to be held.
+        let lowers = self.store.layers().lowers(chain, usize::MAX, &|| true);
+        let lowers =
+            lowers.map_err(|error| failed(&error).context(format!("cannot mount image {name}")))?;
+        Ok(MountKind::Overlay {
+            lowers: lowers.iter().map(Layer::fs).collect(),
+            upper: None,
+            userxattr: self.store.options().userxattr,
+            subpath,
+        })
     }
 
     /// Makes the working directory in the container's own layer if the image lacks it. One that
@@ -403,7 +432,7 @@ pub(super) fn volume_source(
     let name = match &volume.source {
         VolumeSource::Host(path) => return host_path(path, volume.options.strict),
         VolumeSource::Named(name) => name,
-        VolumeSource::Anonymous => {
+        VolumeSource::Anonymous | VolumeSource::Image { .. } => {
             let target = volume.target.display();
             return Err(
                 Report::new(format!("the volume at {target} was never made"))
@@ -411,7 +440,7 @@ pub(super) fn volume_source(
             );
         }
     };
-    Volumes::of(store.root()).ensure(name, filling)
+    Volumes::of(store.root()).ensure(name, filling, store.options().userxattr)
 }
 
 /// Returns a bind's source; docker makes a directory where there is nothing, unless it was asked

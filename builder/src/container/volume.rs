@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{Config, VolumeSource};
 use super::record::{self, ContainerError, Found};
+use super::volume_mount::{self, Backing};
 use crate::events::{Event, Journal, Kind};
 use crate::report::Report;
 
@@ -126,10 +127,39 @@ impl Volumes {
         }
     }
 
+    /// Unmounts what volumes of a container that has ended stand for, unless another container
+    /// has them.
+    pub(super) fn release(
+        &self,
+        config: &Config,
+        containers: &super::Containers,
+        id: &str,
+    ) -> Result<(), ContainerError> {
+        for mount in &config.mounts.volumes {
+            let VolumeSource::Named(name) = &mount.source else {
+                continue;
+            };
+            let volume = self.find(name)?.unwrap_or_default();
+            if !matches!(Backing::of(&volume.options), Some(Backing::FileSystem(_))) {
+                continue;
+            }
+            let _lock = lock(&self.dir.join(name))?;
+            let all = containers.list()?;
+            let mut others = users(&all, name).into_iter();
+            if !others.any(|found| found.live && found.container.id != id) {
+                let data = self.data(name);
+                volume_mount::unmount(&data).map_err(ContainerError::io("unmount", &data))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes a volume; one that does not exist is no error.
     pub fn remove(&self, name: &str) -> Result<(), ContainerError> {
         let dir = self.dir.join(name);
         if dir.exists() {
+            let data = self.data(name);
+            volume_mount::unmount(&data).map_err(ContainerError::io("unmount", &data))?;
             record::remove_dir(&dir)?;
             self.tell("destroy", name);
         }
@@ -139,11 +169,31 @@ impl Volumes {
     /// Returns the directory that a container mounts for the volume `name`: the volume's, made if
     /// there is none and filled with what the image has at `path` if it is empty, or the one of
     /// this machine that the volume stands for.
-    pub(super) fn ensure(&self, name: &str, fill: Option<&Filling<'_>>) -> Result<PathBuf, Report> {
+    ///
+    /// One that stands for a file system gets that when a container starts, which is when nothing
+    /// is to be filled; `rootless` tells that it could not be mounted for all who share it.
+    pub(super) fn ensure(
+        &self,
+        name: &str,
+        fill: Option<&Filling<'_>>,
+        rootless: bool,
+    ) -> Result<PathBuf, Report> {
         let failed = |error: ContainerError| Report::from_error(&error);
         if let Some(volume) = self.find(name).map_err(failed)? {
-            if let Some(device) = volume.options.get("device") {
-                return Ok(PathBuf::from(device));
+            match Backing::of(&volume.options) {
+                Some(Backing::Directory(path)) => return Ok(path),
+                Some(Backing::FileSystem(_)) if fill.is_some() => return Ok(self.data(name)),
+                Some(Backing::FileSystem(what)) => {
+                    let _lock = lock(&self.dir.join(name)).map_err(failed)?;
+                    let data = self.data(name);
+                    what.mount(&data, rootless).map_err(|error| {
+                        let report = Report::from_error(&error);
+                        let report = report.context(format!("cannot mount volume {name}"));
+                        error.hint().into_iter().fold(report, Report::hint)
+                    })?;
+                    return Ok(data);
+                }
+                None => {}
             }
         } else {
             let volume = Volume {
@@ -286,7 +336,9 @@ mod tests {
         };
 
         let volumes = Volumes::of(root.path());
-        let volume = volumes.ensure("v", Some(&filling("/link"))).expect("fills");
+        let volume = volumes
+            .ensure("v", Some(&filling("/link")), false)
+            .expect("fills");
         assert_eq!(volume, root.path().join("volumes/v/_data"));
         assert_eq!(fs::read(volume.join("b")).expect("reads"), b"one");
         let metadata = |name: &str| fs::metadata(volume.join(name)).expect("is there");
@@ -296,7 +348,7 @@ mod tests {
 
         fs::write(volume.join("a"), "two").expect("writes");
         volumes
-            .ensure("v", Some(&filling("/srv/data")))
+            .ensure("v", Some(&filling("/srv/data")), false)
             .expect("is there");
         assert_eq!(fs::read(volume.join("a")).expect("reads"), b"two");
         assert_eq!(
@@ -304,7 +356,7 @@ mod tests {
             b"one"
         );
         let none = volumes
-            .ensure("w", Some(&filling("/missing")))
+            .ensure("w", Some(&filling("/missing")), false)
             .expect("is empty");
         assert_eq!(fs::read_dir(none).expect("lists").count(), 0);
         volumes.remove("v").expect("removes");
@@ -343,11 +395,15 @@ mod tests {
         let volumes = Volumes::of(root.path());
         let volume = Volume {
             name: "bound".into(),
-            options: [("device".to_owned(), "/srv".to_owned())].into(),
+            options: [
+                ("device".to_owned(), "/srv".to_owned()),
+                ("o".to_owned(), "bind".to_owned()),
+            ]
+            .into(),
             ..Volume::default()
         };
         volumes.create(&volume).expect("makes");
-        let path = volumes.ensure("bound", None).expect("is there");
+        let path = volumes.ensure("bound", None, false).expect("is there");
         assert_eq!(path, Path::new("/srv"));
     }
 }

@@ -40,6 +40,9 @@ pub struct Network {
     /// Options of the driver, as given.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
+    /// Addresses that containers get only if they are asked for, by what has them.
+    #[serde(default)]
+    pub reserved: BTreeMap<String, IpAddr>,
     /// The bridge's interface.
     pub interface: String,
 }
@@ -117,6 +120,8 @@ pub struct NewNetwork {
     pub gateways: Vec<IpAddr>,
     /// Ranges asked for, each in a subnet.
     pub ranges: Vec<Subnet>,
+    /// See [`Network::reserved`].
+    pub reserved: BTreeMap<String, IpAddr>,
     /// See [`Network::internal`].
     pub internal: bool,
     /// See [`Network::ipv6`].

@@ -226,6 +226,7 @@ impl Networks {
             attachable: new.attachable,
             labels: new.labels.clone(),
             options: new.options.clone(),
+            reserved: new.reserved.clone(),
             interface,
         };
         self.write(&format!("{}.json", network.id), &network)?;
@@ -465,6 +466,7 @@ impl Locked<'_> {
             }
             addresses.push(ip);
         }
+        taken.extend(network.reserved.values());
         for ipv4 in [true, false] {
             let mut ranges = network
                 .subnets
@@ -547,6 +549,12 @@ fn ranges(
             .find(|range| range.subnet.contains(*gateway));
         range.ok_or_else(|| not_in("gateway", gateway))?.gateway = *gateway;
     }
+    for address in new.reserved.values() {
+        let mut inside = ranges.iter();
+        if !inside.any(|range| range.subnet.contains(*address)) {
+            return Err(not_in("auxiliary address", address));
+        }
+    }
     for part in &new.ranges {
         let inside = |range: &&mut Range| {
             range.subnet.overlaps(*part) && range.subnet.prefix() <= part.prefix()
@@ -601,6 +609,7 @@ fn fixed(name: &str, driver: &str) -> Network {
         attachable: false,
         labels: BTreeMap::new(),
         options: BTreeMap::new(),
+        reserved: BTreeMap::new(),
         interface: String::new(),
     }
 }

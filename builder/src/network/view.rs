@@ -25,6 +25,14 @@ impl Networks {
                 config["IPRange"] = part.to_string().into();
             }
             config["Gateway"] = range.gateway.to_string().into();
+            let reserved = network.reserved.iter();
+            let reserved: Map<_, _> = reserved
+                .filter(|(_, address)| range.subnet.contains(**address))
+                .map(|(name, address)| (name.clone(), address.to_string().into()))
+                .collect();
+            if !reserved.is_empty() {
+                config["AuxiliaryAddresses"] = reserved.into();
+            }
             config
         });
         let mut options = network.options.clone();

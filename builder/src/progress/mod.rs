@@ -394,6 +394,15 @@ impl StepGuard {
         result
     }
 
+    /// Ends the step with `result`, which is handed on to where a failure is said.
+    pub fn silently<T, E>(self, result: Result<T, E>) -> Result<T, E> {
+        match &result {
+            Ok(_) => self.done(),
+            Err(_) => self.fail(&""),
+        }
+        result
+    }
+
     fn end(&mut self, event: Event) {
         if std::mem::take(&mut self.open) {
             self.progress.send(event);

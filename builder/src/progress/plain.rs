@@ -200,6 +200,7 @@ fn end_line(step: &Step, now: Duration) -> String {
     let seconds = step.elapsed(now).as_secs_f64();
     match &step.state {
         StepState::Cached => format!("#{number} CACHED\n"),
+        StepState::Failed(error) if error.is_empty() => format!("#{number} FAILED\n"),
         StepState::Failed(error) => format!("#{number} ERROR: {error}\n"),
         StepState::Canceled => format!("#{number} CANCELED\n"),
         StepState::Done | StepState::Running | StepState::Waiting => {

@@ -345,6 +345,7 @@ fn addresses_are_those_asked_for_and_nobody_elses() {
         "--subnet=10.8.0.0/24",
         "--ip-range=10.8.0.128/25",
         "--gateway=10.8.0.254",
+        "--aux-address=router=10.8.0.128",
         "--subnet=fd00:8::/64",
         "--label=a=b",
         "net",
@@ -353,7 +354,7 @@ fn addresses_are_those_asked_for_and_nobody_elses() {
     let show = "ip -o addr show eth0 scope global | awk '{print $4}'; ip route | head -1";
     assert_eq!(
         prints(&cooper, &["--network=net"], show),
-        "10.8.0.128/24\nfd00:8::2/64\ndefault via 10.8.0.254 dev eth0 \n"
+        "10.8.0.129/24\nfd00:8::2/64\ndefault via 10.8.0.254 dev eth0 \n"
     );
     let _held = started(&cooper, "held", &["--network=net", "--ip=10.8.0.7"], "");
     let run =
@@ -373,10 +374,9 @@ fn addresses_are_those_asked_for_and_nobody_elses() {
     let container = inspected[0]["Containers"].as_object().expect("a map");
     let (_, container) = container.iter().next().expect("one");
     assert_eq!(container["IPv4Address"], "10.8.0.7/24");
-    assert_eq!(
-        inspected[0]["IPAM"]["Config"][0]["IPRange"],
-        "10.8.0.128/25"
-    );
+    let config = &inspected[0]["IPAM"]["Config"][0];
+    assert_eq!(config["IPRange"], "10.8.0.128/25");
+    assert_eq!(config["AuxiliaryAddresses"]["router"], "10.8.0.128");
 }
 
 #[test]
@@ -505,26 +505,27 @@ fn a_container_of_the_default_network_learns_names_when_it_is_connected() {
         cooper.run(&["network", "disconnect", "net", "lone"]).ok();
         assert!(!fetch().starts_with("served"));
     }
-    let own = std::fs::read_link(format!("/proc/{}/ns/net", lone.pid())).expect("reads");
-    assert!(is_served(&own));
+    let id = cooper.run(&["inspect", "-f={{.Id}}", "lone"]).ok().out();
+    let id = id.trim_end();
+    assert!(is_served(id));
     drop(lone);
-    while is_served(&own) {
+    while is_served(id) {
         std::thread::sleep(Duration::from_millis(10));
     }
 }
 
-/// Tells whether a process that serves names or ports has a thread in a network namespace.
-fn is_served(namespace: &Path) -> bool {
+/// Tells whether a process serves names and waits for the end of the container with this ID.
+fn is_served(id: &str) -> bool {
     let processes = std::fs::read_dir("/proc").expect("lists").flatten();
     let mut services = processes.filter(|process| {
         std::fs::read(process.path().join("cmdline"))
             .is_ok_and(|line| line.starts_with(b"cooper-network"))
     });
     services.any(|process| {
-        let tasks = std::fs::read_dir(process.path().join("task"));
-        let mut tasks = tasks.into_iter().flatten().flatten();
-        tasks.any(|task| {
-            std::fs::read_link(task.path().join("ns/net")).is_ok_and(|own| own == namespace)
+        let files = std::fs::read_dir(process.path().join("fd"));
+        let mut files = files.into_iter().flatten().flatten();
+        files.any(|file| {
+            std::fs::read_link(file.path()).is_ok_and(|path| path.to_string_lossy().contains(id))
         })
     })
 }

@@ -1,5 +1,7 @@
 //! Docker's description of a container.
 
+use std::path::PathBuf;
+
 use cooper_runner::IoKind;
 use serde_json::{Map, Value, json};
 
@@ -150,7 +152,7 @@ fn host_config(config: &Config) -> Value {
         let source = match &volume.source {
             VolumeSource::Host(path) => path.to_string_lossy().into_owned(),
             VolumeSource::Named(name) => name.clone(),
-            VolumeSource::Anonymous => return None,
+            VolumeSource::Anonymous | VolumeSource::Image { .. } => return None,
         };
         // What was asked for by --mount stands in another list.
         if volume.options.strict {
@@ -264,6 +266,7 @@ fn mounts(found: &Found) -> Vec<Value> {
             VolumeSource::Host(path) => ("bind", None, path.clone()),
             VolumeSource::Named(name) => ("volume", Some(name), volumes.join(name).join("_data")),
             VolumeSource::Anonymous => ("volume", None, volumes.clone()),
+            VolumeSource::Image { name, .. } => ("image", None, PathBuf::from(name)),
         };
         let mut mount = json!({
             "Type": kind,

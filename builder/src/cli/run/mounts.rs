@@ -27,7 +27,7 @@ pub struct MountArgs {
     #[arg(short, long, value_name = "[SOURCE:]TARGET[:OPTIONS]")]
     pub volume: Vec<String>,
 
-    /// Mount a directory (type=bind), a volume or a file system in memory (type=tmpfs)
+    /// Mount a directory (type=bind), a volume, an image or a file system in memory (type=tmpfs)
     #[arg(long, value_name = "type=TYPE,source=SOURCE,target=TARGET")]
     pub mount: Vec<String>,
 
@@ -165,7 +165,7 @@ struct Keys {
 
 impl Keys {
     fn take(&mut self, field: &str) -> Result<(), ValueError> {
-        const KNOWN: [&str; 17] = [
+        const KNOWN: [&str; 18] = [
             "type",
             "source",
             "target",
@@ -179,6 +179,7 @@ impl Keys {
             "volume-label",
             "volume-driver",
             "volume-opt",
+            "image-subpath",
             "tmpfs-size",
             "tmpfs-mode",
             "dst",
@@ -225,14 +226,17 @@ impl Keys {
                 }
             },
             "volume-nocopy" => self.options.nocopy = switch()?,
-            "volume-subpath" => {
+            "volume-subpath" | "image-subpath" => {
                 let path = text()?;
                 let mut inside = Path::new(&path).components();
                 let plain = |part| matches!(part, std::path::Component::Normal(_));
                 if path.is_empty() || !inside.all(plain) {
-                    return Err(ValueError::new(format!(
-                        "{path:?} is no path below a volume"
-                    )));
+                    let of = if key.starts_with("image") {
+                        "an image"
+                    } else {
+                        "a volume"
+                    };
+                    return Err(ValueError::new(format!("{path:?} is no path below {of}")));
                 }
                 self.options.subpath = Some(path.into());
             }
@@ -281,12 +285,13 @@ fn mount(text: &str) -> Result<Mounted, ValueError> {
     for field in csv(text)? {
         keys.take(&field)?;
     }
-    let kind = keys.kind.as_deref().unwrap_or("volume");
+    let kind = keys.kind.clone().unwrap_or_else(|| "volume".to_owned());
+    let kind = kind.as_str();
     let target = keys.target.as_deref().ok_or_else(|| {
         ValueError::new("no target").hint("write type=volume,source=NAME,target=/DIR")
     })?;
     let target = mount_target(target)?;
-    let source = match (kind, &keys.source) {
+    let source = match (kind, &keys.source.clone()) {
         ("bind", Some(path)) if path.starts_with(['/', '.']) => VolumeSource::Host(path.into()),
         ("bind", Some(_)) => return Err(ValueError::new("the source of a bind is a path")),
         ("bind", None) => return Err(ValueError::new("a bind has no source")),
@@ -306,12 +311,23 @@ fn mount(text: &str) -> Result<Mounted, ValueError> {
                 options: dockers(),
             }));
         }
+        ("image", None) => {
+            return Err(ValueError::new("no image").hint("write source=IMAGE"));
+        }
+        ("image", Some(name)) => {
+            // Nothing can be written to an image, said or not.
+            keys.readonly = true;
+            VolumeSource::Image {
+                name: name.clone(),
+                layers: Vec::new(),
+            }
+        }
         ("tmpfs", Some(_)) => return Err(ValueError::new("a tmpfs has no source")),
         (other, _) => {
             return Err(ValueError::unknown(
                 "type",
                 other,
-                &["bind", "volume", "tmpfs"],
+                &["bind", "volume", "tmpfs", "image"],
             ));
         }
     };

@@ -9,6 +9,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::health::{Check, Checks};
 use super::streams::Streams;
 use super::{BACKOFF, BACKOFF_LIMIT, DRAIN_TURNS, Main, Monitor, SETTLED, now};
+use crate::container::Volumes;
 use crate::container::config::{RestartPolicy, VolumeSource};
 use crate::container::containers::Containers;
 use crate::container::protocol::{Answer, Failure};
@@ -191,6 +192,9 @@ impl Monitor {
         self.cgroup = None;
         self.held.state.cgroup = Vec::new();
         self.disconnect();
+        // One that stays mounted is used by the next container, or goes with the volume.
+        let (volumes, containers) = (Volumes::of(self.store()), Containers::of(self.store()));
+        let _ = volumes.release(self.config(), &containers, &self.held.container.id);
         // What cannot be removed now is by the next command that looks.
         let goes = self.held.container.config.lifecycle.remove && self.forget().is_ok();
         if goes {

@@ -264,6 +264,65 @@ fn linked_sources_of_mounts_stay_inside() {
     }
 }
 
+/// CVE-2024-23651: a step swaps a directory of a cache mount for a link while another one mounts
+/// it.
+#[test]
+fn a_symlink_race_on_a_cache_mount_stays_inside() {
+    let Some(scene) = loaded() else { return };
+    let outside = outside(&scene);
+    let up = "../../../../../../../../../..";
+    let racer = Context::new(&format!(
+        "FROM busybox\nRUN --mount=type=cache,id=c,target=/c mkdir -p /c/sub; \
+         ln -s {up}{outside} /c/link; echo racing; until [ -e /c/done ]; do mv /c/sub /c/aside; \
+         mv /c/link /c/sub; mv /c/sub /c/link; mv /c/aside /c/sub; done\n"
+    ));
+    let mut racing = scene.start_build(&racer, &["--no-cache"]);
+    racing.wait_until_says("racing");
+    let prey = Context::new(
+        "FROM busybox\nRUN --mount=type=cache,id=c,source=sub,target=/x \
+         ls /x/secret && echo ESCAPED; touch /x/planted; true\n",
+    );
+    for _ in 0..ROUNDS {
+        // One that finds a link where it mounts may fail.
+        let outcome = scene.build(&prey, &["--no-cache"]);
+        assert!(!outcome.stderr.contains(" ESCAPED\n"), "{outcome}");
+    }
+    let end = "FROM busybox\nRUN --mount=type=cache,id=c,target=/c touch /c/done\n";
+    scene.build(&Context::new(end), &["--no-cache"]).ok();
+    racing.finish().ok();
+    assert_untouched(&outside);
+}
+
+/// CVE-2024-23652: what was made for a mount is taken away afterwards, by a path that the step
+/// made a link of meanwhile.
+#[test]
+fn what_was_made_for_a_mount_is_taken_away_inside() {
+    let Some(scene) = loaded() else { return };
+    let outside = outside(&scene);
+    fs::create_dir_all(Path::new(&outside).join("a")).expect("makes");
+    fs::write(Path::new(&outside).join("a/b"), "").expect("writes");
+    let up = "../../../../../../../../../..";
+    for (kind, at) in [
+        ("tmpfs", "/m/a/b"),
+        ("cache", "/m/a/b/c"),
+        ("tmpfs", "/m/secret"),
+    ] {
+        for target in [outside.clone(), format!("{up}{outside}")] {
+            let context = Context::new(&format!(
+                "FROM busybox\nRUN --mount=type={kind},target={at} \
+                 mv /m /gone 2>/dev/null || umount {at}; mv /m /gone; ln -s {target} /m\n\
+                 RUN --mount=type={kind},target=/n/a/b rm -rf /n; ln -s {target} /n; true\n"
+            ));
+            scene.build(&context, &["--no-cache"]);
+            assert!(Path::new(&outside).join("a/b").exists(), "{at}: {target}");
+            assert!(
+                Path::new(&outside).join("secret").exists(),
+                "{at}: {target}"
+            );
+        }
+    }
+}
+
 /// CVE-2025-31133, CVE-2025-52565, CVE-2025-52881: what set-up mounts or writes to is replaced by
 /// something of the container's, so that masks miss and writes go elsewhere.
 #[test]

@@ -240,6 +240,49 @@ fn the_config_of_the_image_is_used() {
 }
 
 #[test]
+fn an_image_that_cannot_be_pulled_is_said_once() {
+    let Some(cooper) = Cooper::new() else { return };
+    for command in [&["run", "--rm"][..], &["create"], &["pull"]] {
+        let args = [command, &["127.0.0.1:1/nothing"]].concat();
+        let outcome = cooper.run(&args);
+        let code = if command[0] == "run" { 125 } else { 1 };
+        let outcome = outcome.exits(code);
+        let said = outcome
+            .stderr
+            .matches("cannot resolve 127.0.0.1:1/nothing")
+            .count();
+        assert_eq!(said, 1, "{outcome}");
+    }
+    let quiet = cooper.run(&["run", "-q", "127.0.0.1:1/nothing"]).exits(125);
+    assert!(quiet.stderr.starts_with("ERROR: cannot resolve"), "{quiet}");
+}
+
+#[test]
+fn what_does_not_exist_is_said_as_docker_says_it() {
+    let Some(cooper) = Cooper::new() else { return };
+    for (args, said) in [
+        (&["inspect"][..], "no such object: nothing"),
+        (&["inspect", "--type=image"], "no such image: nothing"),
+        (
+            &["inspect", "--type=container"],
+            "no such container: nothing",
+        ),
+        (&["inspect", "--type=volume"], "no such volume: nothing"),
+        (&["inspect", "--type=network"], "no such network: nothing"),
+        (&["container", "inspect"], "no such container: nothing"),
+        (&["image", "inspect"], "no such image: nothing"),
+        (&["logs"], "no such container: nothing"),
+        (&["rm"], "no such container: nothing"),
+        (&["rmi"], "no such image: nothing"),
+        (&["volume", "rm"], "no such volume: nothing"),
+        (&["network", "rm"], "no such network: nothing"),
+    ] {
+        let args = [args, &["nothing"]].concat();
+        cooper.run(&args).exits(1).says(said);
+    }
+}
+
+#[test]
 fn an_image_for_another_architecture_is_not_run() {
     let Some(cooper) = Cooper::new() else { return };
     let foreign = cooper.scratch("foreign");

@@ -121,12 +121,7 @@ fn mounts_are_what_they_are_asked_to_be() {
         assert_eq!(prints(&scene, &[&made], "cat /m/file"), "host\n");
     }
     let nfs = "--mount=source=far,target=/m,volume-opt=type=nfs,volume-opt=device=:/x";
-    fails(
-        &scene,
-        &[nfs],
-        "true",
-        "only those of a directory are known",
-    );
+    fails(&scene, &[nfs], "true", "cannot mount volume far");
     // In a CSV field, quotes hold a comma.
     let comma = Context::empty().with("a,b/file", "comma\n");
     let source = comma.join("a,b").display().to_string();
@@ -383,4 +378,91 @@ fn mounts_of_the_host_are_followed_only_when_asked_for() {
         "seen\n-\n0\n1\n",
         "{said}"
     );
+}
+
+#[test]
+fn images_are_mounted_whole_or_in_part_and_cannot_be_written_to() {
+    let Some(scene) = loaded() else { return };
+    if crate::support::need::root().is_none() {
+        return;
+    }
+    let context = Context::new("FROM scratch\nCOPY d /d\n").with("d/f", "x\n");
+    scene.build(&context, &["-t=files"]).ok();
+    let mount = |more: &str| format!("--mount=type=image,source=files,target=/m{more}");
+    let write = "; echo y > /m/new || echo refused";
+    let whole = prints(&scene, &[&mount("")], &format!("cat /m/d/f{write}"));
+    assert_eq!(whole, "x\nrefused\n");
+    let part = [&*mount(",image-subpath=d")];
+    assert_eq!(prints(&scene, &part, "cat /m/f; ls /m"), "x\nf\n");
+    fails(
+        &scene,
+        &[&mount(",image-subpath=../d")],
+        "true",
+        "no path below an image",
+    );
+    fails(
+        &scene,
+        &[&mount(",volume-subpath=d")],
+        "true",
+        "no key of type=image",
+    );
+    let absent = "--mount=type=image,source=nothing,target=/m";
+    fails(&scene, &[absent], "true", "no such image: nothing");
+
+    // It stays although its name and everything that nobody names goes.
+    scene.detached(&["--name=web", &mount("")], &["sleep", "1000"]);
+    let shown = "{{(index .Mounts 0).Type}} {{(index .Mounts 0).Source}} {{(index .Mounts 0).RW}}";
+    assert_eq!(scene.fact("web", shown), "image files false");
+    scene.run(&["stop", "-t=0", "web"]).ok();
+    scene.run(&["rmi", "files"]).ok();
+    scene.run(&["prune", "-af"]).ok();
+    scene.run(&["start", "web"]).ok();
+    scene
+        .run(&["exec", "web", "cat", "/m/d/f"])
+        .ok()
+        .prints("x\n");
+}
+
+#[test]
+fn volumes_of_file_systems_are_shared_while_containers_run() {
+    let Some(scene) = loaded() else { return };
+    if crate::support::need::root().is_none() || crate::support::need::tool("mount").is_none() {
+        return;
+    }
+    let create = ["volume", "create", "--opt=type=tmpfs", "--opt=device=tmpfs"];
+    let named = ["--opt=o=size=1m,uid=8,mode=750", "memory"];
+    scene.run(&[&create[..], &named].concat()).ok();
+    let volume = "-v=memory:/m";
+    scene.detached(&["--name=one", volume], &["sleep", "1000"]);
+    scene.detached(&["--name=two", volume], &["sleep", "1000"]);
+    scene
+        .run(&["exec", "one", "sh", "-c", "echo x > /m/f"])
+        .ok();
+    let look = "stat -c '%u %a' /m; df -k /m | tail -1 | awk '{print $1, $2}'; cat /m/f";
+    scene
+        .run(&["exec", "two", "sh", "-c", look])
+        .ok()
+        .prints("8 750\ntmpfs 1024\nx\n");
+    scene.run(&["rm", "-f", "one"]).ok();
+    scene
+        .run(&["exec", "two", "cat", "/m/f"])
+        .ok()
+        .prints("x\n");
+    scene.run(&["rm", "-f", "two"]).ok();
+    // With the last container goes what was in memory.
+    assert_eq!(prints(&scene, &[volume], "ls /m"), "");
+    scene.run(&["volume", "rm", "memory"]).ok();
+
+    let disk = [
+        "volume",
+        "create",
+        "--opt=type=ext4",
+        "--opt=device=/dev/nothing",
+        "disk",
+    ];
+    scene.run(&disk).ok();
+    fails(&scene, &["-v=disk:/m"], "true", "cannot mount volume disk");
+    fails(&scene, &["-v=disk:/m"], "true", "/dev/nothing");
+    let half = ["volume", "create", "--opt=type=nfs", "half"];
+    scene.run(&half).exits(1).says("no device");
 }
