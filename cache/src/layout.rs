@@ -25,8 +25,8 @@
 //!   aliases/sha256/HEX         diff id of a built layer → its layer id
 //!   memos/ALGO-HEX.diff_id     digest of a built layer's tar, once it was made (JSON)
 //!   memos/ALGO-HEX.bytes       what a layer's files take on disk, once they were counted
-//!   memos/ALGO-HEX.gzip-6      descriptor of a packed blob (JSON), by compression and level
-//!   memos/ALGO-HEX.gzip-6-until-SECONDS  diff id and blob (JSON) of the layer with other file
+//!   memos/ALGO-HEX.gzip-5      descriptor of a packed blob (JSON), by compression and level
+//!   memos/ALGO-HEX.gzip-5-until-SECONDS  diff id and blob (JSON) of the layer with other file
 //!                              times, none later than that; `at-`: all of them that
 //!   memos/ALGO-HEX.squash-HEX  layer that this and others below it were squashed to (JSON)
 //!   memos/ALGO-HEX.clean       marks of what the layer does not hold (JSON, see layer::scan)
