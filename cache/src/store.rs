@@ -10,7 +10,7 @@ use crate::content::{Blobs, BootMark};
 use crate::driver::Driver;
 use crate::error::{IoContext, StoreError};
 use crate::images::Images;
-use crate::layer::{Layers, Wanted};
+use crate::layer::{Layers, RecentIndices, Wanted};
 use crate::layout::{Layout, refused};
 use crate::lease::Lease;
 use crate::lock::{ClaimGuard, FileLock, Gate, Mode};
@@ -47,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) gate: Gate,
     /// Bytes that the store may take; the greatest number is no limit.
     pub(crate) limit: AtomicU64,
+    pub(crate) recent: Arc<RecentIndices>,
     tmp: PathBuf,
     counter: AtomicU64,
     // Held as long as this process may have work in `tmp`.
@@ -69,6 +70,7 @@ impl Store {
         let shared = Shared {
             gate: Gate::new(layout.dir("gate")),
             limit: AtomicU64::new(u64::MAX),
+            recent: Arc::default(),
             layout,
             options,
             boot_mark: BootMark::of(&boot_id),

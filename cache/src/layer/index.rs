@@ -99,7 +99,9 @@ impl LayerIndex {
 
     /// Writes the index in its file format.
     pub fn encode(&self) -> Vec<u8> {
-        let body = postcard::to_stdvec(&self.entries).expect("entries always serialise");
+        // A file's entry takes some 50 bytes besides its path.
+        let body = Vec::with_capacity(self.entries.len() * 112);
+        let body = postcard::to_extend(&self.entries, body).expect("entries always serialise");
         let mut file = Vec::with_capacity(MAGIC.len() + 32 + body.len());
         file.extend_from_slice(MAGIC);
         file.extend_from_slice(blake3::hash(&body).as_bytes());

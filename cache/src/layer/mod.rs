@@ -30,6 +30,7 @@ mod lowers;
 mod pack;
 mod packed;
 mod pool;
+mod recent;
 mod resume;
 mod scan;
 mod sieve;
@@ -74,6 +75,8 @@ pub use files::{FileBytes, FileReader, Files, Packed};
 pub use id::LayerId;
 pub use index::{DecodeError, LayerIndex};
 pub use pack::{FileTimes, Form, Repacking};
+use recent::FileIdentity;
+pub(crate) use recent::RecentIndices;
 pub use scan::{Confirm, Found, NeedleGroup, Needles};
 pub use snapshot::Snapshot;
 pub use staging::Staging;
@@ -90,14 +93,16 @@ pub struct Layer {
     id: LayerId,
     dir: PathBuf,
     index: Arc<OnceLock<Arc<LayerIndex>>>,
+    recent: Arc<RecentIndices>,
 }
 
 impl Layer {
-    fn new(id: LayerId, dir: PathBuf) -> Self {
+    fn new(id: LayerId, dir: PathBuf, recent: &Arc<RecentIndices>) -> Self {
         Self {
             id,
             dir,
             index: Arc::default(),
+            recent: recent.clone(),
         }
     }
 
@@ -125,7 +130,15 @@ impl Layer {
         if let Some(index) = self.index.get() {
             return Ok(index.clone());
         }
-        let index = Arc::new(read_index(&self.dir)?);
+        let file = FileIdentity::of(&self.dir.join("index")).ok();
+        let known = file.and_then(|file| self.recent.get(file));
+        let index = match known {
+            Some(known) => known,
+            None => Arc::new(read_index(&self.dir)?),
+        };
+        if let Some(file) = file {
+            self.recent.keep(file, index.clone());
+        }
         Ok(self.index.get_or_init(|| index).clone())
     }
 
@@ -276,16 +289,18 @@ impl Layers {
         id: LayerId,
     ) -> Result<Layer, StoreError> {
         let dir = self.shared.layout.layer(&id);
+        let index = Arc::new(index);
         if let Some(made) = &self.made {
             let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
-            made.insert(id.clone(), Arc::new(index.clone()));
+            made.insert(id.clone(), index.clone());
         }
         if let Some(layer) = self.get(&id)? {
             return Ok(layer);
         }
-        staging.publish(&dir, &index, &self.shared.boot_id)?;
-        let layer = Layer::new(id, dir);
-        let _ = layer.index.set(Arc::new(index));
+        let file = staging.publish(&dir, &index, &self.shared.boot_id)?;
+        self.shared.recent.keep(file, index.clone());
+        let layer = Layer::new(id, dir, &self.shared.recent);
+        let _ = layer.index.set(index);
         Ok(layer)
     }
 
@@ -300,7 +315,7 @@ impl Layers {
         if verify::is_sound(&self.shared, id, &dir)?
             && self.shared.mark_used(&dir.join("stamp"), Mark::Modified)?
         {
-            return Ok(Some(Layer::new(id.clone(), dir)));
+            return Ok(Some(Layer::new(id.clone(), dir, &self.shared.recent)));
         }
         match id {
             // A layer built here and packed is the layer that its tar would unpack to.

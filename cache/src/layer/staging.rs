@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::error::{IoContext, StoreError};
 use crate::layer::files::{Files, Packed, Place, Places, pack_path};
 use crate::layer::walk::hash_file;
-use crate::layer::{Entry, EntryKind, LayerIndex, Source};
+use crate::layer::{Entry, EntryKind, FileIdentity, LayerIndex, Source};
 use crate::store::{Shared, remove_tree};
 
 /// A layer being made, on the store's file system. Dropped uncommitted, it leaves nothing.
@@ -129,15 +129,16 @@ impl Staging {
         to: &Path,
         index: &LayerIndex,
         boot_id: &str,
-    ) -> Result<(), StoreError> {
+    ) -> Result<FileIdentity, StoreError> {
         let index_path = self.dir.join("index");
         fs::write(&index_path, index.encode()).during("write", &index_path)?;
+        let written = FileIdentity::of(&index_path).during("stat", &index_path)?;
         let stamp = self.dir.join("stamp");
         fs::write(&stamp, boot_id).during("write", &stamp)?;
         remove_tree(&self.work()).during("remove", &self.work())?;
         match fs::rename(&self.dir, to) {
             Err(error) if !to.join("stamp").exists() => Err(StoreError::io("rename", to, error)),
-            _ => Ok(()),
+            _ => Ok(written),
         }
     }
 }
