@@ -169,10 +169,27 @@ pub(crate) fn below(path: &[u8], base: &[u8]) -> bool {
 pub(crate) fn compare(a: &[u8], b: &[u8]) -> Ordering {
     // A slash sorts below every byte a name can hold (names hold no NUL).
     let rank = |byte: u8| if byte == b'/' { 0 } else { byte };
-    match a.iter().zip(b).position(|(x, y)| x != y) {
-        Some(at) => rank(a[at]).cmp(&rank(b[at])),
-        None => a.len().cmp(&b.len()),
+    let at = common(a, b);
+    match (a.get(at), b.get(at)) {
+        (Some(x), Some(y)) => rank(*x).cmp(&rank(*y)),
+        _ => a.len().cmp(&b.len()),
     }
+}
+
+/// Returns how many bytes at their beginning are the same, looking at eight at once.
+fn common(a: &[u8], b: &[u8]) -> usize {
+    let (words, _) = a.as_chunks::<8>();
+    let (others, _) = b.as_chunks::<8>();
+    let differ = |(x, y): (&[u8; 8], &[u8; 8])| u64::from_le_bytes(*x) ^ u64::from_le_bytes(*y);
+    let mut at = 0;
+    for difference in words.iter().zip(others).map(differ) {
+        if difference != 0 {
+            return at + difference.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let same = |(x, y): &(&u8, &u8)| x == y;
+    at + a[at..].iter().zip(&b[at..]).take_while(same).count()
 }
 
 impl Ord for RelPath {

@@ -1,6 +1,6 @@
 //! The parallel walk: stats everything that the filter lets through.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -173,34 +173,31 @@ impl Scan<'_> {
 
     /// Returns what is at and below `roots`, what leads to them, and where links lead.
     fn sub_paths(&self, roots: &[RelPath]) -> Result<Vec<Found>, StoreError> {
-        let mut all: BTreeMap<RelPath, Found> = BTreeMap::new();
+        let mut all: Vec<Found> = Vec::new();
+        let mut links_met: HashSet<RelPath> = HashSet::new();
         let mut done: Vec<RelPath> = Vec::new();
         let mut todo: Vec<RelPath> = roots.to_vec();
-        let mut links = 0;
         while let Some(wanted) = todo.pop() {
             if done.iter().any(|walked| wanted.starts_with(walked)) {
                 continue;
             }
             let fresh = self.sub_path(&wanted)?;
             for found in &fresh {
-                if all.contains_key(&found.entry.path) {
-                    continue;
-                }
                 if let EntryKind::Symlink { target } = &found.entry.kind
-                    && links < MAX_LINKS
+                    && links_met.len() < MAX_LINKS
+                    && links_met.insert(found.entry.path.clone())
                 {
-                    links += 1;
                     todo.push(leads_to(&found.entry.path, target, &wanted));
                 }
             }
-            all.extend(
-                fresh
-                    .into_iter()
-                    .map(|found| (found.entry.path.clone(), found)),
-            );
+            all.extend(fresh);
             done.push(wanted);
         }
-        Ok(all.into_values().collect())
+        if !all.is_sorted_by(|a, b| a.entry.path < b.entry.path) {
+            all.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
+            all.dedup_by(|a, b| a.entry.path == b.entry.path);
+        }
+        Ok(all)
     }
 
     /// Returns the components on the way to `wanted` and everything below it.

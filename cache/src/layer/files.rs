@@ -19,6 +19,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use rustix::buffer::spare_capacity;
+use rustix::io::{pread, retry_on_intr};
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
@@ -218,8 +220,20 @@ impl FileBytes {
 
     /// Reads all of it.
     pub fn read(&self) -> io::Result<Vec<u8>> {
-        let mut data = Vec::with_capacity(usize::try_from(self.size).unwrap_or(0) + 1);
-        self.open()?.read_to_end(&mut data)?;
+        let mut reader = self.open()?;
+        let Some(file) = &reader.file else {
+            return Ok(Vec::new());
+        };
+        let mut data = Vec::with_capacity(usize::try_from(self.size).unwrap_or(0));
+        // What is known to lie in a pack is one call, and needs no buffer of zeros.
+        while reader.at < reader.end && data.len() < data.capacity() {
+            let count = retry_on_intr(|| pread(file, spare_capacity(&mut data), reader.at))?;
+            if count == 0 {
+                break;
+            }
+            reader.at += count as u64;
+        }
+        reader.read_to_end(&mut data)?;
         Ok(data)
     }
 }
@@ -268,6 +282,9 @@ impl Read for FileReader {
         };
         let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
         let most = buffer.len().min(left);
+        if most == 0 {
+            return Ok(0);
+        }
         let count = file.read_at(&mut buffer[..most], self.at)?;
         self.at += count as u64;
         Ok(count)

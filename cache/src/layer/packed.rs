@@ -60,8 +60,8 @@ impl Layers {
             if entry.size() == 0 || links.contains_key(&number) {
                 continue;
             }
-            if let Some(place) = taken.get(&number) {
-                places[number] = *place;
+            if let Some(place) = taken[number] {
+                places[number] = place;
                 continue;
             }
             places[number] = Place {
@@ -80,7 +80,7 @@ impl Layers {
             packs.push(end);
         }
         settle_links(&mut index, &links);
-        let taken_from = like.filter(|_| !taken.is_empty());
+        let taken_from = like.filter(|_| taken.iter().any(Option::is_some));
         staging.place(&Places {
             packs,
             entries: places,
@@ -142,8 +142,29 @@ impl Layers {
 
 /// The layer that the same step made before.
 type Like = (LayerId, Arc<LayerIndex>, Arc<Packed>);
-/// By number of an entry, the pack that has its bytes already, and where.
-type Offers = HashMap<usize, (Arc<Packed>, Place)>;
+
+/// What is in packs already.
+struct Offers {
+    packed: Vec<Arc<Packed>>,
+    /// By number of an entry, the number in `packed` of what has its bytes, and where.
+    places: Vec<Option<(usize, Place)>>,
+}
+
+impl Offers {
+    fn push(&mut self, offer: Option<(&Arc<Packed>, Place)>) {
+        let offer = offer.map(|(packed, place)| (self.number(packed), place));
+        self.places.push(offer);
+    }
+
+    /// Returns the number of `packed`; most often that of the entry before.
+    fn number(&mut self, packed: &Arc<Packed>) -> usize {
+        let known = self.packed.iter().rposition(|one| Arc::ptr_eq(one, packed));
+        known.unwrap_or_else(|| {
+            self.packed.push(packed.clone());
+            self.packed.len() - 1
+        })
+    }
+}
 
 fn has_no_hash(entry: &Entry) -> bool {
     matches!(entry.kind, EntryKind::File { content, .. } if content == ContentHash::UNHASHED)
@@ -151,64 +172,73 @@ fn has_no_hash(entry: &Entry) -> bool {
 
 /// Finds what is in a pack already: in that of its source, or in that of the layer made before.
 fn offers(entries: &[Entry], sources: &[Source], like: Option<&Like>) -> Offers {
-    let mut offers = Offers::new();
+    let mut offers = Offers {
+        packed: Vec::new(),
+        places: Vec::with_capacity(entries.len()),
+    };
     let before = like.map_or(&[][..], |(_, index, _)| index.entries());
     let mut before = before.iter().enumerate().peekable();
-    for (number, entry) in entries.iter().enumerate() {
+    for (entry, source) in entries.iter().zip(sources) {
         while before.next_if(|(_, old)| old.path < entry.path).is_some() {}
         if !entry.is_file() || entry.size() == 0 {
+            offers.push(None);
             continue;
         }
-        let own = match &sources[number] {
+        let own = match source {
             Source::Stored(bytes) => bytes.place(),
             _ => None,
         };
-        if let Some((packed, place)) = own {
-            offers.insert(number, (packed.clone(), place));
-        } else if let Some((_, _, packed)) = like
-            && let Some((old, _)) =
-                before.next_if(|(_, old)| old.path == entry.path && old.kind == entry.kind)
-        {
-            offers.insert(number, (packed.clone(), packed.places.entries[old]));
-        }
+        offers.push(own.or_else(|| {
+            let (_, _, packed) = like?;
+            let same =
+                |(_, old): &(usize, &Entry)| old.path == entry.path && old.kind == entry.kind;
+            let (old, _) = before.next_if(same)?;
+            Some((packed, packed.places.entries[old]))
+        }));
     }
     offers
 }
 
-/// Links the packs that are worth it into `staging`; returns the places in them, and their lengths.
+/// Links the packs that are worth it into `staging`; returns, by number of an entry, the places in
+/// them, and their lengths.
 fn take_over(
     offers: &Offers,
     index: &LayerIndex,
     staging: &Staging,
-) -> Result<(HashMap<usize, Place>, Vec<u64>), StoreError> {
-    let name = |packed: &Arc<Packed>, pack: u32| (Arc::as_ptr(packed) as usize, pack);
-    let mut alive: HashMap<_, (u64, &Arc<Packed>, u32)> = HashMap::new();
-    for (number, (packed, place)) in offers {
-        let known = alive.entry(name(packed, place.pack));
-        known.or_insert((0, packed, place.pack)).0 += index.entries()[*number].size();
+) -> Result<(Vec<Option<Place>>, Vec<u64>), StoreError> {
+    let mut alive: HashMap<(usize, u32), u64> = HashMap::new();
+    for (entry, offer) in index.entries().iter().zip(&offers.places) {
+        if let Some((packed, place)) = offer {
+            *alive.entry((*packed, place.pack)).or_default() += entry.size();
+        }
     }
-    let length = |packed: &Packed, pack: u32| packed.places.packs.get(pack as usize).copied();
-    let mut worth: Vec<_> = alive.into_values().collect();
-    worth.retain(|(alive, packed, pack)| length(packed, *pack).is_some_and(|all| alive * 2 >= all));
+    let length = |(packed, pack): (usize, u32)| {
+        let lengths = &offers.packed[packed].places.packs;
+        lengths.get(pack as usize).copied()
+    };
+    let mut worth: Vec<_> = alive.into_iter().collect();
+    worth.retain(|(pack, alive)| length(*pack).is_some_and(|all| alive * 2 >= all));
     // The numbers of packs decide nothing but the bytes of `places`; those are to be the same.
-    worth.sort_by_key(|(alive, packed, pack)| (std::cmp::Reverse(*alive), packed.pack(*pack)));
+    let path = |(packed, pack): (usize, u32)| offers.packed[packed].pack(pack);
+    worth.sort_by_key(|(pack, alive)| (std::cmp::Reverse(*alive), path(*pack)));
     worth.truncate(MOST_PACKS - 1);
     let mut numbers = HashMap::new();
     let mut lengths = Vec::new();
-    for (_, packed, pack) in worth {
+    for (pack, _) in worth {
         let to = staging.pack(lengths.len())?;
         // What cannot be linked, for want of links or because it is just being removed, is copied.
-        if fs::hard_link(packed.pack(pack), &to).is_ok() {
-            numbers.insert(name(packed, pack), lengths.len() as u32);
-            lengths.extend(length(packed, pack));
+        if fs::hard_link(path(pack), &to).is_ok() {
+            numbers.insert(pack, lengths.len() as u32);
+            lengths.extend(length(pack));
         }
     }
-    let taken = offers.iter().filter_map(|(number, (packed, place))| {
-        let pack = *numbers.get(&name(packed, place.pack))?;
+    let taken = |offer: &Option<(usize, Place)>| {
+        let (packed, place) = (*offer)?;
+        let pack = *numbers.get(&(packed, place.pack))?;
         let offset = place.offset;
-        Some((*number, Place { pack, offset }))
-    });
-    Ok((taken.collect(), lengths))
+        Some(Place { pack, offset })
+    };
+    Ok((offers.places.iter().map(taken).collect(), lengths))
 }
 
 /// Writes the files `todo`, by their numbers, to their offsets in a new pack.
