@@ -4,8 +4,10 @@
 //! read. For files that it copied, the layers that it made then and now tell which differ.
 
 use std::collections::BTreeMap;
+use std::iter::Peekable;
+use std::slice::Iter;
 
-use cooper_cache::{EntryKind, LayerId, LayerIndex, Store};
+use cooper_cache::{Entry, EntryKind, LayerId, LayerIndex, RelPath, Store};
 use serde_json::Value;
 
 use super::memory::{InputMemory, StepMemory};
@@ -258,17 +260,19 @@ fn changed_files(store: &Store, was: &LayerId, is: &LayerId) -> Vec<String> {
     found
 }
 
+/// Says what differs, what is new and changed in path order before what is gone.
 fn differences(old: &LayerIndex, new: &LayerIndex) -> Vec<String> {
-    let by_path = |index: &LayerIndex| -> BTreeMap<_, _> {
-        let entries = index.entries().iter();
-        entries
-            .map(|entry| (entry.path.clone(), entry.clone()))
-            .collect()
+    let (mut found, mut gone) = (Vec::new(), Vec::new());
+    let mut was = old.entries().iter().peekable();
+    let mut drop_before = |was: &mut Peekable<Iter<'_, Entry>>, path: Option<&RelPath>| {
+        while let Some(entry) = was.next_if(|entry| path.is_none_or(|path| entry.path < *path)) {
+            gone.push(format!("{} is gone", entry.path));
+        }
     };
-    let (was, is) = (by_path(old), by_path(new));
-    let mut found = Vec::new();
-    for (path, entry) in &is {
-        let Some(former) = was.get(path) else {
+    for entry in new.entries() {
+        let path = &entry.path;
+        drop_before(&mut was, Some(path));
+        let Some(former) = was.next_if(|former| former.path == *path) else {
             found.push(format!("{path} is new"));
             continue;
         };
@@ -281,7 +285,7 @@ fn differences(old: &LayerIndex, new: &LayerIndex) -> Vec<String> {
             found.push(format!("the owner of {path} changed"));
         }
     }
-    let gone = was.keys().filter(|path| !is.contains_key(*path));
-    found.extend(gone.map(|path| format!("{path} is gone")));
+    drop_before(&mut was, None);
+    found.extend(gone);
     found
 }

@@ -123,27 +123,19 @@ impl<'a> Journal<'a> {
         seen.results.insert(record.vertex, result);
     }
 
-    /// Says why each step was executed or not, in the order of the Dockerfile, and remembers it
-    /// if any step was. Losing that loses no result.
-    pub(super) fn close(self, store: &Store, now: i64) -> Vec<Explained> {
-        let seen = self
-            .seen
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
-        let mut steps = Vec::new();
-        for (vertex, step) in self.steps {
-            let Some(fate) = seen.fates.get(vertex) else {
-                continue;
-            };
-            let before = self.before.of(step);
-            let mut memory = remembered(self.graph, self.steps, *vertex, step);
-            match seen.results.get(vertex) {
-                Some(result) => result.fill(&mut memory, before),
-                None => carry_over(&mut memory, before),
-            }
-            memory.why = why(store, *fate, before, &memory);
-            steps.push(memory);
+    /// Remembers the solve if it executed any step; losing that loses no result. Returns why each
+    /// step was executed or not, in the order of the Dockerfile, if that is `asked`.
+    pub(super) fn close(self, store: &Store, now: i64, asked: bool) -> Vec<Explained> {
+        let executed = {
+            let fates = &self.seen().fates;
+            let fate = |(vertex, step)| self.fate(fates, vertex, step);
+            let executed = |fate: Fate| matches!(fate, Fate::Executed { .. });
+            self.steps.iter().filter_map(fate).any(executed)
+        };
+        if !executed && !asked {
+            return Vec::new();
         }
+        let steps = self.told(store);
         let explained = steps
             .iter()
             .map(|step| Explained {
@@ -152,14 +144,51 @@ impl<'a> Journal<'a> {
                 why: step.why.clone(),
             })
             .collect();
-        let executed = seen
-            .fates
-            .values()
-            .any(|fate| matches!(fate, Fate::Executed { .. }));
         if executed {
             let _ = Memory::new(self.title, now, steps).save(store, &self.place);
         }
         explained
+    }
+
+    /// Returns what came of a step. A base image is looked at each time: what it was is no news.
+    fn fate(
+        &self,
+        fates: &HashMap<VertexId, Fate>,
+        vertex: &VertexId,
+        step: &Step,
+    ) -> Option<Fate> {
+        let fate = *fates.get(vertex)?;
+        let op = &self.graph.vertex(*vertex).op;
+        let is_same = || {
+            let before = self.before.of(step);
+            before.is_some_and(|before| before.op == describe(op))
+        };
+        match fate {
+            Fate::Executed { .. } if matches!(op, BuildOp::Source(_)) && is_same() => {
+                Some(Fate::Known)
+            }
+            fate => Some(fate),
+        }
+    }
+
+    /// Returns what is to be remembered of each step of this solve.
+    fn told(&self, store: &Store) -> Vec<StepMemory> {
+        let seen = self.seen();
+        let mut steps = Vec::new();
+        for (vertex, step) in self.steps {
+            let Some(fate) = self.fate(&seen.fates, vertex, step) else {
+                continue;
+            };
+            let before = self.before.of(step);
+            let mut memory = remembered(self.graph, self.steps, *vertex, step);
+            match seen.results.get(vertex) {
+                Some(result) => result.fill(&mut memory, before),
+                None => carry_over(&mut memory, before),
+            }
+            memory.why = why(store, fate, before, &memory);
+            steps.push(memory);
+        }
+        steps
     }
 }
 

@@ -163,6 +163,14 @@ impl<'a> Joined<'a> {
         }
     }
 
+    /// Whether anybody asked why steps ran.
+    fn explains(&self) -> bool {
+        let owners = self.owners.iter();
+        owners
+            .map(|owner| owner.0)
+            .any(|target| target.target.options.explain)
+    }
+
     fn engine(&self, vertex: VertexId) -> &Arc<Engine> {
         &self.owners[vertex.index()].0.engine
     }
@@ -217,7 +225,8 @@ impl<'a> Joined<'a> {
             Ok(_) => sharing.harvests(&self.graph, &keys, &index),
             Err(_) => Vec::new(),
         };
-        *explained = journal.close(shared.store(), since_epoch());
+        let asked = self.explains();
+        *explained = journal.close(shared.store(), since_epoch(), asked);
         let outputs = solved.map_err(|error| self.failure(error))?;
         let mut roots = BTreeMap::new();
         for (vertex, output) in wanted.iter().zip(outputs) {

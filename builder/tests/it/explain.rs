@@ -44,6 +44,7 @@ fn each_reason_is_told() {
     );
 
     let again = explain(&cooper, &context, &[]);
+    assert_eq!(of(&again, "FROM"), [KNOWN]);
     assert_eq!(of(&again, "RUN cat"), [KNOWN]);
     assert_eq!(
         of(&again, "COPY"),
@@ -110,4 +111,22 @@ fn what_came_out_the_same_stops_the_rebuild_and_says_so() {
         .run(&["cache", "why", "--of", "elsewhere"])
         .exits(1)
         .says("no build of \"elsewhere\" is remembered");
+}
+
+#[test]
+fn a_build_that_runs_no_step_leaves_what_is_remembered_alone() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new("FROM busybox\nCOPY a /a\nRUN wc -c </a >/size\n").with("a", "one");
+    cooper.build(&context, &["--progress=none"]).ok();
+    let inode = || {
+        let mut files = std::fs::read_dir(cooper.root().join("builds")).expect("remembered builds");
+        let file = files.next().expect("a file").expect("a file");
+        std::os::unix::fs::DirEntryExt::ino(&file)
+    };
+    let first = inode();
+    cooper.build(&context, &["--progress=none"]).ok();
+    assert_eq!(inode(), first);
+    context.write("a", "another");
+    cooper.build(&context, &["--progress=none"]).ok();
+    assert_ne!(inode(), first);
 }

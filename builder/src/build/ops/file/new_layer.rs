@@ -11,7 +11,7 @@
 //! overlayfs would have done).
 
 use std::collections::BTreeMap;
-
+use std::collections::btree_map::Entry as Slot;
 use std::sync::Arc;
 
 use cooper_cache::{
@@ -174,17 +174,23 @@ impl<'a> NewLayer<'a> {
     ///
     /// The parent must have been made by [`NewLayer::ensure_dir`].
     pub(super) fn put(&mut self, entry: Entry, source: Source) -> Result<(), FileError> {
-        if self.lookup(&entry.path).is_some_and(Entry::is_dir) {
-            return Err(FileError::IsADirectory { path: entry.path });
-        }
-        self.entries.insert(
-            entry.path.clone(),
-            Pending {
-                entry,
-                source: Some(source),
-            },
-        );
-        Ok(())
+        let below = self.base.get(&entry.path);
+        let hides_dir = below.is_some_and(|node| node.entry.is_dir());
+        let path = entry.path.clone();
+        let source = Some(source);
+        let in_the_way = match self.entries.entry(path) {
+            Slot::Occupied(old) if old.get().entry.is_dir() => old.key().clone(),
+            Slot::Vacant(new) if hides_dir => new.into_key(),
+            Slot::Occupied(mut old) => {
+                old.insert(Pending { entry, source });
+                return Ok(());
+            }
+            Slot::Vacant(new) => {
+                new.insert(Pending { entry, source });
+                return Ok(());
+            }
+        };
+        Err(FileError::IsADirectory { path: in_the_way })
     }
 
     /// Takes over what an archive left in the staging directory, whatever was there.
