@@ -8,6 +8,7 @@
 
 mod download;
 mod parallel;
+mod proxy;
 mod tls;
 
 use std::io;
@@ -276,12 +277,12 @@ pub(crate) enum Trust {
     Unverified,
 }
 
-type AgentKey = (Trust, bool, Option<String>);
+type AgentKey = (Trust, bool, bool, Option<String>);
 
 /// Connections, pooled, shared by all threads.
 pub struct HttpClient {
     config: HttpConfig,
-    /// By trust, TLS, and the server if it has certificates of its own; made when first
+    /// By trust, TLS, whether no proxy is asked, and the server if it has certificates of its own; made when first
     /// needed, as reading the authorities takes milliseconds.
     agents: Mutex<Vec<(AgentKey, Agent)>>,
 }
@@ -307,12 +308,18 @@ impl HttpClient {
             .strip_prefix("https://")
             .and_then(|rest| rest.split(['/', '?', '#']).next())
             .filter(|server| tls::has_own(&self.config, server));
-        let key = (trust, tls, server.map(str::to_owned));
+        let direct = proxy::is_direct(url, self.config.no_proxy.as_deref());
+        let key = (trust, tls, direct, server.map(str::to_owned));
         let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, agent)) = agents.iter().find(|(k, _)| *k == key) {
             return Ok(agent.clone());
         }
-        let agent = self.build_agent(trust, tls, server)?;
+        let proxy = match (direct, tls) {
+            (true, _) => None,
+            (false, true) => self.config.https_proxy.as_deref(),
+            (false, false) => self.config.http_proxy.as_deref(),
+        };
+        let agent = self.build_agent(trust, tls, server, proxy)?;
         agents.push((key, agent.clone()));
         Ok(agent)
     }
@@ -322,6 +329,7 @@ impl HttpClient {
         trust: Trust,
         tls: bool,
         server: Option<&str>,
+        proxy: Option<&str>,
     ) -> Result<Agent, HttpError> {
         let mut tls_config = TlsConfig::builder();
         if tls {
@@ -337,20 +345,10 @@ impl HttpClient {
             };
             tls_config = tls_config.client_cert(own.client);
         }
-        let proxy = if tls {
-            &self.config.https_proxy
-        } else {
-            &self.config.http_proxy
-        };
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .user_agent(USER_AGENT)
-            .proxy(
-                proxy
-                    .as_deref()
-                    .map(|proxy| self.proxy(proxy))
-                    .transpose()?,
-            )
+            .proxy(proxy.map(parse_proxy).transpose()?)
             .tls_config(tls_config.build())
             .max_idle_connections(32)
             .max_idle_connections_per_host(8)
@@ -362,32 +360,14 @@ impl HttpClient {
             .build();
         Ok(Agent::new_with_config(config))
     }
+}
 
-    /// Reads `[scheme://][user:password@]host[:port]`.
-    fn proxy(&self, proxy: &str) -> Result<Proxy, HttpError> {
-        let invalid = |reason: String| HttpError::Proxy {
-            proxy: redact(proxy),
-            reason,
-        };
-        let parsed = Proxy::new(proxy).map_err(|e| invalid(e.to_string()))?;
-        let Some(no_proxy) = &self.config.no_proxy else {
-            return Ok(parsed);
-        };
-        let mut builder = Proxy::builder(parsed.protocol())
-            .host(parsed.host())
-            .port(parsed.port());
-        if let (Some(user), Some(password)) = (parsed.username(), parsed.password()) {
-            builder = builder.username(user).password(password);
-        }
-        for host in no_proxy
-            .split(',')
-            .map(str::trim)
-            .filter(|host| !host.is_empty())
-        {
-            builder = builder.no_proxy(host);
-        }
-        builder.build().map_err(|e| invalid(e.to_string()))
-    }
+/// Reads `[scheme://][user:password@]host[:port]`.
+fn parse_proxy(proxy: &str) -> Result<Proxy, HttpError> {
+    Proxy::new(proxy).map_err(|error| HttpError::Proxy {
+        proxy: redact(proxy),
+        reason: error.to_string(),
+    })
 }
 
 /// Returns a header's value if it is text.

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::support::http::{Proxy, Response, Server};
 use crate::support::layout::{self, Image};
 use crate::support::peers::{DockerRegistry, free_port, skopeo};
 use crate::support::process::run;
@@ -386,4 +387,57 @@ fn registries_conf_leads_elsewhere_forbids_and_searches() {
         .exits(1)
         .says("20-wrong.conf")
         .says("version 1");
+}
+
+#[test]
+fn proxies_are_asked_and_told_apart_by_the_usual_variables() {
+    let Some(cooper) = Cooper::new() else { return };
+    let registry = FakeRegistry::honest(cooper.busybox_layout());
+    let files = Server::start(|_| Response::ok("from afar\n"));
+    let to_registry = Proxy::to(registry.host());
+    let to_files = Proxy::to(files.address());
+    let config = cooper.scratch("config/cooper");
+    std::fs::create_dir_all(&config).expect("mkdir");
+    let text = "[registry]\ninsecure = [\"registry.invalid:5000\"]\n";
+    std::fs::write(config.join("config.toml"), text).expect("write");
+    let context = Context::new("FROM scratch\nADD http://files.invalid/f /f\n");
+    let build = |variables: &[(&str, &str)]| {
+        let mut command = cooper.build_command(context.path(), &["--no-cache", "-t=x"]);
+        command.envs(variables.iter().copied());
+        run(command)
+    };
+    let pull = |name: &str, variables: &[(&str, &str)]| {
+        let mut command = cooper.command();
+        command.args(["pull", name]);
+        command.envs(variables.iter().copied());
+        run(command)
+    };
+
+    // Nobody knows these names but the proxies.
+    build(&[]).exits(1).says("files.invalid");
+    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
+        build(&[(name, &to_files.url())]).ok();
+    }
+    assert_eq!(to_files.asked(), ["files.invalid:80"]);
+    for names in [["HTTPS_PROXY", "HTTP_PROXY"], ["https_proxy", "http_proxy"]] {
+        let variables = names.map(|name| (name, to_registry.url()));
+        let variables = variables.each_ref().map(|(name, url)| (*name, &**url));
+        pull("registry.invalid:5000/busybox", &variables).ok();
+    }
+    assert_eq!(to_registry.asked(), ["registry.invalid:5000"]);
+
+    // Some servers are reached without: those that are named, and this machine always.
+    let other = Proxy::to(registry.host());
+    let url = other.url();
+    let around = [
+        ("HTTP_PROXY", &*url),
+        ("HTTPS_PROXY", &*url),
+        ("no_proxy", "invalid"),
+    ];
+    build(&around).exits(1);
+    pull("registry.invalid:5000/other", &around).exits(1);
+    pull(&format!("{}/busybox", registry.host()), &around).ok();
+    assert_eq!(other.asked(), [""; 0]);
+    // A proxy that is not there is named.
+    build(&[("HTTP_PROXY", "http://127.0.0.1:9")]).exits(1);
 }

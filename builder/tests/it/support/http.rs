@@ -149,6 +149,63 @@ impl Server {
     }
 }
 
+/// A proxy that leads to every server by the same way, and tells which were asked for.
+pub(crate) struct Proxy {
+    address: String,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Proxy {
+    /// Starts one whose tunnels (RFC 9110, section 9.3.6) all end at `target`.
+    pub(crate) fn to(target: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let address = listener.local_addr().expect("address").to_string();
+        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (seen, target) = (Arc::clone(&asked), target.to_owned());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (seen, target) = (Arc::clone(&seen), target.clone());
+                std::thread::spawn(move || {
+                    // A client that goes away early is its own affair.
+                    let _ = tunnel(stream, &seen, &target);
+                });
+            }
+        });
+        Self { address, asked }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Returns the servers that were asked for, `HOST:PORT`, each once.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        let mut asked = self.asked.lock().unwrap().clone();
+        asked.sort();
+        asked.dedup();
+        asked
+    }
+}
+
+fn tunnel(mut client: TcpStream, asked: &Mutex<Vec<String>>, target: &str) -> std::io::Result<()> {
+    let request = read(&client)?;
+    asked.lock().unwrap().push(request.path);
+    if request.method != "CONNECT" {
+        return client.write_all(b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n");
+    }
+    let mut server = TcpStream::connect(target)?;
+    client.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+    let (mut from_server, mut to_client) = (server.try_clone()?, client.try_clone()?);
+    let back = std::thread::spawn(move || {
+        let copied = std::io::copy(&mut from_server, &mut to_client);
+        let _ = to_client.shutdown(std::net::Shutdown::Write);
+        copied
+    });
+    let _ = std::io::copy(&mut client, &mut server);
+    let _ = server.shutdown(std::net::Shutdown::Write);
+    back.join().expect("the way back").map(drop)
+}
+
 fn serve(
     mut stream: TcpStream,
     seen: &Mutex<Vec<Request>>,
