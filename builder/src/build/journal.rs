@@ -128,7 +128,7 @@ impl<'a> Journal<'a> {
     pub(super) fn close(self, store: &Store, now: i64, asked: bool) -> Vec<Explained> {
         let executed = {
             let fates = &self.seen().fates;
-            let fate = |(vertex, step)| self.fate(fates, vertex, step);
+            let fate = |(vertex, step): (&VertexId, _)| self.fate(fates, *vertex, step);
             let executed = |fate: Fate| matches!(fate, Fate::Executed { .. });
             self.steps.iter().filter_map(fate).any(executed)
         };
@@ -151,14 +151,9 @@ impl<'a> Journal<'a> {
     }
 
     /// Returns what came of a step. A base image is looked at each time: what it was is no news.
-    fn fate(
-        &self,
-        fates: &HashMap<VertexId, Fate>,
-        vertex: &VertexId,
-        step: &Step,
-    ) -> Option<Fate> {
-        let fate = *fates.get(vertex)?;
-        let op = &self.graph.vertex(*vertex).op;
+    fn fate(&self, fates: &HashMap<VertexId, Fate>, vertex: VertexId, step: &Step) -> Option<Fate> {
+        let fate = *fates.get(&vertex)?;
+        let op = &self.graph.vertex(vertex).op;
         let is_same = || {
             let before = self.before.of(step);
             before.is_some_and(|before| before.op == describe(op))
@@ -176,7 +171,7 @@ impl<'a> Journal<'a> {
         let seen = self.seen();
         let mut steps = Vec::new();
         for (vertex, step) in self.steps {
-            let Some(fate) = self.fate(&seen.fates, vertex, step) else {
+            let Some(fate) = self.fate(&seen.fates, *vertex, step) else {
                 continue;
             };
             let before = self.before.of(step);
