@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::layout::{self, Image};
-use crate::support::peers::skopeo;
+use crate::support::peers::{DockerRegistry, Podman, skopeo};
 use crate::support::process::{Outcome, run, tool};
 use crate::support::{Context, Cooper, need};
 
@@ -126,6 +126,33 @@ fn others_read_it_as_a_gzip_layer() {
     other.run(&["load", "-i", &file.display().to_string()]).ok();
     let shown = ["run", "--rm", "x", "tail", "-c16", "/tree/large"];
     other.run(&shown).ok().prints("0123456789abcde\n");
+}
+
+#[test]
+fn a_registry_and_podman_take_it_as_an_image() {
+    let Some(cooper) = Cooper::new() else { return };
+    let (Some(registry), Some(podman)) = (DockerRegistry::start(&cooper), Podman::new(&cooper))
+    else {
+        return;
+    };
+    let name = format!("{}/chunks:1", registry.host());
+    let output = format!("-otype=registry,compression=estargz,name={name}");
+    cooper.build(&context(), &[&output]).ok();
+    let address = format!("docker://{name}");
+    let args = ["inspect", "--raw", "--tls-verify=false", &address];
+    let manifest: serde_json::Value =
+        serde_json::from_str(&skopeo(&cooper, &args).ok().out()).expect("JSON");
+    let layers = manifest["layers"].as_array().expect("layers");
+    let made = layers.last().expect("a layer");
+    assert_eq!(
+        made["mediaType"],
+        "application/vnd.oci.image.layer.v1.tar+gzip"
+    );
+    assert!(made["annotations"]["containerd.io/snapshot/stargz/toc.digest"].is_string());
+    let pull = ["pull", "-q", "--tls-verify=false"];
+    podman.command(&pull, &[&name]).ok();
+    let shown = podman.run_image(&name, &["tail", "-c16", "/tree/large"]);
+    shown.ok().prints("0123456789abcde\n");
 }
 
 #[test]
