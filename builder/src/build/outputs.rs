@@ -170,6 +170,7 @@ impl Made<'_> {
             return Err(ExportError::ManifestList.into());
         }
         self.fetch_all()?;
+        self.fetch_originals()?;
         let names = names(&to.names, &self.options.tags).to_vec();
         let plain;
         let set = if layout == Layout::Docker && self.set.is_attested() {
@@ -202,6 +203,7 @@ impl Made<'_> {
         if to.format.force {
             self.fetch_all()?;
         }
+        self.fetch_originals()?;
         let request = PushRequest {
             set: &self.set,
             names,
@@ -278,6 +280,17 @@ impl Made<'_> {
         known
             .filter_map(|(blob, from)| Some((blob.digest, vec![from.filter(here)?])))
             .collect()
+    }
+
+    /// Brings in again what was lost of the blobs that bases came in.
+    fn fetch_originals(&self) -> Result<(), BuildError> {
+        let layers = self.set.images.iter().flat_map(|image| &image.layers);
+        let ids = layers.map(|layer| layer.layer.clone());
+        let engine = self.engine;
+        let fetched = engine.remote().ensure_originals(engine.store(), ids);
+        fetched.map_err(|(_, source)| BuildError::Internal {
+            source: source.into(),
+        })
     }
 
     /// Brings in what is still only in a registry, so that the images can be sent on.

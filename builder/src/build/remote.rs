@@ -296,6 +296,27 @@ impl RemoteLayers {
         if store.layers().has(id) {
             return Ok(());
         }
+        self.bring(store, id)
+    }
+
+    /// Brings in the blobs of layers whose files are here, and the blobs they came in not any more:
+    /// the tar of another builder cannot be made again from its files.
+    pub(crate) fn ensure_originals(
+        &self,
+        store: &Store,
+        ids: impl Iterator<Item = LayerId>,
+    ) -> Result<(), (LayerId, FetchError)> {
+        let layers = store.layers();
+        let is_lost = |id: &LayerId| match id {
+            LayerId::Pulled(diff_id) => layers.has(id) && layers.pending_blob(diff_id).is_none(),
+            LayerId::Built(_) => false,
+        };
+        let lost: Vec<LayerId> = ids.filter(is_lost).collect();
+        let bring = |id: &LayerId| self.bring(store, id).map_err(|error| (id.clone(), error));
+        at_once(&lost, TRANSFERS, bring).map(drop)
+    }
+
+    fn bring(&self, store: &Store, id: &LayerId) -> Result<(), FetchError> {
         let Some(known) = self.lock().get(id).cloned() else {
             return Ok(());
         };

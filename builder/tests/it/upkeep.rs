@@ -164,6 +164,61 @@ fn a_damaged_blob_is_found() {
 }
 
 #[test]
+fn what_a_repair_removes_the_next_build_heals() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new("FROM busybox\nRUN seq 9 >/made\nCOPY f g /copied/\n")
+        .with("f", "first")
+        .with("g", "second");
+    let archive = cooper.scratch("a.tar");
+    let output = format!("-otype=oci,dest={}", archive.display());
+    let build = || {
+        cooper
+            .build(&context, &["-t=a", "-otype=image", &output])
+            .ok()
+    };
+    build();
+    let flip =
+        "flip() { printf X | dd of=\"$1\" bs=1 seek=$2 conv=notrunc 2>/dev/null; }; cd \"$0\";";
+    for plant in [
+        "flip layers/blake3/*/packs/0 3",
+        "flip layers/blake3/*/places 50",
+        "flip layers/blake3/*/fs/made 3",
+        "for f in layers/blake3/*/index; do flip $f 60; done",
+        "rm -r layers/blake3/*/packs",
+        "rm -r layers/blake3/*",
+        "for f in $(find blobs -type f -size +2k); do truncate -s 100 $f; done",
+        "for f in $(find records -type f); do flip $f 50; done",
+    ] {
+        let status = Command::new("sh")
+            .args(["-euc", &format!("{flip} {plant}")])
+            .arg(cooper.root())
+            .status()
+            .expect("sh");
+        assert!(status.success(), "{plant}");
+        cooper.run(&["cache", "fsck"]).exits(1);
+        cooper.run(&["cache", "fsck", "--repair"]).ok();
+        cooper.run(&["cache", "fsck"]).ok();
+        build();
+        cooper
+            .run(&[
+                "run",
+                "--rm",
+                "a",
+                "sh",
+                "-c",
+                "tail -n1 /made; cat /copied/*",
+            ])
+            .ok()
+            .prints("9\nfirstsecond");
+        // What runs has files; what is copied is to lie in a pack again.
+        cooper.run(&["rmi", "a"]).ok();
+        cooper.run(&["prune", "--all"]).ok();
+        build();
+        cooper.run(&["cache", "fsck"]).ok();
+    }
+}
+
+#[test]
 fn a_store_can_be_moved() {
     let Some(mut cooper) = Cooper::new() else {
         return;
