@@ -125,6 +125,78 @@ fn a_file_rewritten_at_once_is_seen() {
     }
 }
 
+#[test]
+fn a_base_with_another_tag_or_compression_and_the_same_content_hits() {
+    let Some((cooper, maker)) = Cooper::new().zip(Cooper::new()) else {
+        return;
+    };
+    let base = Context::new("FROM busybox\nCOPY a /a\n").with("a", "a");
+    let context = Context::new("FROM base\nRUN cat /a >/b\nCOPY --from=base /a /c\n");
+    for (number, how) in [
+        "name=base:1",
+        "name=base:2",
+        "name=base:3,compression=zstd,force-compression=true",
+        "name=base:4,compression=gzip,compression-level=1,force-compression=true",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let dir = cooper
+            .scratch(&format!("base-{number}"))
+            .display()
+            .to_string();
+        let output = format!("--output=type=oci,tar=false,dest={dir},{how}");
+        maker.build(&base, &[output]).ok();
+        let given = format!("--build-context=base=oci-layout://{dir}");
+        let steps = cooper.steps(&context, &["-t=a", &given]).ok();
+        let executed = if number == 0 { 2 } else { 0 };
+        assert_eq!(steps.executed().len(), executed, "{how}: {}", steps.outcome);
+    }
+}
+
+#[test]
+fn a_touched_context_hits() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context = three_readers();
+    cooper.steps(&context, &["-t=a"]).ok();
+    for script in [
+        "touch a b .",
+        "cp a c; mv c a",
+        "chown 7:8 a b",
+        "mv b c; mv c b",
+    ] {
+        context.sh(script);
+        let again = cooper.steps(&context, &["-t=a"]).ok();
+        assert_eq!(again.executed(), NONE as &[&str], "{script}");
+    }
+}
+
+#[test]
+fn linked_copies_stack_on_a_changed_base_and_run_nothing() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new(
+        "FROM busybox\nARG V\nRUN echo $V >/v\nCOPY --link f /f\nCOPY --link g /d/g\n",
+    )
+    .with("f", "f")
+    .with("g", "g");
+    cooper.steps(&context, &["-t=a", "--build-arg=V=1"]).ok();
+    let second = cooper.steps(&context, &["-t=a", "--build-arg=V=2"]).ok();
+    // What is executed of a linked copy is its stacking.
+    let executed = second.executed();
+    assert_eq!(
+        executed,
+        [
+            "LINK COPY --link f /f",
+            "LINK COPY --link g /d/g",
+            "RUN echo 2 >/v"
+        ]
+    );
+    cooper
+        .run(&["run", "--rm", "a", "cat", "/v", "/f", "/d/g"])
+        .ok()
+        .prints("2\nfg");
+}
+
 /// Builds a context whose file is said to be from another time, and returns what was copied.
 fn copied(cooper: &Cooper, context: &Context) -> String {
     let dest = cooper.scratch("out");
