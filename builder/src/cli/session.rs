@@ -151,12 +151,14 @@ impl Session {
             .hint(format!("it is for {own}")))
     }
 
-    /// Returns the image that `name` means for `platform`, or all images that it stands for.
-    pub fn image_set(&self, name: &str, platform: Option<&Platform>) -> Result<ImageSet, Report> {
+    /// Returns the images that `name` means for these platforms, or all that it stands for.
+    pub fn image_set(&self, name: &str, platforms: &[Platform]) -> Result<ImageSet, Report> {
         let images = self.store.images();
         let mut members = self.platforms(name)?;
-        if let Some(platform) = platform.filter(|_| !members.is_empty()) {
-            members = vec![member(name, &members, platform)?.clone()];
+        if !members.is_empty() && !platforms.is_empty() {
+            let chosen = |platform| member(name, &members, platform).cloned();
+            let chosen: Vec<_> = platforms.iter().map(chosen).collect::<Result<_, _>>()?;
+            members.retain(|member| chosen.contains(member));
         }
         let load = |record: &ImageRecord| {
             Image::load(&self.store, record).map_err(|error| Report::from_error(&error))

@@ -34,20 +34,18 @@ pub struct LoadArgs {
     #[arg(short, long)]
     pub quiet: bool,
 
-    /// Platform, of images that are made for several
-    #[arg(long, value_name = "OS/ARCH")]
-    pub platform: Option<String>,
+    /// Of images for several platforms, load only these platforms' [default: all]
+    #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
+    pub platform: Vec<Platform>,
 }
 
 impl LoadArgs {
     /// Loads the archive's images.
     pub fn run(&self, settings: &Settings) -> Result<(), Report> {
-        let platform = remote::platform(self.platform.as_deref())?;
         let (name, archive) = self.open()?;
         let session = Session::open(settings)?;
         let _lease = session.lease()?;
-        let wanted = self.platform.is_some().then_some(&platform);
-        let loaded = image::load(&session.store, archive, wanted)
+        let loaded = image::load(&session.store, archive, &self.platform)
             .map_err(|error| Report::from_error(&error).context(format!("cannot load {name}")))?;
         for image in &loaded {
             let name = image.names.first().map(Reference::familiar);
@@ -110,9 +108,9 @@ pub struct SaveArgs {
     #[arg(long, value_name = "NAME")]
     pub compression: Option<Compression>,
 
-    /// Of images for several platforms, save only this one's [default: all]
-    #[arg(long, value_name = "OS/ARCH")]
-    pub platform: Option<Platform>,
+    /// Of images for several platforms, save only these platforms' [default: all]
+    #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
+    pub platform: Vec<Platform>,
 
     /// What is done about secrets.
     #[command(flatten)]
@@ -141,7 +139,7 @@ impl SaveArgs {
         let _lease = session.lease()?;
         let mut images: Vec<(ImageSet, Vec<Reference>)> = Vec::new();
         for name in &self.images {
-            let set = session.image_set(name, self.platform.as_ref())?;
+            let set = session.image_set(name, &self.platform)?;
             let record = session.image(name)?;
             let names = saved_names(name, session.names(&record)?);
             match images.iter_mut().find(|(known, _)| *known == set) {
@@ -246,7 +244,7 @@ impl PushArgs {
         };
         let mut loaded = Vec::with_capacity(names.len());
         for name in &names {
-            let set = session.image_set(&name.to_string(), self.platform.as_ref())?;
+            let set = session.image_set(&name.to_string(), self.platform.as_slice())?;
             loaded.push(set);
         }
         let images = loaded.iter().flat_map(|set| &set.images);

@@ -130,6 +130,39 @@ fn the_store_keeps_all_platforms_under_one_name() {
     cooper.run(&["load", "-i", archive]).ok();
     assert_eq!(inspect("other")["Platforms"], own["Platforms"]);
 
+    // Of several platforms those are saved and loaded that are named, in a list or one by one.
+    let both = "--platform=linux/arm64,linux/amd64";
+    for command in [
+        &["save", both, "-o", archive, "other"][..],
+        &["load", both, "-i", archive],
+    ] {
+        cooper.run(command).ok();
+        assert_eq!(
+            inspect("other")["Platforms"].as_array().map(Vec::len),
+            Some(2)
+        );
+    }
+    let one = cooper.scratch("one.tar");
+    let one = one.to_str().expect("text");
+    cooper
+        .run(&["save", "--platform=linux/arm64", "-o", one, "other"])
+        .ok();
+    for (from, count) in [(archive, 2), (one, 1)] {
+        let mut load = vec!["load", "--platform", "linux/arm64", "-i", from];
+        if count == 2 {
+            load.extend(["--platform", "linux/amd64"]);
+        }
+        cooper.run(&["rmi", "other"]).ok();
+        cooper.run(&load).ok();
+        let loaded = inspect("other");
+        let platforms = loaded["Platforms"].as_array().map_or(1, Vec::len);
+        assert_eq!(platforms, count, "{loaded}");
+    }
+    assert_eq!(inspect("other")["Architecture"], "arm64");
+    let neither = ["load", "--platform=linux/arm64,linux/s390x", "-i", archive];
+    cooper.run(&neither).exits(1).says("linux/s390x");
+    cooper.run(&["load", "-i", archive]).ok();
+
     // A base is taken for the platform that it is needed for.
     let derived = Context::new("FROM other\nLABEL derived=1\n");
     for platform in ["linux/arm64", "linux/amd64"] {

@@ -137,18 +137,17 @@ pub struct Loaded {
 }
 
 /// Loads all images of an archive and gives them the names it says; of those for several
-/// platforms only `platform`'s, if one is asked for.
+/// platforms only those of `platforms`, if any are asked for.
 pub fn load(
     store: &Store,
     archive: impl Read,
-    platform: Option<&Platform>,
+    platforms: &[Platform],
 ) -> Result<Vec<Loaded>, LoadError> {
-    let host = Platform::host();
     let contents = Contents::read(store, archive)?;
     let loader = Loader {
         store,
-        platform: platform.unwrap_or(&host),
-        one_platform: platform.is_some(),
+        host: Platform::host(),
+        platforms,
         contents,
     };
     let index = loader.index()?;
@@ -176,9 +175,9 @@ struct DockerImage {
 
 struct Loader<'a> {
     store: &'a Store,
-    platform: &'a Platform,
-    /// Whether other platforms are left out.
-    one_platform: bool,
+    host: Platform,
+    /// Those that are asked for; all if there are none.
+    platforms: &'a [Platform],
     contents: Contents,
 }
 
@@ -218,9 +217,9 @@ impl Loader<'_> {
         let mut loaded: Vec<Loaded> = Vec::new();
         for entry in &index.manifests {
             let names: Vec<Reference> = entry_name(entry).into_iter().collect();
-            let one = match self.members(entry)?.as_slice() {
-                [] | [_] => self.oci_image(&self.pick(entry)?, names)?,
-                members => self.several(members, names)?,
+            let one = match self.chosen(entry)?.as_slice() {
+                [one] => self.oci_image(one, names)?,
+                several => self.several(several, names)?,
             };
             match loaded.iter_mut().find(|known| known.id == one.id) {
                 Some(known) => known.names.extend(one.names),
@@ -230,10 +229,29 @@ impl Loader<'_> {
         Ok(loaded)
     }
 
+    /// Returns the images of an entry for the platforms that are asked for; otherwise all of an
+    /// index, or the one for this machine. There is at least one.
+    fn chosen(&self, entry: &Descriptor) -> Result<Vec<Descriptor>, LoadError> {
+        let mut chosen: Vec<Descriptor> = Vec::new();
+        for platform in self.platforms {
+            let one = self.pick(entry, platform)?;
+            if chosen.iter().all(|known| known.digest != one.digest) {
+                chosen.push(one);
+            }
+        }
+        if chosen.is_empty() {
+            chosen = self.members(entry)?;
+        }
+        if chosen.len() > 1 || !self.platforms.is_empty() {
+            return Ok(chosen);
+        }
+        Ok(vec![self.pick(entry, &self.host)?])
+    }
+
     /// Returns the images of an index, as far as they are in the archive: `docker save` leaves
     /// out those that it does not have.
     fn members(&self, entry: &Descriptor) -> Result<Vec<Descriptor>, LoadError> {
-        if self.one_platform || !media_type::is_index(&entry.media_type) {
+        if !media_type::is_index(&entry.media_type) {
             return Ok(Vec::new());
         }
         let name = entry.digest.to_string();
@@ -268,15 +286,15 @@ impl Loader<'_> {
         }
         let own = platforms
             .iter()
-            .find(|one| self.platform.matches(&one.platform));
+            .find(|one| self.host.matches(&one.platform));
         Ok(Loaded {
             id: own.unwrap_or(&platforms[0]).image.clone(),
             names,
         })
     }
 
-    /// Follows indexes down to the manifest for this platform.
-    fn pick(&self, entry: &Descriptor) -> Result<Descriptor, LoadError> {
+    /// Follows indexes down to the manifest for a platform.
+    fn pick(&self, entry: &Descriptor, platform: &Platform) -> Result<Descriptor, LoadError> {
         let top = entry.digest.to_string();
         let mut entry = entry.clone();
         for _ in 0..=MAX_DEPTH {
@@ -287,10 +305,10 @@ impl Loader<'_> {
             let index = Index::from_json(&self.blob(&entry.digest, "index")?)
                 .map_err(|e| malformed(&name, &e))?;
             entry = index
-                .pick(self.platform)
+                .pick(platform)
                 .cloned()
                 .ok_or_else(|| LoadError::NoPlatform {
-                    wanted: self.platform.to_string(),
+                    wanted: platform.to_string(),
                     available: index
                         .platforms()
                         .iter()
