@@ -426,7 +426,7 @@ fn copy_blob(
     dir: &std::path::Path,
     blob: &Descriptor,
 ) -> Result<BlobWriter, FetchError> {
-    let path = layout_blob(dir, blob);
+    let path = dir.join(blob.digest.layout_path());
     let mut file = File::open(&path).map_err(|source| FetchError::Layout {
         path: path.clone(),
         source,
@@ -434,11 +434,4 @@ fn copy_blob(
     let mut writer = store.blobs().writer_with(blob.digest.algorithm())?;
     io::copy(&mut file, &mut writer).map_err(|source| FetchError::Layout { path, source })?;
     Ok(writer)
-}
-
-/// Returns where an OCI layout keeps a blob.
-pub(crate) fn layout_blob(dir: &std::path::Path, blob: &Descriptor) -> PathBuf {
-    dir.join("blobs")
-        .join(blob.digest.algorithm().as_str())
-        .join(blob.digest.hex())
 }

@@ -15,7 +15,7 @@ use cooper_oci::{
 };
 use thiserror::Error;
 
-use super::remote::{Origin, RemoteLayers, layout_blob};
+use super::remote::{Origin, RemoteLayers};
 use crate::image::Image;
 use crate::options::{NamedContext, Pull};
 use crate::pull;
@@ -396,7 +396,7 @@ impl LayoutImage<'_> {
             if !media_type::is_index(&descriptor.media_type) {
                 break;
             }
-            let path = layout_blob(self.dir, &descriptor);
+            let path = self.path(&descriptor);
             let nested = Index::from_json(&self.blob(&descriptor)?)
                 .map_err(|source| self.document(&path, source))?;
             descriptor = nested
@@ -409,9 +409,9 @@ impl LayoutImage<'_> {
 
     fn image(&self, descriptor: &Descriptor) -> Result<ResolvedImage, ResolveImageError> {
         let manifest = Manifest::from_json(&self.blob(descriptor)?)
-            .map_err(|source| self.document(&layout_blob(self.dir, descriptor), source))?;
+            .map_err(|source| self.document(&self.path(descriptor), source))?;
         let config = ImageConfig::from_json(&self.blob(&manifest.config)?)
-            .map_err(|source| self.document(&layout_blob(self.dir, &manifest.config), source))?;
+            .map_err(|source| self.document(&self.path(&manifest.config), source))?;
         if !self.platform.matches(&config.platform()) {
             return Err(ResolveImageError::Platform {
                 name: self.name.to_owned(),
@@ -475,8 +475,12 @@ impl LayoutImage<'_> {
         }
     }
 
+    fn path(&self, blob: &Descriptor) -> PathBuf {
+        self.dir.join(blob.digest.layout_path())
+    }
+
     fn blob(&self, descriptor: &Descriptor) -> Result<Vec<u8>, ResolveImageError> {
-        let path = layout_blob(self.dir, descriptor);
+        let path = self.path(descriptor);
         let bytes = self.read(&path)?;
         if descriptor.verifies(&bytes) {
             Ok(bytes)

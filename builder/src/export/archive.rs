@@ -298,10 +298,6 @@ fn write_layout(
     small(to, "index.json", &index(images).to_json())
 }
 
-fn blob_name(digest: &Digest) -> String {
-    format!("blobs/{}/{}", digest.algorithm().as_str(), digest.hex())
-}
-
 fn small(to: &mut dyn Target, name: &str, mut bytes: &[u8]) -> Result<(), ExportError> {
     to.file(name, bytes.len() as u64, &mut bytes)
 }
@@ -313,7 +309,7 @@ fn put_bytes(
     to: &mut dyn Target,
 ) -> Result<(), ExportError> {
     if written.insert(digest.clone()) {
-        small(to, &blob_name(digest), bytes)
+        small(to, &digest.layout_path(), bytes)
     } else {
         Ok(())
     }
@@ -326,7 +322,7 @@ fn put_layer(
     written: &mut BTreeSet<Digest>,
     to: &mut dyn Target,
 ) -> Result<(), ExportError> {
-    let name = blob_name(&blob.digest);
+    let name = blob.digest.layout_path();
     if !written.insert(blob.digest.clone()) || to.has(&name, blob.size) {
         return Ok(());
     }
@@ -392,9 +388,9 @@ fn docker_manifest(images: &[Exported<'_>]) -> Vec<u8> {
                 .manifest
                 .layers
                 .iter()
-                .map(|layer| blob_name(&layer.digest))
+                .map(|layer| layer.digest.layout_path())
                 .collect();
-            Some(json!({ "Config": blob_name(&image.id), "RepoTags": tags, "Layers": layers }))
+            Some(json!({ "Config": image.id.layout_path(), "RepoTags": tags, "Layers": layers }))
         })
         .collect();
     cooper_oci::json::to_vec(&entries)

@@ -31,12 +31,12 @@ const MARK: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 pub(crate) fn load(dir: &Path, wanted: &str) -> Result<Contents, SharedCacheError> {
     let top = entry(dir, wanted)?;
     let bytes = read(dir, &top)?;
-    let path = blob(dir, &top.digest);
+    let path = dir.join(top.digest.layout_path());
     let place = path.display().to_string();
     let list = list_of(&bytes, &place)?;
     let bytes = read(dir, &list)?;
     Document::read(&bytes).map_err(|reason| SharedCacheError::Malformed {
-        place: blob(dir, &list.digest).display().to_string(),
+        place: dir.join(list.digest.layout_path()).display().to_string(),
         reason,
     })
 }
@@ -70,7 +70,7 @@ fn entry(dir: &Path, wanted: &str) -> Result<Descriptor, SharedCacheError> {
     // A digest need not be in the index: an earlier cache of the tag may still be there.
     let unlisted = || {
         let digest: Digest = wanted.parse().ok()?;
-        let size = fs::metadata(blob(dir, &digest)).ok()?.len();
+        let size = fs::metadata(dir.join(digest.layout_path())).ok()?.len();
         Some(Descriptor::new("", digest, size))
     };
     found.or_else(unlisted).ok_or_else(|| {
@@ -101,7 +101,7 @@ fn read_index(dir: &Path) -> Result<Index, SharedCacheError> {
 
 /// Reads a document by its digest.
 fn read(dir: &Path, descriptor: &Descriptor) -> Result<Vec<u8>, SharedCacheError> {
-    let path = blob(dir, &descriptor.digest);
+    let path = dir.join(descriptor.digest.layout_path());
     if descriptor.size > MAX_DOCUMENT {
         return Err(SharedCacheError::Malformed {
             place: path.display().to_string(),
@@ -134,8 +134,8 @@ pub(crate) fn store(
         .collect::<Result<_, _>>()?;
     let sent = copied.iter().filter(|copied| **copied).count();
     let (top, manifest, list) = bundle.manifest();
-    put(&blob(dir, &list.digest), &bundle.config)?;
-    put(&blob(dir, &top.digest), &manifest)?;
+    put(&dir.join(list.digest.layout_path()), &bundle.config)?;
+    put(&dir.join(top.digest.layout_path()), &manifest)?;
     put(&dir.join("oci-layout"), MARK)?;
     let lock_path = dir.join("index.json.lock");
     let lock = File::create(&lock_path).map_err(io_error("create", &lock_path))?;
@@ -167,7 +167,7 @@ fn copy(
     descriptor: &Descriptor,
     bundle: &Bundle<'_>,
 ) -> Result<bool, SharedCacheError> {
-    let path = blob(dir, &descriptor.digest);
+    let path = dir.join(descriptor.digest.layout_path());
     if fs::metadata(&path).is_ok_and(|there| there.len() == descriptor.size) {
         return Ok(false);
     }
@@ -215,11 +215,6 @@ fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}-{serial}", std::process::id()));
     name.into()
-}
-
-fn blob(dir: &Path, digest: &Digest) -> PathBuf {
-    let kind = dir.join("blobs").join(digest.algorithm().as_str());
-    kind.join(digest.hex())
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SharedCacheError {

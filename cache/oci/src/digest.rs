@@ -108,6 +108,18 @@ impl Digest {
         &self.0
     }
 
+    /// Returns where a directory or an archive keeps the blob of this digest, relative to its top
+    /// (OCI image spec, image-layout.md, "Blobs").
+    pub fn layout_path(&self) -> String {
+        format!("blobs/{}/{}", self.algorithm(), self.hex())
+    }
+
+    /// Returns the digest whose [`layout_path`](Self::layout_path) is `path`.
+    pub fn of_layout_path(path: &str) -> Option<Self> {
+        let (algorithm, hex) = path.strip_prefix("blobs/")?.split_once('/')?;
+        format!("{algorithm}:{hex}").parse().ok()
+    }
+
     /// Returns whether `bytes` have this digest.
     pub fn verifies(&self, bytes: &[u8]) -> bool {
         let mut hasher = Hasher::new(self.algorithm());
@@ -368,6 +380,18 @@ mod tests {
         assert_eq!(digest.algorithm(), Algorithm::Sha256);
         assert_eq!(digest.hex(), &ABC[7..]);
         assert_eq!(digest.short(), "ba7816bf8f01");
+    }
+
+    #[test]
+    fn a_blob_in_a_layout_is_named_by_its_digest() {
+        let digest: Digest = ABC.parse().unwrap();
+        let path = digest.layout_path();
+        assert_eq!(path, ABC.replace("sha256:", "blobs/sha256/"));
+        assert_eq!(Digest::of_layout_path(&path), Some(digest));
+        let below = format!("{path}/x");
+        for other in ["abc/layer.tar", "blobs/sha256/short", "blobs", &below] {
+            assert_eq!(Digest::of_layout_path(other), None, "{other}");
+        }
     }
 
     #[test]
