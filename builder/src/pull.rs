@@ -29,16 +29,6 @@ pub enum PullError {
         /// Why.
         source: StoreError,
     },
-    /// The manifest and the configuration speak of different images.
-    #[error("{reference}: the manifest has {layers} layers, the configuration {diff_ids}")]
-    LayerCount {
-        /// The image.
-        reference: String,
-        /// Layers of the manifest.
-        layers: usize,
-        /// Layers of the configuration.
-        diff_ids: usize,
-    },
     /// The image is for another platform.
     #[error("{reference} is an image for {found}, not for {wanted}")]
     Platform {
@@ -57,7 +47,7 @@ impl PullError {
         match self {
             Self::Registry(error) => error.hint(),
             Self::Platform { found, .. } => Some(format!("pull it with --platform {found}")),
-            Self::Store { .. } | Self::LayerCount { .. } => None,
+            Self::Store { .. } => None,
         }
     }
 }
@@ -255,28 +245,15 @@ pub(crate) fn fetch_blob(
 
 /// Refuses what is no image for `platform` before anything large is fetched.
 fn check(resolved: Resolved, platform: &Platform) -> Result<Resolved, PullError> {
-    let reference = resolved.reference.to_string();
     let found = resolved.config.platform();
-    if !platform.matches(&found) {
-        let (found, wanted) = (found.to_string(), platform.to_string());
-        return Err(PullError::Platform {
-            reference,
-            found,
-            wanted,
-        });
+    if platform.matches(&found) {
+        return Ok(resolved);
     }
-    let (layers, diff_ids) = (
-        resolved.manifest.layers.len(),
-        resolved.config.rootfs.diff_ids.len(),
-    );
-    if layers != diff_ids {
-        return Err(PullError::LayerCount {
-            reference,
-            layers,
-            diff_ids,
-        });
-    }
-    Ok(resolved)
+    Err(PullError::Platform {
+        reference: resolved.reference.to_string(),
+        found: found.to_string(),
+        wanted: platform.to_string(),
+    })
 }
 
 /// Shows how far a transfer is, a hundred times at most.

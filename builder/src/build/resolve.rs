@@ -165,7 +165,7 @@ impl Resolver<'_> {
             Some(NamedContext::Image(reference)) => self.reference(reference, request),
             Some(NamedContext::OciLayout { dir, tag, digest }) => {
                 let layout = LayoutImage {
-                    notes: self.note(&request.name),
+                    notes: self.notes(),
                     name: &request.name,
                     dir,
                     platform: &request.platform,
@@ -253,9 +253,8 @@ impl Resolver<'_> {
         now.is_ok_and(|now| Some(&now.digest) == known)
     }
 
-    fn note<'n>(&'n self, name: &'n str) -> Notes<'n> {
+    fn notes(&self) -> Notes<'_> {
         Notes {
-            name,
             store: self.store,
             remote: self.remote,
         }
@@ -303,9 +302,9 @@ impl Resolver<'_> {
         }
         pull::note_origins(self.store, &resolved);
         let origin = Origin::Registry(resolved.reference.clone());
-        let layers =
-            self.note(&request.name)
-                .layers(&origin, &resolved.config, &resolved.manifest)?;
+        let layers = self
+            .notes()
+            .layers(&origin, &resolved.config, &resolved.manifest);
         let answer = ResolvedImage {
             config: resolved.config.clone(),
             layers: layers.into(),
@@ -325,29 +324,15 @@ fn wrong_platform(request: &ImageRequest, found: &Platform) -> ResolveImageError
     }
 }
 
-/// Notes where the layers of the image `name` are.
+/// Notes where the layers of an image are.
 struct Notes<'a> {
-    name: &'a str,
     store: &'a Store,
     remote: &'a RemoteLayers,
 }
 
 impl Notes<'_> {
     /// Returns the names of the layers, base first; those that were not built here are noted.
-    fn layers(
-        &self,
-        origin: &Origin,
-        config: &ImageConfig,
-        manifest: &Manifest,
-    ) -> Result<Vec<String>, ResolveImageError> {
-        let diff_ids = &config.rootfs.diff_ids;
-        if diff_ids.len() != manifest.layers.len() {
-            return Err(ResolveImageError::LayerCount {
-                name: self.name.to_owned(),
-                layers: manifest.layers.len(),
-                diff_ids: diff_ids.len(),
-            });
-        }
+    fn layers(&self, origin: &Origin, config: &ImageConfig, manifest: &Manifest) -> Vec<String> {
         let layers = self.store.layers();
         let note = |(diff_id, blob): (&DiffId, &Descriptor)| {
             let layer = self.remote.name_of(&layers, diff_id);
@@ -357,7 +342,8 @@ impl Notes<'_> {
             }
             layer.to_string()
         };
-        Ok(diff_ids.iter().zip(&manifest.layers).map(note).collect())
+        let diff_ids = config.rootfs.diff_ids.iter();
+        diff_ids.zip(&manifest.layers).map(note).collect()
     }
 }
 
@@ -419,8 +405,16 @@ impl LayoutImage<'_> {
                 wanted: self.platform.to_string(),
             });
         }
+        let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
+        if layers != diff_ids {
+            return Err(ResolveImageError::LayerCount {
+                name: self.name.to_owned(),
+                layers,
+                diff_ids,
+            });
+        }
         let origin = Origin::Layout(self.dir.to_owned());
-        let layers = self.notes.layers(&origin, &config, &manifest)?;
+        let layers = self.notes.layers(&origin, &config, &manifest);
         Ok(ResolvedImage {
             config,
             layers: layers.into(),

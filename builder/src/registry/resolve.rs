@@ -33,8 +33,8 @@ pub struct Resolved {
     pub manifest: Manifest,
     /// The manifest's bytes.
     pub manifest_bytes: Vec<u8>,
-    /// The configuration. Its platform may differ from the one asked for if the
-    /// reference names a single image.
+    /// The configuration; it names as many layers as the manifest lists. Its platform may differ
+    /// from the one asked for if the reference names a single image.
     pub config: ImageConfig,
     /// The configuration's bytes.
     pub config_bytes: Vec<u8>,

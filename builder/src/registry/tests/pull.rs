@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cooper_oci::{Descriptor, Digest, Platform, Reference};
+use cooper_oci::{Descriptor, Digest, Manifest, Platform, Reference, media_type};
 
 use crate::http::testing::{Reply, TestRequest, TestServer};
 use crate::registry::testing::{TestImage, amd64, client, not_found, quick, reference};
@@ -83,6 +83,24 @@ fn a_missing_platform_lists_what_there_is() {
         error.hint().unwrap(),
         "build for one that it has, for example with --platform linux/arm64"
     );
+}
+
+#[test]
+fn a_configuration_of_other_layers_than_the_manifests_is_refused() {
+    let image = TestImage::new();
+    let mut manifest = Manifest::from_json(&image.manifest).unwrap();
+    manifest.layers.push(image.layer_descriptor.clone());
+    let manifest = manifest.to_json();
+    let server = image.serve(move |request| {
+        let reply = || Reply::new(200, manifest.as_slice());
+        let asked = request.path.ends_with("/manifests/latest");
+        asked.then(|| reply().header("Content-Type", media_type::OCI_MANIFEST))
+    });
+    let error = client()
+        .resolve(&reference(&server, "app"), &amd64(), Watch::none())
+        .unwrap_err();
+    let what = "the configuration names 1 layers, but the manifest lists 2";
+    assert!(error.to_string().contains(what), "{error}");
 }
 
 #[test]
