@@ -5,26 +5,16 @@
 
 use cooper_cache::RelPath;
 
+use super::paragraphs::{field, of_paragraphs};
 use super::{Distribution, Package, Purl};
 
 /// Returns the packages that are installed.
 pub(super) fn packages(text: &[u8], path: &RelPath, distribution: &Distribution) -> Vec<Package> {
-    let text = String::from_utf8_lossy(text);
-    let paragraphs = text.split("\n\n");
-    paragraphs
-        .filter_map(|paragraph| package(paragraph, path, distribution))
-        .collect()
+    of_paragraphs(text, |paragraph| package(paragraph, path, distribution))
 }
 
 fn package(paragraph: &str, path: &RelPath, distribution: &Distribution) -> Option<Package> {
-    let field = |name: &str| {
-        let mut lines = paragraph.lines();
-        let value = lines.find_map(|line| {
-            let (key, value) = line.split_once(':')?;
-            (key == name).then(|| value.trim())
-        });
-        value.unwrap_or_default()
-    };
+    let field = |name| field(paragraph, name);
     // A package that was removed and left its configuration is not there; distroless images
     // state no state.
     let installed = match field("Status") {

@@ -20,6 +20,7 @@ mod apk;
 mod dpkg;
 mod go;
 mod language;
+mod paragraphs;
 mod rpm;
 mod spdx;
 mod sqlite;
