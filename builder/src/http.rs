@@ -22,7 +22,7 @@ use ureq::tls::TlsConfig;
 use ureq::{Agent, Proxy};
 
 pub use download::{Download, Downloaded, HttpRequest, Meter};
-pub(crate) use parallel::{TRANSFERS, at_once};
+pub(crate) use parallel::{TRANSFERS, at_once, at_once_or_stop};
 
 /// How many bytes are moved at a time.
 pub(crate) const BUFFER: usize = 256 * 1024;

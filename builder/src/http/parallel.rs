@@ -1,7 +1,7 @@
 //! Doing several transfers at once: they wait for the network, not for processors, so that there
 //! are more of them than a pool for computing has threads.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// How many blobs travel at once.
@@ -14,13 +14,24 @@ pub(crate) fn at_once<T: Sync, R: Send, E: Send>(
     threads: usize,
     work: impl Fn(&T) -> Result<R, E> + Sync,
 ) -> Result<Vec<R>, E> {
+    at_once_or_stop(items, threads, |item, _| work(item))
+}
+
+/// As [`at_once`], for work that need not go on once other work has failed: it is handed a flag
+/// that says so. How it ends then is no longer asked.
+pub(crate) fn at_once_or_stop<T: Sync, R: Send, E: Send>(
+    items: &[T],
+    threads: usize,
+    work: impl Fn(&T, &AtomicBool) -> Result<R, E> + Sync,
+) -> Result<Vec<R>, E> {
     let next = AtomicUsize::new(0);
+    let stop = AtomicBool::new(false);
     let done: Mutex<Result<Vec<(usize, R)>, E>> = Mutex::new(Ok(Vec::new()));
     let go = || {
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(item) = items.get(at) else { return };
-            let result = work(item);
+            let result = work(item, &stop);
             let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
             match (&mut *done, result) {
                 (Ok(results), Ok(result)) => results.push((at, result)),
@@ -28,6 +39,7 @@ pub(crate) fn at_once<T: Sync, R: Send, E: Send>(
                 (Err(_), _) => {}
             }
             if done.is_err() {
+                stop.store(true, Ordering::Relaxed);
                 next.store(items.len(), Ordering::Relaxed);
             }
         }
@@ -67,6 +79,17 @@ mod tests {
         });
         assert!(failed.is_err());
         assert_eq!(begun.into_inner(), 4);
+        let (halted, both) = (AtomicBool::new(false), std::sync::Barrier::new(2));
+        let failed = at_once_or_stop(&[false, true], 2, |fails, stop| {
+            both.wait();
+            while !fails && !stop.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+            halted.fetch_or(!fails, Ordering::Relaxed);
+            Err::<(), _>(*fails)
+        });
+        assert_eq!(failed, Err(true), "the cause, not what ends because of it");
+        assert!(halted.into_inner());
         assert!(
             at_once(&[0; 0], 4, |_| Ok::<_, ()>(()))
                 .expect("nothing")

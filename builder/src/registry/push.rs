@@ -8,8 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::Ordering;
 
 use cooper_oci::{Descriptor, Digest, Reference, media_type};
 use ureq::http::{HeaderName, Method, header};
@@ -18,7 +17,7 @@ use super::error::{Attempt, Failure, RegistryError};
 use super::transport::{Call, Host, Payload, Transport};
 use super::upload::Upload;
 use super::{Client, Event, Watch};
-use crate::http;
+use crate::http::{self, at_once_or_stop};
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
@@ -139,43 +138,18 @@ impl Transport {
                 blobs.push(blob);
             }
         }
-        let next = AtomicUsize::new(0);
-        let stop = AtomicBool::new(false);
-        let done: Mutex<(Vec<Outcome>, Option<Failure>)> = Mutex::default();
-        let canceled = || stop.load(Ordering::Relaxed) || (target.watch.canceled)();
-        let watch = Watch {
-            event: target.watch.event,
-            canceled: &canceled,
-        };
-        let target = Target {
-            watch: &watch,
-            ..*target
-        };
-        let work = || {
-            while let Some(blob) = blobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let result = self.push_blob(&target, blob);
-                let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-                match result {
-                    Ok(outcome) => done.0.push(outcome),
-                    Err(failure) => {
-                        stop.store(true, Ordering::Relaxed);
-                        // What ends because of it is not the cause.
-                        done.1.get_or_insert(failure);
-                        return;
-                    }
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..self.config.parallel.min(blobs.len()) {
-                scope.spawn(work);
-            }
-            work();
-        });
-        match done.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            (_, Some(failure)) => Err(failure),
-            (outcomes, None) => Ok(outcomes),
-        }
+        at_once_or_stop(&blobs, self.config.parallel, |blob, stop| {
+            let canceled = || stop.load(Ordering::Relaxed) || (target.watch.canceled)();
+            let watch = Watch {
+                event: target.watch.event,
+                canceled: &canceled,
+            };
+            let target = Target {
+                watch: &watch,
+                ..*target
+            };
+            self.push_blob(&target, blob)
+        })
     }
 
     fn push_blob(&self, target: &Target<'_>, blob: &Descriptor) -> Result<Outcome, Failure> {
