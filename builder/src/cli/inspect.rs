@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::Settings;
 use super::container::{describe_connected, failed};
 use super::human;
+use super::json::indented;
 use super::session::Session;
 use super::template::{Template, TemplateError};
 use crate::container::record::written;
@@ -232,13 +233,7 @@ fn repo_digests(record: &ImageRecord, names: &[Reference]) -> Vec<String> {
 
 /// Returns `value` with the four-space indentation that docker prints.
 fn pretty(value: &Value) -> String {
-    let mut out = Vec::new();
-    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-    let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
-    match serde::Serialize::serialize(value, &mut serializer) {
-        Ok(()) => String::from_utf8_lossy(&out).into_owned() + "\n",
-        Err(_) => format!("{value}\n"),
-    }
+    indented(value, "    ")
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ pub mod import;
 pub mod info;
 pub mod inspect;
 pub mod interrupt;
+mod json;
 mod leaks;
 pub mod login;
 pub mod manifest;

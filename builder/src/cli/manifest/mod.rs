@@ -14,6 +14,7 @@ use cooper_oci::{Index, Reference, media_type};
 use serde_json::{Value, json};
 
 use super::interrupt::Interrupt;
+use super::json::indented;
 use super::{Settings, remote};
 use crate::registry::{Client, RegistryError, RemoteDocument, Watch};
 use crate::report::{Exit, Report, print_data};
@@ -267,11 +268,11 @@ impl InspectArgs {
             if self.names.len() == 2 || self.verbose {
                 return print_data(&registries.verbose(&entries)?);
             }
-            return print_data(&indented(&parsed(&list::index(&entries).to_json())));
+            return print_data(&printed(&parsed(&list::index(&entries).to_json())));
         }
         let found = registries.document(&name)?;
         if !self.verbose {
-            return print_data(&indented(&parsed(&found.bytes)));
+            return print_data(&printed(&parsed(&found.bytes)));
         }
         print_data(&registries.verbose(&registries.entries(asked)?)?)
     }
@@ -334,7 +335,7 @@ impl ImagetoolsCreateArgs {
             list::add(&mut entries, registries.entries(source)?);
         }
         if self.dry_run {
-            return print_data(&indented(&parsed(&list::index(&entries).to_json())));
+            return print_data(&printed(&parsed(&list::index(&entries).to_json())));
         }
         for name in &names {
             let digest = registries.push(name, &entries)?;
@@ -475,7 +476,7 @@ impl Registries {
                 key: parsed(&found.bytes),
             }));
         }
-        Ok(indented(&match shown.as_mut_slice() {
+        Ok(printed(&match shown.as_mut_slice() {
             [one] => one.take(),
             _ => Value::Array(shown),
         }))
@@ -492,12 +493,6 @@ fn parsed(bytes: &[u8]) -> Value {
 }
 
 /// Returns `value` as docker prints manifests.
-fn indented(value: &Value) -> String {
-    let mut out = Vec::new();
-    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"   ");
-    let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
-    match serde::Serialize::serialize(value, &mut serializer) {
-        Ok(()) => String::from_utf8_lossy(&out).into_owned() + "\n",
-        Err(_) => format!("{value}\n"),
-    }
+fn printed(value: &Value) -> String {
+    indented(value, "   ")
 }
