@@ -136,7 +136,7 @@ impl Launcher {
         }
         let (child, request) = request(stdio)?;
         let pidfd = self
-            .fork_in(&spec.pid, &base, request)
+            .fork_in(&spec.pid, &base, request, cgroup)
             .map_err(|source| RunError::SetUp {
                 step: "start a process in its PID namespace".to_owned(),
                 source,
@@ -146,14 +146,22 @@ impl Launcher {
         Ok(Process::own(pidfd, child, spec, base.steps, job.steps))
     }
 
-    fn fork_in(&self, pids: &Namespace, base: &Base, request: Request) -> io::Result<OwnedFd> {
+    fn fork_in(
+        &self,
+        pids: &Namespace,
+        base: &Base,
+        request: Request,
+        cgroup: Option<&Cgroup>,
+    ) -> io::Result<OwnedFd> {
         match pids {
-            Namespace::Private => self.fork(base, request, true),
-            Namespace::Host => self.fork(base, request, false),
+            Namespace::Private => self.fork(base, request, true, cgroup),
+            Namespace::Host => self.fork(base, request, false, cgroup),
             Namespace::Join(path) => {
                 let flags = OFlags::RDONLY | OFlags::CLOEXEC;
                 let namespace = rustix::fs::open(path, flags, Mode::empty())?;
-                self.below(namespace.as_fd(), || self.fork(base, request, false))
+                self.below(namespace.as_fd(), || {
+                    self.fork(base, request, false, cgroup)
+                })
             }
         }
     }
@@ -176,7 +184,10 @@ impl Launcher {
         channel::send_large(&child, &job).map_err(|source| RunError::Worker { source })?;
         let pidfd = self.below(container, || {
             let context = &self.context;
-            let child = sys::fork_child(false, move || {
+            let group = cgroup.and_then(Cgroup::birthplace);
+            let group = group.as_ref().map(AsFd::as_fd);
+            let child = sys::fork_child(false, group, move |born_in_group| {
+                let cgroup = cgroup.filter(|_| !born_in_group);
                 // What this process still holds must not be reached from the container.
                 let [input, output, error] = &request.streams;
                 let kept = [&request.child, input, output, error].map(AsFd::as_fd);
@@ -206,10 +217,21 @@ impl Launcher {
         Ok(Process::joined(pidfd, child, spec, job.steps))
     }
 
-    fn fork(&self, base: &Base, request: Request, own_pids: bool) -> io::Result<OwnedFd> {
+    fn fork(
+        &self,
+        base: &Base,
+        mut request: Request,
+        own_pids: bool,
+        cgroup: Option<&Cgroup>,
+    ) -> io::Result<OwnedFd> {
         let context = &self.context;
-        let inbox = Inbox::Given(request);
-        Ok(sys::fork_child(own_pids, move || init::run(context, base, inbox))?.pidfd)
+        let group = cgroup.and_then(Cgroup::birthplace);
+        let group = group.as_ref().map(AsFd::as_fd);
+        let child = sys::fork_child(own_pids, group, move |born_in_group| {
+            request.born_in_group = born_in_group;
+            init::run(context, base, Inbox::Given(request));
+        });
+        Ok(child?.pidfd)
     }
 
     /// Forks by `fork` in the PID namespace that `namespace`, a handle of one or a pidfd, stands
@@ -285,6 +307,7 @@ fn request(stdio: Stdio) -> Result<(OwnedFd, Request), RunError> {
         child: childs_end,
         streams: [stdio.stdin, stdio.stdout, stdio.stderr],
         program: None,
+        born_in_group: false,
     };
     Ok((child, request))
 }

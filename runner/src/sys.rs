@@ -18,9 +18,14 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
-/// Size of the first version of `struct clone_args`: kernels before 5.7 know no other, and
-/// nothing of the rest is used.
+/// Size of the first version of `struct clone_args`, which kernels before 5.7 know alone.
 const CLONE_ARGS_VERSION_0: usize = 64;
+
+/// Size of the version of `struct clone_args` that ends with `cgroup`.
+const CLONE_ARGS_VERSION_2: usize = 88;
+
+/// Begins the child in the control group that `cgroup` is the directory of.
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
 
 /// What the worker is started with is moved above its fixed descriptors first.
 const FIRST_FREE: RawFd = 16;
@@ -49,14 +54,19 @@ pub(crate) struct Child {
     pub(crate) pidfd: OwnedFd,
 }
 
-/// Forks, into new namespaces if `flags` say so, and returns twice: `None` is the child.
+/// Forks, into new namespaces if `flags` say so and into a control group of version 2 if one is
+/// given, and returns twice: `None` is the child.
 ///
 /// # Safety
 /// In a process with threads the child may only make system calls.
-unsafe fn fork(flags: libc::c_int) -> Result<Option<Child>> {
+unsafe fn fork(flags: libc::c_int, group: Option<BorrowedFd<'_>>) -> Result<Option<Child>> {
     let mut pidfd: RawFd = -1;
+    let (into, size) = match group {
+        Some(_) => (CLONE_INTO_CGROUP, CLONE_ARGS_VERSION_2),
+        None => (0, CLONE_ARGS_VERSION_0),
+    };
     let mut arguments = libc::clone_args {
-        flags: (libc::CLONE_PIDFD | flags) as u64,
+        flags: (libc::CLONE_PIDFD | flags) as u64 | into,
         pidfd: ptr::from_mut(&mut pidfd) as u64,
         child_tid: 0,
         parent_tid: 0,
@@ -66,17 +76,12 @@ unsafe fn fork(flags: libc::c_int) -> Result<Option<Child>> {
         tls: 0,
         set_tid: 0,
         set_tid_size: 0,
-        cgroup: 0,
+        cgroup: group.map_or(0, |group| group.as_raw_fd() as u64),
     };
     // SAFETY: the structure outlives the call. Without CLONE_VM and with no stack given this is
     // fork(2): the child goes on with a copy of this stack.
-    let pid = check(unsafe {
-        libc::syscall(
-            libc::SYS_clone3,
-            ptr::from_mut(&mut arguments),
-            CLONE_ARGS_VERSION_0,
-        )
-    })?;
+    let pid =
+        check(unsafe { libc::syscall(libc::SYS_clone3, ptr::from_mut(&mut arguments), size) })?;
     if pid == 0 {
         return Ok(None);
     }
@@ -86,20 +91,30 @@ unsafe fn fork(flags: libc::c_int) -> Result<Option<Child>> {
 }
 
 /// Runs `body` in a child, with `own_pids` as process 1 of a new PID namespace, and ends it when
-/// that returns. The caller must be single-threaded.
-pub(crate) fn fork_child(own_pids: bool, body: impl FnOnce()) -> Result<Child> {
+/// that returns. It is told whether the child began in `group`, a directory of version 2: where it
+/// could not, it has to enter by itself. The caller must be single-threaded.
+pub(crate) fn fork_child(
+    own_pids: bool,
+    group: Option<BorrowedFd<'_>>,
+    body: impl FnOnce(bool),
+) -> Result<Child> {
     let flags = if own_pids { libc::CLONE_NEWPID } else { 0 };
     // SAFETY: only the worker and programs with a launcher call this, which have one thread.
-    if let Some(child) = unsafe { fork(flags) }? {
-        return Ok(child);
+    let fork = |group| unsafe { fork(flags, group) };
+    let (forked, began_in_it) = match group.map(|group| fork(Some(group))) {
+        Some(Ok(forked)) => (forked, true),
+        Some(Err(_)) | None => (fork(None)?, false),
+    };
+    match forked {
+        Some(child) => Ok(child),
+        None => run_to_end(|| body(began_in_it)),
     }
-    run_to_end(body)
 }
 
 /// Runs `body` in a child with the caller's namespaces. The caller must be single-threaded.
 pub(crate) fn fork_helper(body: impl FnOnce()) -> Result<Child> {
     // SAFETY: all callers make sure that there is one thread.
-    if let Some(child) = unsafe { fork(0) }? {
+    if let Some(child) = unsafe { fork(0, None) }? {
         return Ok(child);
     }
     run_to_end(body)
@@ -140,7 +155,7 @@ pub(crate) fn spawn_worker(image: &WorkerImage<'_>) -> Result<Child> {
         0
     };
     // SAFETY: until exec the child makes system calls only, on the values above.
-    if let Some(child) = unsafe { fork(flags) }? {
+    if let Some(child) = unsafe { fork(flags, None) }? {
         return Ok(child);
     }
     // SAFETY: system calls on integers and on pointers that are valid for the whole block;
@@ -463,7 +478,7 @@ pub(crate) fn own_as(uid: u32, gid: u32) -> Result<()> {
 /// Starts a child in new user and network namespaces that waits until it is killed.
 pub(crate) fn fork_holder() -> Result<Child> {
     // SAFETY: the child makes system calls only.
-    if let Some(child) = unsafe { fork(libc::CLONE_NEWUSER | libc::CLONE_NEWNET) }? {
+    if let Some(child) = unsafe { fork(libc::CLONE_NEWUSER | libc::CLONE_NEWNET, None) }? {
         return Ok(child);
     }
     // SAFETY: system calls on integers.

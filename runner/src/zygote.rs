@@ -194,6 +194,7 @@ impl Worker {
             child,
             streams: [stdin, stdout, stderr],
             program: None,
+            born_in_group: false,
         };
         let started = match self.take_warm(&packet.bytes) {
             Some(warm) => {
@@ -227,7 +228,7 @@ impl Worker {
     fn fork(&self, base: &[u8], inbox: Inbox) -> io::Result<OwnedFd> {
         let base: Base = channel::decode(base)?;
         let context = &self.context;
-        Ok(sys::fork_child(true, move || init::run(context, &base, inbox))?.pidfd)
+        Ok(sys::fork_child(true, None, move |_| init::run(context, &base, inbox))?.pidfd)
     }
 
     fn take_warm(&mut self, base: &[u8]) -> Option<Warm> {

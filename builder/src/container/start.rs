@@ -52,6 +52,7 @@ pub(crate) fn start(
     let cgroup = cgroup(&held)?;
     let own_pids = held.container.config.isolation.pid == NamespaceMode::Private;
     let started = cooper_runner::detach(monitor::NAME, own_pids).map_err(|error| failed(&error))?;
+    let cgroup = cgroup.or_else(|| Cgroup::unlimited(&held.container.id));
     let start = Start {
         store,
         config: &held.container.config.clone(),
@@ -91,7 +92,7 @@ pub(crate) fn start(
     }
 }
 
-/// Makes the control group of a container that has limits; others go without, which is faster.
+/// Makes the control group of a container that has limits.
 fn cgroup(held: &Held) -> Result<Option<Cgroup>, Report> {
     let resources = &held.container.config.resources;
     if !resources.needs_group() {

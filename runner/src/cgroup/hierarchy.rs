@@ -219,6 +219,15 @@ impl Hierarchy {
         })
     }
 
+    /// Returns the directory for groups without limits, if this user can have processes of this
+    /// one's group born there: that takes the right to move out of a group around both.
+    pub(super) fn divided(&self) -> Option<PathBuf> {
+        let found = self.handed_over(&[])?;
+        let members = found.parent()?.join(super::MEMBERS);
+        rustix::fs::access(&members, Access::WRITE_OK).ok()?;
+        Some(found)
+    }
+
     /// Lets an existing group have the controllers `wanted`.
     pub(super) fn allow(&self, group: &Path, wanted: &[&str]) -> Result<(), CgroupError> {
         match group.parent() {

@@ -1,12 +1,15 @@
 //! Control groups: limits on what a process and all that it starts use together.
 //!
-//! Most processes live in the group of their caller, which costs nothing. One with limits gets a
-//! group of its own: made by the caller, entered before anything of the process runs, and removed
+//! Steps of a build live in the group of their caller, which costs nothing. A process with limits
+//! gets a group of its own; with the unified hierarchy a container does without limits too: made by the caller, entered before anything of the process runs, and removed
 //! when the value is dropped. Both kinds of hierarchy are served: the one of version 2, and those
 //! of version 1, one a controller, of which only those are touched that a limit needs: the first
 //! process that enters a group of version 1 for a while waits some milliseconds in each.
 //!
-//! Members enter by themselves, by writing 0: numbers are those of the writer's PID namespace, and
+//! Where there is version 2 alone, members are born in their group. A move would wait for all
+//! processors to pass a quiet state, some milliseconds after there was none for a while.
+//!
+//! Elsewhere members enter by themselves, by writing 0: numbers are those of the writer's PID namespace, and
 //! who starts a container is in another one than who looks at it.
 //!
 //! ```text
@@ -22,9 +25,11 @@ mod usage;
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags};
 use thiserror::Error;
 
 use crate::namespaces::own_number;
@@ -47,6 +52,14 @@ const MEMBERS: &str = "cgroup.procs";
 pub fn version() -> u8 {
     let one = Mounted::of_system().is_ok_and(|mounted| mounted.has_version_one());
     if one { 1 } else { 2 }
+}
+
+/// Where control groups are mounted.
+pub(crate) const MOUNT_POINT: &str = "/sys/fs/cgroup";
+
+/// Returns whether version 2 is alone.
+pub(crate) fn is_unified() -> bool {
+    rustix::fs::statfs(MOUNT_POINT).is_ok_and(|fs| fs.f_type == libc::CGROUP2_SUPER_MAGIC)
 }
 
 /// Moves this process into the cgroup at `directory`.
@@ -178,6 +191,29 @@ impl Cgroup {
         Self::create_in(&Mounted::of_system()?, parent, name, limits, purpose)
     }
 
+    /// Makes a group called `name` without limits where that costs next to nothing: with the
+    /// unified hierarchy alone. None where this user cannot make one and enter it.
+    pub fn unlimited(name: &str) -> Option<Self> {
+        if !is_unified() {
+            return None;
+        }
+        Self::unlimited_in(&Mounted::of_system().ok()?, name)
+    }
+
+    fn unlimited_in(mounted: &Mounted, name: &str) -> Option<Self> {
+        let mut unified = mounted.hierarchies.iter();
+        let parent = unified.find(|one| one.version == Version::Two)?.divided()?;
+        let directory = parent.join(name);
+        make(&directory).ok()?;
+        Some(Self {
+            groups: vec![Group {
+                version: Version::Two,
+                directory,
+            }],
+            missing: Vec::new(),
+        })
+    }
+
     fn create_in(
         mounted: &Mounted,
         parent: Option<&str>,
@@ -306,6 +342,18 @@ impl Cgroup {
     pub(crate) fn members(&self) -> impl Iterator<Item = PathBuf> {
         let groups = self.groups.iter();
         groups.map(|group| group.directory.join(MEMBERS))
+    }
+
+    /// Returns the directory in which members can be born: that of version 2 alone.
+    pub(crate) fn birthplace(&self) -> Option<OwnedFd> {
+        let [group] = self.groups.as_slice() else {
+            return None;
+        };
+        if group.version == Version::One {
+            return None;
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::open(&group.directory, flags, Mode::empty()).ok()
     }
 
     /// Moves this very process into the group.

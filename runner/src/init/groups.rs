@@ -4,9 +4,10 @@
 //! is the container's own group. Version 1 has a mount for each controller, made long ago for the
 //! whole machine: of these a container gets its own group, bound, so that it sees its limits and
 //! nobody else's. One without a group is in its caller's, among whatever else that started: it gets
-//! none.
+//! none. With the unified hierarchy it gets its caller's if that has no groups within: who runs
+//! steps in a limited group has them see their limits.
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use std::ffi::CStr;
@@ -14,11 +15,12 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use super::StepResult;
 use super::process::write_setting;
+use crate::cgroup;
 use crate::plan::inert;
 use crate::rootfs::{attach_on, clone_tree, mount_fs, new_fs};
 use crate::sys;
 
-const MOUNT_POINT: &str = "/sys/fs/cgroup";
+use cgroup::MOUNT_POINT;
 
 /// The caller's group in one hierarchy of version 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,16 +41,19 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    /// Enters the group whose list of members is `members`.
-    pub(super) fn enter(&mut self, members: &CStr) -> StepResult {
+    /// Enters the group whose list of members is `members`, unless the process is `inside`.
+    pub(super) fn enter(&mut self, members: &CStr, inside: bool) -> StepResult {
         self.entered = true;
+        if inside {
+            return Ok(());
+        }
         // The writer, whatever its number in which PID namespace.
         write_setting(members, b"0")
     }
 
     /// Looks where the groups are, which a new cgroup namespace no longer tells.
     pub(super) fn look(&mut self) {
-        if self.entered && !is_unified() {
+        if self.entered && !cgroup::is_unified() {
             let text = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
             self.own = parse(&text);
         }
@@ -60,11 +65,13 @@ impl Groups {
         if rustix::fs::statfs(MOUNT_POINT).is_err() {
             return Ok(None);
         }
-        if is_unified() {
-            return match new_fs("cgroup2", &[]).and_then(|fs| mount_fs(&fs, inert() | read_only)) {
-                Err(Errno::PERM) => Ok(None),
-                result => Ok(Some(result?)),
-            };
+        if cgroup::is_unified() {
+            match new_fs("cgroup2", &[]).and_then(|fs| mount_fs(&fs, inert() | read_only)) {
+                Err(Errno::PERM) => return Ok(None),
+                Err(error) => return Err(error.into()),
+                Ok(mount) if self.entered || is_lonely(&mount)? => return Ok(Some(mount)),
+                Ok(_) => {}
+            }
         }
         let directory = mount_fs(&new_fs("tmpfs", &[("mode", "755")])?, inert())?;
         for group in &self.own {
@@ -100,8 +107,21 @@ impl Groups {
     }
 }
 
-fn is_unified() -> bool {
-    rustix::fs::statfs(MOUNT_POINT).is_ok_and(|fs| fs.f_type == libc::CGROUP2_SUPER_MAGIC)
+/// Returns whether a group of the unified hierarchy has none within, and hardly ever will: that
+/// of the whole machine, which alone has no type, is not one.
+fn is_lonely(group: &OwnedFd) -> StepResult<bool> {
+    match rustix::fs::accessat(group, "cgroup.type", Access::EXISTS, AtFlags::empty()) {
+        Err(Errno::NOENT) => return Ok(false),
+        result => result?,
+    }
+    for entry in rustix::fs::Dir::read_from(group)? {
+        let entry = entry?;
+        let own = matches!(entry.file_name().to_bytes(), b"." | b"..");
+        if !own && entry.file_type() == FileType::Directory {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Reads `/proc/self/cgroup`: the hierarchies of version 1 in which the process has another group

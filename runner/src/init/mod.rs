@@ -41,6 +41,8 @@ pub(crate) struct Request {
     pub(crate) streams: [OwnedFd; 3],
     /// The program, where it is not one of the root.
     pub(crate) program: Option<OwnedFd>,
+    /// Whether it began in its control group, and need not enter it.
+    pub(crate) born_in_group: bool,
 }
 
 /// Where a child's request comes from.
@@ -89,6 +91,7 @@ fn receive_request(socket: &OwnedFd) -> Option<Request> {
         child,
         streams: [stdin, stdout, stderr],
         program: None,
+        born_in_group: false,
     })
 }
 
@@ -165,7 +168,11 @@ impl<'a> Child<'a> {
             Step::Overlay { stack, store } => self.mount_root(stack, store.as_deref()),
             Step::Directory { path, mapped } => self.clone_root(path, *mapped),
             Step::Source { mount, source } => self.prepare_source(*mount, source),
-            Step::EnterGroup(members) => self.groups.enter(members),
+            Step::EnterGroup(members) => {
+                let request = self.request.as_ref();
+                let inside = request.is_some_and(|request| request.born_in_group);
+                self.groups.enter(members, inside)
+            }
             Step::Setting { path, value } => process::write_setting(path, value),
             Step::Profile(request) => process::ask_for_profile(request),
             Step::OpenTerminal { rows, cols } => self.open_terminal(*rows, *cols),

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::limits::groups;
 use super::loaded;
 
 #[test]
@@ -98,17 +99,19 @@ fn a_paused_container_does_nothing() {
     scene.run(&["pause", "busy"]).ok();
     assert_eq!(scene.fact("busy", "{{.State.Status}}"), "paused");
     // Without a control group it is signals that hold it.
+    let held = groups(&scene, "busy").is_empty().then_some("T");
     let pid = scene.fact("busy", "{{.State.Pid}}");
     let state = || {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it is there");
-        stat.rsplit_once(") ").map(|(_, rest)| rest[..1].to_owned())
+        let (_, state) = stat.rsplit_once(") ").expect("a state");
+        state.starts_with('T').then_some("T")
     };
-    assert_eq!(state().as_deref(), Some("T"));
+    assert_eq!(state(), held);
     scene.run(&["exec", "busy", "true"]).exits(1).says("paused");
     let count = || scene.run(&["cp", "busy:/count", "-"]).ok().stdout;
     assert_eq!(count(), count());
     scene.run(&["unpause", "busy"]).ok();
-    assert_ne!(state().as_deref(), Some("T"));
+    assert_eq!(state(), None);
     scene.run(&["unpause", "busy"]).exits(1).says("not paused");
     scene.run(&["pause", "busy"]).ok();
     scene.run(&["stop", "-t", "0", "busy"]).ok();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Scene, loaded};
-use crate::support::need;
+use crate::support::{Context, need};
 
 /// A scene on a machine whose control groups this user may divide.
 fn limited() -> Option<Scene> {
@@ -12,7 +12,7 @@ fn limited() -> Option<Scene> {
 }
 
 /// Returns the directories of a container's control group.
-fn groups(scene: &Scene, name: &str) -> Vec<PathBuf> {
+pub(super) fn groups(scene: &Scene, name: &str) -> Vec<PathBuf> {
     let id = scene.fact(name, "{{.Id}}");
     let state = scene.root().join("containers").join(id).join("state.json");
     let state: serde_json::Value =
@@ -116,6 +116,40 @@ fn a_container_sees_its_own_limits_and_no_other_group() {
     let find = format!("find /sys/fs/cgroup -name '{id}*' | wc -l");
     let found = scene.run(&["run", "--rm", "busybox", "sh", "-c", &find]);
     assert_eq!(found.ok().out(), "0\n");
+    let step = format!("FROM busybox\nRUN [ $({find}) = 0 ]\n");
+    scene
+        .build(&Context::new(&step), &["-otype=cacheonly"])
+        .ok();
+}
+
+#[test]
+fn with_one_hierarchy_a_container_has_a_group_without_limits_too() {
+    let Some(scene) = limited() else { return };
+    let top = std::path::Path::new("/sys/fs/cgroup");
+    if !top.join("cgroup.controllers").exists() {
+        need::skip::<()>("there are hierarchies of version 1 here");
+        return;
+    }
+    scene.detached(&["--name", "cc"], &["sleep", "1000"]);
+    let groups = groups(&scene, "cc");
+    let id = scene.fact("cc", "{{.Id}}");
+    assert_eq!(groups, [top.join("cooper").join(id)]);
+    let members = || std::fs::read_to_string(groups[0].join("cgroup.procs")).expect("a group");
+    assert_eq!(members().trim(), scene.fact("cc", "{{.State.Pid}}"));
+    // What joins the container is in its group, which is the root of what it sees.
+    let exec = [
+        "exec",
+        "cc",
+        "sh",
+        "-c",
+        "cat /proc/self/cgroup; sleep 1000 >/dev/null 2>&1 &",
+    ];
+    assert_eq!(scene.run(&exec).ok().out(), "0::/\n");
+    assert_eq!(members().lines().count(), 2);
+    scene.run(&["update", "--pids-limit", "7", "cc"]).ok();
+    assert_eq!(limit(&scene, "cc", PIDS), "7");
+    scene.run(&["rm", "-f", "cc"]).ok();
+    assert!(!groups[0].exists());
 }
 
 #[test]
@@ -261,10 +295,11 @@ fn processes_are_counted_and_those_of_exec_with_them() {
 }
 
 #[test]
-fn a_container_without_limits_has_no_group_until_it_is_given_one() {
+fn a_container_without_limits_can_be_given_them() {
     let Some(scene) = limited() else { return };
     scene.detached(&["--name", "cc"], &["sleep", "1000"]);
-    assert_eq!(groups(&scene, "cc"), Vec::<PathBuf>::new());
+    let unified = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    assert_eq!(groups(&scene, "cc").len(), usize::from(unified));
     scene.run(&["update", "--memory", "32m", "cc"]).ok();
     assert_eq!(limit(&scene, "cc", MEMORY), "33554432");
     let members = groups(&scene, "cc")[0].join("cgroup.procs");
