@@ -239,6 +239,17 @@ fn no_settings_of_the_host(options: RunOptions) -> Result<RunOptions, Report> {
     }
 }
 
+/// A container that shares the network of another has that one's name.
+fn no_name_beside_a_shared_one(options: RunOptions) -> Result<RunOptions, Report> {
+    let shared = matches!(options.network.mode, NetworkMode::Container(_));
+    if shared && options.hostname.is_some() {
+        return Err(Report::new(
+            "--hostname has no meaning with --network=container:NAME",
+        ));
+    }
+    Ok(options)
+}
+
 /// Root of a user namespace is nobody in namespaces that are not its own.
 fn nothing_of_the_host_with_own_ids(options: RunOptions) -> Result<RunOptions, Report> {
     let isolation = &options.isolation;
@@ -336,6 +347,7 @@ impl ContainerArgs {
             log: self.log.resolve()?,
         })
         .and_then(no_settings_of_the_host)
+        .and_then(no_name_beside_a_shared_one)
         .and_then(nothing_of_the_host_with_own_ids)
     }
 

@@ -1,7 +1,7 @@
 //! A container's network, from what its configuration says to what its process gets.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -16,6 +16,9 @@ use super::containers::Containers;
 use super::record::{Container, Found};
 use crate::network::{self, Guest, NetworkError, NetworkMode, Networks};
 use crate::report::Report;
+
+/// Most bytes that are read of a file in a container.
+const MOST_READ: u64 = 1 << 20;
 
 /// What a container's process gets of the network.
 #[derive(Debug)]
@@ -65,31 +68,49 @@ pub(super) fn connect(
     }
 }
 
-/// Shares the network of a running container, and what it reads of it.
-fn share(store: &Store, name: &str) -> Result<Connected, Report> {
-    let found = Containers::of(store.root())
+/// Gives a container that shares the network of another its host name, which may be another one
+/// than at its last start.
+pub(super) fn share_hostname(store: &Store, container: &mut Container) -> Result<(), Report> {
+    let NetworkMode::Container(name) = &container.config.network.mode else {
+        return Ok(());
+    };
+    let other = running(store, name)?.container;
+    let hostname = Some(other.config.hostname(&other.id));
+    if container.config.hostname == hostname {
+        return Ok(());
+    }
+    container.config.hostname = hostname;
+    Containers::of(store.root())
+        .update(container)
+        .map_err(|error| Report::from_error(&error))
+}
+
+/// Returns the running container whose network is to be shared.
+fn running(store: &Store, name: &str) -> Result<Found, Report> {
+    let mut found = Containers::of(store.root())
         .find(name)
         .map_err(|error| Report::from_error(&error))?;
-    let [
-        Found {
-            state, live: true, ..
-        },
-    ] = found.as_slice()
-    else {
-        return Err(Report::new(format!(
+    match (found.pop(), found.as_slice()) {
+        (Some(found), []) if found.live => Ok(found),
+        _ => Err(Report::new(format!(
             "cannot share the network of {name}: no such container runs"
-        )));
-    };
-    let process = Path::new("/proc").join(state.pid.to_string());
-    let read = |path: &str| fs::read(process.join("root/etc").join(path)).unwrap_or_default();
+        ))),
+    }
+}
+
+/// Shares the network of a running container, and what it reads of it.
+fn share(store: &Store, name: &str) -> Result<Connected, Report> {
+    let pid = running(store, name)?.state.pid;
+    let process = Path::new("/proc").join(pid.to_string());
+    let read = |path: &str| read_inside(pid, Path::new(path)).unwrap_or_default();
     let namespace = process.join("ns/net");
     let opened = File::open(&namespace).map_err(|error| {
         Report::from_error(&error).context(format!("cannot share the network of {name}"))
     })?;
     Ok(Connected {
         network: Network::Namespace(namespace),
-        hosts: read("hosts"),
-        resolv_conf: read("resolv.conf"),
+        hosts: read("/etc/hosts"),
+        resolv_conf: read("/etc/resolv.conf"),
         // It stays also when that container ends meanwhile.
         kept: vec![opened.into()],
     })
@@ -137,18 +158,37 @@ pub(crate) fn rewrite_resolv_conf(container: &Container, pid: i32, text: &[u8]) 
     if volumes.any(|volume| volume.target == path) {
         return Ok(());
     }
+    let mut file = open_inside(pid, path, OFlags::WRONLY)?;
+    file.set_len(0)?;
+    file.write_all(text)
+}
+
+fn read_inside(pid: i32, path: &Path) -> io::Result<Vec<u8>> {
+    let mut data = Vec::new();
+    let file = open_inside(pid, path, OFlags::RDONLY)?;
+    file.take(MOST_READ).read_to_end(&mut data)?;
+    Ok(data)
+}
+
+/// Opens a regular file as the container sees it whose first process is `pid`.
+fn open_inside(pid: i32, path: &Path, access: OFlags) -> io::Result<File> {
     let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(format!("/proc/{pid}/root"), directory, Mode::empty())?;
     // The container decides where the path leads, inside its root, and what is there.
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve)?;
-    let mut file = File::from(file);
-    if !file.metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
+    let flags = access | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::openat2(
+        &root,
+        path,
+        flags,
+        Mode::empty(),
+        resolve,
+    )?);
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::ErrorKind::InvalidInput.into())
     }
-    file.set_len(0)?;
-    file.write_all(text)
 }
 
 /// Returns /etc/hosts of a container that has no address of its own. This machine is on the

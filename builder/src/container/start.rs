@@ -45,7 +45,7 @@ pub(crate) struct Attachment {
 /// Starts the container and returns the connection to its monitor, once it runs.
 pub(crate) fn start(
     store: &Store,
-    held: Held,
+    mut held: Held,
     attachment: Attachment,
 ) -> Result<Connection, Report> {
     // Groups that are divided hold no process: the monitor must not be in one of them.
@@ -53,11 +53,13 @@ pub(crate) fn start(
     let own_pids = held.container.config.isolation.pid == NamespaceMode::Private;
     let started = cooper_runner::detach(monitor::NAME, own_pids).map_err(|error| failed(&error))?;
     let cgroup = cgroup.or_else(|| Cgroup::unlimited(&held.container.id));
+    let named = connect::share_hostname(store, &mut held.container);
     let start = Start {
         store,
         config: &held.container.config.clone(),
     };
-    let spec = start.spec(&held).and_then(|mut spec| {
+    let spec = named.and_then(|()| start.spec(&held));
+    let spec = spec.and_then(|mut spec| {
         let users = start.users()?;
         let kept = start.connect(&held, &mut spec, users)?;
         Ok((spec, kept))

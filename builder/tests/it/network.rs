@@ -540,6 +540,20 @@ fn networks_are_shared_and_linked() {
         "nc -w 5 127.0.0.1 80 </dev/null; ip -4 -o addr show eth0 | awk '{print $4}'",
     );
     assert_eq!(shared, "served\n172.17.0.2/16\n");
+    // Who shares a network has its name too, also where it shares what is shared.
+    let id = cooper.run(&["inspect", "-f={{.Id}}", "web"]).ok().out();
+    let _second = started(&cooper, "second", &["--network=container:web"], "");
+    for other in ["web", "second"] {
+        let mode = format!("--network=container:{other}");
+        let names = prints(
+            &cooper,
+            &[&mode],
+            "hostname; cat /etc/hostname; echo $HOSTNAME",
+        );
+        assert_eq!(names, format!("{}\n", &id[..12]).repeat(3), "{other}");
+    }
+    let inspected = cooper.run(&["inspect", "-f={{.Config.Hostname}}", "second"]);
+    assert_eq!(inspected.ok().out(), format!("{}\n", &id[..12]));
     let linked = prints(&cooper, &["--link=web:db"], "nc -w 5 db 80 </dev/null");
     assert_eq!(linked, "served\n");
     cooper
@@ -556,4 +570,26 @@ fn networks_are_shared_and_linked() {
         ])
         .exits(125)
         .says("cannot share the network of nobody");
+    let named = ["run", "-h=x", "--network=container:web", "busybox", "true"];
+    let refused = cooper.run(&named).exits(125);
+    refused.says("--hostname has no meaning with --network=container:NAME");
+}
+
+#[test]
+fn names_of_a_shared_network_are_read_inside_its_container() {
+    let Some(cooper) = host() else { return };
+    let outside = cooper.scratch("outside");
+    std::fs::write(&outside, "10.0.0.1 outside\n").expect("writes");
+    let link = format!(
+        "umount /etc/hosts /etc/resolv.conf; cd /etc; rm -f hosts resolv.conf; \
+         ln -s {} hosts; mkfifo resolv.conf;",
+        outside.display()
+    );
+    let _web = started(&cooper, "web", &["--privileged"], &link);
+    let read = prints(
+        &cooper,
+        &["--network=container:web"],
+        "cat /etc/hosts /etc/resolv.conf",
+    );
+    assert_eq!(read, "");
 }
