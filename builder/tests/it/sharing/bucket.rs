@@ -1,12 +1,10 @@
 //! `type=s3`, against a server that checks signatures.
 
-use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
 use super::{BELOW_B, NOTHING, machines, three_readers, with_a_large_file};
-use crate::support::peers::free_port;
+use crate::support::peers::{Server, free_port};
 use crate::support::{Context, Cooper, need};
 
 /// Makes a bucket and a user who may use it; from then on the server takes nobody else's requests.
@@ -26,8 +24,7 @@ print(key['AccessKeyId'], key['SecretAccessKey'])
 
 /// A running moto with one bucket, `caches`, and its requests in a file.
 struct Moto {
-    child: Child,
-    port: u16,
+    server: Server,
     keys: (String, String),
     log: PathBuf,
 }
@@ -41,26 +38,18 @@ impl Moto {
         }
         let port = free_port();
         let log = cooper.scratch("moto.log");
-        let child = Command::new(bin.join("moto_server"))
+        let mut command = Command::new(bin.join("moto_server"));
+        command
             .args(["-p", &port.to_string()])
             // As many as SETUP makes.
             .env("INITIAL_NO_AUTH_ACTION_COUNT", "4")
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(std::fs::File::create(&log).expect("a log"))
-            .spawn()
-            .expect("moto_server");
+            .stderr(std::fs::File::create(&log).expect("a log"));
         let mut moto = Self {
-            child,
-            port,
+            server: Server::start(&mut command, port),
             keys: Default::default(),
             log,
         };
-        let deadline = Instant::now() + Duration::from_secs(120);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < deadline, "moto does not listen");
-            std::thread::sleep(Duration::from_millis(50));
-        }
         let mut setup = cooper.bare_command(bin.join("python"));
         setup.args(["-c", SETUP, &moto.url()]);
         let keys = crate::support::process::run(setup).ok().out();
@@ -70,7 +59,7 @@ impl Moto {
     }
 
     fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}", self.server.port)
     }
 
     /// Returns what names the bucket, with these keys.
@@ -89,13 +78,6 @@ impl Moto {
     fn lines(&self, what: &str) -> usize {
         let log = std::fs::read_to_string(&self.log).expect("a log");
         log.lines().filter(|line| line.contains(what)).count()
-    }
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

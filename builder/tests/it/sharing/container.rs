@@ -1,11 +1,9 @@
 //! `type=azblob`, against Microsoft's emulator, which checks signatures.
 
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
 use super::{BELOW_B, NOTHING, THREE_READERS, machines, with_a_large_file};
-use crate::support::peers::free_port;
+use crate::support::peers::{Server, free_port};
 use crate::support::{Cooper, need};
 
 /// The emulator's account, which is the same everywhere.
@@ -15,8 +13,7 @@ const KEY: &str =
 
 /// A running Azurite.
 struct Azurite {
-    child: Child,
-    port: u16,
+    server: Server,
     log: std::path::PathBuf,
 }
 
@@ -30,26 +27,19 @@ impl Azurite {
         let port = free_port();
         let dir = cooper.scratch("azurite");
         let log = cooper.scratch("azurite.log");
-        let child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(["--blobPort", &port.to_string(), "--location"])
             .arg(&dir)
             .args(["--skipApiVersionCheck", "--disableTelemetry"])
-            .stdin(Stdio::null())
             .stdout(std::fs::File::create(&log).expect("a log"))
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("azurite-blob");
-        let azurite = Self { child, port, log };
-        let deadline = Instant::now() + Duration::from_secs(120);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < deadline, "Azurite does not listen");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Some(azurite)
+            .stderr(Stdio::null());
+        let server = Server::start(&mut command, port);
+        Some(Self { server, log })
     }
 
     fn cache(&self, key: &str) -> String {
-        let port = self.port;
+        let port = self.server.port;
         format!(
             "type=azblob,account_url=http://127.0.0.1:{port}/{ACCOUNT},account_name={ACCOUNT},\
              secret_access_key={key},prefix=ci,name=main;feature"
@@ -59,13 +49,6 @@ impl Azurite {
     fn requests(&self, what: &str) -> usize {
         let log = std::fs::read_to_string(&self.log).expect("a log");
         log.lines().filter(|line| line.contains(what)).count()
-    }
-}
-
-impl Drop for Azurite {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

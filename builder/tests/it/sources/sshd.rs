@@ -1,64 +1,36 @@
 //! Repositories behind a real ssh server on the loopback.
 
-use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use super::ssh::{Keys, keys};
 use crate::support::need;
+use crate::support::peers::{Server, free_port};
 use crate::support::process::{self, Outcome};
 use crate::support::repository::Repositories;
 
 const SSHD: &str = "/usr/sbin/sshd";
 
-/// A server that lets the agent's key in.
-struct Server {
-    process: Child,
-    port: u16,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+/// Starts a server that lets the agent's key in, with a host key of that name, on `port` or any
+/// that is free.
+fn serve(keys: &Keys, host_key: &str, port: Option<u16>) -> Server {
+    let key = keys.path(host_key);
+    process::tool("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &key]);
+    let port = port.unwrap_or_else(free_port);
+    let config = format!(
+        "ListenAddress 127.0.0.1\nPort {port}\nHostKey {key}\nAuthorizedKeysFile {}\n\
+         StrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\n\
+         KbdInteractiveAuthentication no\nPermitRootLogin yes\nAcceptEnv GIT_PROTOCOL\n",
+        keys.path("agents.pub")
+    );
+    let file = keys.path(&format!("{host_key}.conf"));
+    std::fs::write(&file, config).expect("write");
+    if need::is_root() {
+        // Where the server's unprivileged half is shut in; empty, and made at each start.
+        std::fs::create_dir_all("/run/sshd").expect("mkdir");
     }
-}
-
-impl Server {
-    /// Starts with a host key of that name, on `port` or any that is free.
-    fn start(keys: &Keys, host_key: &str, port: Option<u16>) -> Self {
-        let key = keys.path(host_key);
-        process::tool("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &key]);
-        let free = || {
-            let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-            listener.local_addr().expect("address").port()
-        };
-        let port = port.unwrap_or_else(free);
-        let config = format!(
-            "ListenAddress 127.0.0.1\nPort {port}\nHostKey {key}\nAuthorizedKeysFile {}\n\
-             StrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\n\
-             KbdInteractiveAuthentication no\nPermitRootLogin yes\nAcceptEnv GIT_PROTOCOL\n",
-            keys.path("agents.pub")
-        );
-        let file = keys.path(&format!("{host_key}.conf"));
-        std::fs::write(&file, config).expect("write");
-        if need::is_root() {
-            // Where the server's unprivileged half is shut in; empty, and made at each start.
-            std::fs::create_dir_all("/run/sshd").expect("mkdir");
-        }
-        let process = Command::new(SSHD)
-            .args(["-D", "-q", "-f", &file])
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("sshd");
-        let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(20), "no server");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Self { process, port }
-    }
+    let mut command = Command::new(SSHD);
+    Server::start(command.args(["-D", "-q", "-f", &file]), port)
 }
 
 /// Needs an ssh server and its clients.
@@ -95,7 +67,7 @@ fn a_context_comes_from_a_real_server() {
     };
     let user = process::tool("id", &["-un"]).out();
     let user = user.trim();
-    let server = Server::start(&keys, "host", None);
+    let server = serve(&keys, "host", None);
     let (port, path) = (server.port, repositories.join("r"));
     let url = format!("ssh://{user}@127.0.0.1:{port}{}", path.display());
     let (outcome, text) = build(&keys, &format!("{url}#main"));
@@ -112,7 +84,7 @@ fn a_context_comes_from_a_real_server() {
 
     // The same address with another key may be somebody else.
     drop(server);
-    let server = Server::start(&keys, "other", Some(port));
+    let server = serve(&keys, "other", Some(port));
     let (outcome, _) = build(&keys, &format!("{url}#main"));
     outcome
         .exits(1)

@@ -112,10 +112,37 @@ impl<'a> Podman<'a> {
     }
 }
 
+/// A program that serves a port of this machine, until it is dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) port: u16,
+}
+
+impl Server {
+    /// Starts `command` and waits until something listens on `port`.
+    #[track_caller]
+    pub(crate) fn start(command: &mut Command, port: u16) -> Self {
+        let child = command.stdin(Stdio::null()).spawn().expect("a server");
+        let server = Self { child, port };
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline, "{command:?} does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        server
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// The distribution project's registry, on a free port of this machine.
 pub(crate) struct DockerRegistry {
-    child: Child,
-    port: u16,
+    server: Server,
     log: PathBuf,
 }
 
@@ -139,26 +166,19 @@ impl DockerRegistry {
         );
         std::fs::write(&config, text).expect("write");
         let log = cooper.scratch("registry.log");
-        let child = Command::new("docker-registry")
+        let mut command = Command::new("docker-registry");
+        command
             .arg("serve")
             .arg(config)
-            .stdin(Stdio::null())
             .stdout(std::fs::File::create(&log).expect("a log"))
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("docker-registry");
-        let registry = Self { child, port, log };
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < deadline, "docker-registry does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Some(registry)
+            .stderr(Stdio::null());
+        let server = Server::start(&mut command, port);
+        Some(Self { server, log })
     }
 
     /// Returns `127.0.0.1:PORT`.
     pub(crate) fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.server.port)
     }
 
     /// Returns `METHOD /path` of every request that it has answered so far.
@@ -168,12 +188,5 @@ impl DockerRegistry {
         quoted
             .filter_map(|request| Some(request.rsplit_once(' ')?.0.to_owned()))
             .collect()
-    }
-}
-
-impl Drop for DockerRegistry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
