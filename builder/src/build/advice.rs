@@ -247,7 +247,7 @@ fn file(error: &FileError) -> String {
         }
         FileError::NotADirectory { path } => {
             return format!(
-                "{path} exists and is a file; a directory's contents need a directory to go to"
+                "{path} exists and is not a directory; a directory's contents need one to go to"
             );
         }
         FileError::Source { .. } => {

@@ -43,7 +43,12 @@ impl Expanded {
         let patterns = self.exclude.iter().zip(&copy.exclude);
         let patterns = patterns.map(|(value, word)| Spanned::new(value.clone(), word.span));
         let sources = self.sources.iter().cloned();
-        sources.chain(options).chain(patterns).collect()
+        let dest = Spanned::new(self.dest.clone(), copy.dest.span);
+        sources
+            .chain(options)
+            .chain(patterns)
+            .chain([dest])
+            .collect()
     }
 }
 

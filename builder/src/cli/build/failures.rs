@@ -107,6 +107,15 @@ fn span_of(text: &str) -> Span {
 
 /// A step with the words of its instruction that failures can be about.
 fn at(instruction: &str, words: &[&str], source: OpError) -> BuildError {
+    let span = span_of(instruction);
+    let line = DOCKERFILE[..span.start]
+        .rfind('\n')
+        .map_or(0, |end| end + 1);
+    // Of several places the one in the instruction's last line, or else the first.
+    let of = |word: &str| match DOCKERFILE[line..].find(word) {
+        Some(at) => Span::new(line + at, line + at + word.len()),
+        None => span_of(word),
+    };
     let words = words.iter();
     let step = Step {
         stage: "build".to_owned(),
@@ -114,9 +123,9 @@ fn at(instruction: &str, words: &[&str], source: OpError) -> BuildError {
         total: 4,
         command: instruction.to_owned(),
         display: format!("[build 2/4] {instruction}"),
-        span: span_of(instruction),
+        span,
         words: words
-            .map(|word| Spanned::new((*word).to_owned(), span_of(word)))
+            .map(|word| Spanned::new((*word).to_owned(), of(word)))
             .collect(),
         image: Arc::new(ImageConfig::new(&Platform::new("linux", "amd64"))),
     };
@@ -133,7 +142,7 @@ fn in_run(source: OpError) -> BuildError {
 }
 
 fn in_copy(source: FileError) -> BuildError {
-    let words = ["src/main.rs", "app", "a["];
+    let words = ["src/main.rs", "app", "a[", "/app/"];
     at(
         "COPY --chown=app --exclude=a[ src/main.rs /app/",
         &words,

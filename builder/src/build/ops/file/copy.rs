@@ -49,6 +49,7 @@ pub(super) fn copy(
             let written = &rules.action.sources[one.source].written;
             FileError::Copy {
                 written: written.clone(),
+                dest: rules.action.dest.clone(),
                 source: Box::new(cause),
             }
         })?;

@@ -51,6 +51,8 @@ pub enum FileError {
     Copy {
         /// The source as the Dockerfile names it.
         written: String,
+        /// Where it goes: absolute, with a slash at its end if that must be a directory.
+        dest: String,
         /// Why.
         source: Box<FileError>,
     },
@@ -115,11 +117,27 @@ pub enum FileError {
 }
 
 impl FileError {
+    /// Whether what is in the way is where the copy goes to.
+    fn is_of_destination(&self) -> bool {
+        matches!(
+            self,
+            Self::LinkLoop { .. } | Self::NotADirectory { .. } | Self::IsADirectory { .. }
+        )
+    }
+
     /// Returns the word of the instruction that it is about, expanded.
     pub fn word(&self) -> Option<&str> {
         match self {
+            Self::Copy {
+                written,
+                dest,
+                source,
+            } => Some(if source.is_of_destination() {
+                dest
+            } else {
+                written
+            }),
             Self::NotFound { written, .. }
-            | Self::Copy { written, .. }
             | Self::Source { written, .. }
             | Self::Pattern { written } => Some(written),
             Self::NamedOwner { spec } | Self::OwnerRange { spec } => Some(spec),

@@ -86,6 +86,7 @@ fn each_kind_of_failed_copy_reads_well() {
         },
         FileError::Copy {
             written: written(),
+            dest: text("/app/"),
             source: Box::new(FileError::IsADirectory {
                 path: "app/main.rs".into(),
             }),
