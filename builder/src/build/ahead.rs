@@ -2,9 +2,9 @@
 //!
 //! What the outputs and shared caches of a target will want of a layer (its digest, a blob in some
 //! compression) is known before the solve, and of a finished layer it can be made at once. A thread
-//! does that with a lower priority than the steps, so that it has what they leave idle. Nothing depends on it: it makes what the
-//! outputs would make, under the same claims and searched for the same secrets, and they find it
-//! made or wait for it.
+//! does that with a lower priority than the steps, so that it has what they leave idle. Nothing
+//! depends on it: it makes what the outputs would make, under the same claims and searched for the
+//! same secrets, and they find it made or wait for it.
 //!
 //! When the solve is over, what is in work is finished at the usual priority, and the rest is left
 //! to the outputs, which pack several layers at once.
