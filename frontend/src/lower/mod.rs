@@ -111,8 +111,8 @@ pub struct Step {
     pub display: String,
     /// Where it is written; for a trigger of a base image, its `FROM` line.
     pub span: Span,
-    /// Its words that what happens to it may be about, expanded: what is copied, whose it is to be,
-    /// the fields of its mounts. None for a trigger, which is not written in this file.
+    /// Its words that what happens to it may be about, expanded: what is copied, where it goes and
+    /// whose it is to be, the fields of its mounts. None for a trigger, which is not written in this file.
     pub words: Vec<Spanned<String>>,
     /// The configuration of an image of what the step comes to.
     pub image: Arc<ImageConfig>,
