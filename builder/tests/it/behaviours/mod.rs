@@ -54,6 +54,15 @@ impl Case {
     }
 }
 
+/// A case whose RUNs print these lines.
+const fn output(
+    name: &'static str,
+    dockerfile: &'static str,
+    lines: &'static [&'static str],
+) -> Case {
+    Case::new(name, "", dockerfile, Expect::Output(lines))
+}
+
 /// What comes out of a case.
 #[derive(Clone, Copy)]
 enum Expect {

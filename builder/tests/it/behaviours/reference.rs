@@ -1,16 +1,8 @@
 //! The public reference of the Dockerfile, section by section: what its sentences say happens, for
 //! those that no other table here holds. The Dockerfiles are the reference's own cases in small.
 
-use super::{Case, Expect, check};
+use super::{Case, Expect, check, output};
 use crate::support::NONE;
-
-const fn output(
-    name: &'static str,
-    dockerfile: &'static str,
-    lines: &'static [&'static str],
-) -> Case {
-    Case::new(name, "", dockerfile, Expect::Output(lines))
-}
 
 const fn given(
     name: &'static str,

@@ -1,17 +1,9 @@
 //! RUN: users, the sandbox, mounts, what remains.
 
-use super::{Case, Expect, check};
+use super::{Case, Expect, check, output};
 use crate::support::{Context, Cooper};
 
 use crate::support::NONE;
-
-const fn output(
-    name: &'static str,
-    dockerfile: &'static str,
-    lines: &'static [&'static str],
-) -> Case {
-    Case::new(name, "", dockerfile, Expect::Output(lines))
-}
 
 const fn tree(
     name: &'static str,
