@@ -16,6 +16,7 @@ use crate::report::{Report, did_you_mean, print_data};
 
 /// Commands of `cooper cache`.
 #[derive(Subcommand, Clone, Debug)]
+#[command(defer = true)]
 pub enum CacheCommand {
     /// Say why steps of the last build were executed, or were not
     Why(WhyArgs),

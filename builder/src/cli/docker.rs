@@ -54,6 +54,7 @@ pub(super) fn docker_config(config: Option<&Path>) -> Option<PathBuf> {
 
 /// `docker buildx …`.
 #[derive(Subcommand, Debug)]
+#[command(defer = true)]
 pub(super) enum Buildx {
     /// Build an image from a Dockerfile
     #[command(visible_alias = "b")]
@@ -91,6 +92,7 @@ impl From<Buildx> for Command {
 
 /// `docker builder …`.
 #[derive(Subcommand, Debug)]
+#[command(defer = true)]
 pub(super) enum Builder {
     /// Build an image from a Dockerfile
     Build(Box<build::BuildArgs>),
@@ -109,6 +111,7 @@ impl From<Builder> for Command {
 
 /// `docker image …`.
 #[derive(Subcommand, Debug)]
+#[command(defer = true)]
 pub(super) enum Image {
     /// Build an image from a Dockerfile
     Build(Box<build::BuildArgs>),

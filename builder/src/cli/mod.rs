@@ -105,6 +105,7 @@ pub struct Global {
 }
 
 #[derive(Subcommand, Debug)]
+#[command(defer = true)]
 enum Command {
     /// Build an image from a Dockerfile
     Build(Box<build::BuildArgs>),

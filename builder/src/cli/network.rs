@@ -20,6 +20,7 @@ use crate::report::{Report, print_data};
 
 /// What is done with networks.
 #[derive(Subcommand, Clone, Debug)]
+#[command(defer = true)]
 pub enum NetworkCommand {
     /// Make a network
     Create(CreateArgs),

@@ -26,6 +26,7 @@ use crate::report::{Report, print_data};
 
 /// What is done with the store.
 #[derive(Subcommand, Clone, Debug)]
+#[command(defer = true)]
 pub enum SystemCommand {
     /// Show what everything takes on disk
     Df(DfArgs),

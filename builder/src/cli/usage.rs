@@ -202,7 +202,8 @@ const COMMANDS: &[(&[&str], &str)] = &[
 /// As docker's, a bad option is 125, which no container's program ends with unless it wants to,
 /// and a missing or superfluous argument 1.
 pub(super) fn report(error: &clap::Error, args: &[OsString]) -> Report {
-    let cli = Cli::command();
+    let mut cli = Cli::command();
+    cli.build();
     let (path, command) = named(&cli, args);
     let of = format!("cooper {}", path.join(" "));
     let of = of.trim_end();
@@ -338,7 +339,8 @@ mod tests {
 
     #[test]
     fn what_is_said_to_be_absent_is() {
-        let cli = Cli::command();
+        let mut cli = Cli::command();
+        cli.build();
         for (commands, names, _) in OPTIONS {
             let found = commands.iter().filter_map(|name| cli.find_subcommand(name));
             for (command, arg) in

@@ -19,6 +19,7 @@ use crate::report::{Exit, Report, print_data};
 
 /// What is done with volumes.
 #[derive(Subcommand, Clone, Debug)]
+#[command(defer = true)]
 pub enum VolumeCommand {
     /// Make a volume
     Create(CreateArgs),

@@ -40,6 +40,7 @@ pub use top::{PauseArgs, TopArgs};
 
 /// `cooper container COMMAND`.
 #[derive(Subcommand, Debug)]
+#[command(defer = true)]
 pub enum ContainerCommand {
     /// Run a program in a container made from an image
     #[command(disable_help_flag = true)]

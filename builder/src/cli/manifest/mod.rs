@@ -22,6 +22,7 @@ use list::{Entry, Lists};
 
 /// `cooper manifest …`
 #[derive(Subcommand, Clone, Debug)]
+#[command(defer = true)]
 pub enum ManifestCommand {
     /// Put a list together, to be annotated and pushed
     Create(CreateArgs),
@@ -130,6 +131,7 @@ pub struct RmArgs {
 
 /// `docker buildx imagetools …`
 #[derive(Subcommand, Clone, Debug)]
+#[command(defer = true)]
 pub enum ImagetoolsCommand {
     /// Make an index of images that registries have, and send it
     Create(ImagetoolsCreateArgs),
