@@ -85,14 +85,8 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    /// Prepares what all processes share. `scratch` is as in
-    /// [`RunnerOptions`](crate::RunnerOptions).
-    pub fn prepare(scratch: impl Into<PathBuf>) -> Result<Self, StartError> {
-        let scratch = scratch.into();
-        std::fs::create_dir_all(&scratch).map_err(|source| StartError::Scratch {
-            path: scratch.clone(),
-            source,
-        })?;
+    /// Prepares what all processes share.
+    pub fn prepare() -> Result<Self, StartError> {
         let system = |errno: rustix::io::Errno| StartError::System {
             action: "prepare a mount namespace",
             source: errno.into(),
@@ -106,8 +100,20 @@ impl Launcher {
                 default_filter: seccomp::default_filter(crate::caps::CapSet::docker().bits()),
                 user: None,
             },
-            scratch,
+            scratch: PathBuf::new(),
         })
+    }
+
+    /// Has it work in the directory `scratch`, as in [`RunnerOptions`](crate::RunnerOptions);
+    /// nothing is started before.
+    pub fn in_scratch(mut self, scratch: impl Into<PathBuf>) -> Result<Self, StartError> {
+        self.scratch = scratch.into();
+        let made = std::fs::create_dir_all(&self.scratch);
+        made.map_err(|source| StartError::Scratch {
+            path: self.scratch.clone(),
+            source,
+        })?;
+        Ok(self)
     }
 
     /// Has processes with ids of their own enter this user namespace.

@@ -21,8 +21,8 @@ use crate::build::step_image;
 use crate::config;
 use crate::container::attach;
 use crate::container::record::Held;
-use crate::container::run::{create, run_attached};
-use crate::container::start::{Attachment, start};
+use crate::container::run::{Attached, create};
+use crate::container::start::{Attachment, Monitor, start};
 use crate::container::{NamespaceMode, RunOptions, UserMode, VolumeSource};
 use crate::emulation;
 use crate::network::NetworkMode;
@@ -163,13 +163,13 @@ impl RunArgs {
         let attach = self.attach_options()?;
         let options = self.container.resolve(settings)?;
         let session = Session::open(settings)?;
+        let monitor = Monitor::ahead(&options)?;
         // Nothing that the collector takes may be missing until the container is written down.
         let lease = session.lease()?;
         let mut held = self.container.create(&options, settings, &session)?;
         let id = held.container.id.clone();
-        drop(lease);
         if self.detach {
-            let _connection = start(&session.store, held, Attachment::default())?;
+            let _connection = start(&session.store, held, monitor, Attachment::default())?;
             print_data(&format!("{id}\n"))?;
             return Ok(0);
         }
@@ -177,7 +177,11 @@ impl RunArgs {
         if !self.attach.is_empty() && !names("stdin") {
             held.container.config.open_stdin = false;
         }
-        run_attached(&session.store, held, &attach)
+        let attached = Attached::start(&session.store, held, monitor, &attach)?;
+        // The container runs meanwhile; it may run for years.
+        drop(lease);
+        drop(session);
+        attached.carry()
     }
 
     fn attach_options(&self) -> Result<attach::Options, Report> {

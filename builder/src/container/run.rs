@@ -9,9 +9,10 @@ use jiff::Timestamp;
 use super::attach::{self, window_size};
 use super::config::{MountConfig, VolumeMount, VolumeSource};
 use super::containers::Containers;
+use super::protocol::Connection;
 use super::record::{ContainerError, Held, NewContainer};
 use super::spec::RunOptions;
-use super::start::{Attachment, start, volume_source};
+use super::start::{Attachment, Monitor, start, volume_source};
 use super::volume::{ANONYMOUS, Filling, Volume, Volumes};
 use crate::report::{Exit, Report};
 
@@ -136,24 +137,40 @@ fn make_volumes(store: &Store, held: &Held) -> Result<(), Report> {
     Ok(())
 }
 
-/// Runs a new container attached to this process' streams, and returns its exit code.
-pub(crate) fn run_attached(
-    store: &Store,
-    held: Held,
-    options: &attach::Options,
-) -> Result<u8, Report> {
-    let config = &held.container.config;
-    let (terminal, stdin) = (config.terminal, config.open_stdin);
-    check_terminal(terminal, stdin)?;
-    let attachment = Attachment {
-        output: true,
-        stdin,
-        window: terminal.then(window_size),
-    };
-    // Signals are collected from here on: one that comes before the container runs is not lost.
-    let side = attach::Side::prepare(options, terminal, stdin)?;
-    let connection = start(store, held, attachment)?;
-    side.run(connection)
+/// A container that runs, attached to this process' streams.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    side: attach::Side,
+    connection: Connection,
+}
+
+impl Attached {
+    /// Starts a container, which may have its monitor already.
+    pub(crate) fn start(
+        store: &Store,
+        held: Held,
+        monitor: Option<Monitor>,
+        options: &attach::Options,
+    ) -> Result<Self, Report> {
+        let config = &held.container.config;
+        let (terminal, stdin) = (config.terminal, config.open_stdin);
+        check_terminal(terminal, stdin)?;
+        let attachment = Attachment {
+            output: true,
+            stdin,
+            window: terminal.then(window_size),
+        };
+        // Signals are collected from here on: one that comes before the container runs is not
+        // lost.
+        let side = attach::Side::prepare(options, terminal, stdin)?;
+        let connection = start(store, held, monitor, attachment)?;
+        Ok(Self { side, connection })
+    }
+
+    /// Carries its streams until it ends, and returns its exit code.
+    pub(crate) fn carry(self) -> Result<u8, Report> {
+        self.side.run(self.connection)
+    }
 }
 
 /// Refuses a terminal for a command whose own input is none.

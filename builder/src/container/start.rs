@@ -26,6 +26,7 @@ use super::monitor;
 use super::process::{Namespaces, Scene};
 use super::protocol::{self, Answer, Connection, Failure, Launch, Outbox, Request, kind};
 use super::record::{self, Held};
+use super::spec::RunOptions;
 use super::volume::{Filling, Volumes};
 use crate::driver;
 use crate::network;
@@ -42,16 +43,41 @@ pub(crate) struct Attachment {
     pub(crate) window: Option<WindowSize>,
 }
 
-/// Starts the container and returns the connection to its monitor, once it runs.
+/// A monitor that waits to be told what to run, and ends if it never is.
+#[derive(Debug)]
+pub(crate) struct Monitor(Detached);
+
+impl Monitor {
+    /// Starts the monitor of a container that is still to be made: it takes as long to come up as
+    /// that takes. None for one with limits, whose group comes first: groups that are divided
+    /// hold no process, and the monitor must not be in one of them.
+    pub(crate) fn ahead(options: &RunOptions) -> Result<Option<Self>, Report> {
+        if options.resources.needs_group() {
+            return Ok(None);
+        }
+        Self::start(&options.isolation.pid).map(Some)
+    }
+
+    fn start(pid: &NamespaceMode) -> Result<Self, Report> {
+        let own_pids = *pid == NamespaceMode::Private;
+        let started = cooper_runner::detach(monitor::NAME, own_pids);
+        started.map(Self).map_err(|error| failed(&error))
+    }
+}
+
+/// Starts the container under `monitor` or one that is started now, and returns the connection to
+/// it, once the container runs.
 pub(crate) fn start(
     store: &Store,
     mut held: Held,
+    monitor: Option<Monitor>,
     attachment: Attachment,
 ) -> Result<Connection, Report> {
-    // Groups that are divided hold no process: the monitor must not be in one of them.
     let cgroup = cgroup(&held)?;
-    let own_pids = held.container.config.isolation.pid == NamespaceMode::Private;
-    let started = cooper_runner::detach(monitor::NAME, own_pids).map_err(|error| failed(&error))?;
+    let Monitor(started) = match monitor {
+        Some(monitor) => monitor,
+        None => Monitor::start(&held.container.config.isolation.pid)?,
+    };
     let cgroup = cgroup.or_else(|| Cgroup::unlimited(&held.container.id));
     let named = connect::share_hostname(store, &mut held.container);
     let start = Start {

@@ -9,7 +9,7 @@ use crate::cli::Settings;
 use crate::cli::run::{LimitArgs, RelayArgs, restart_policy};
 use crate::cli::session::Session;
 use crate::container::protocol::{Answer, Request};
-use crate::container::run::run_attached;
+use crate::container::run::Attached;
 use crate::container::start::{Attachment, start, warn_of_discarded};
 use crate::container::{Containers, Found, RestartPolicy, Status, signal};
 use crate::events::Journal;
@@ -50,7 +50,8 @@ impl StartArgs {
             let found = containers.one(name).map_err(|error| failed(&error))?;
             let mut held = found.hold().map_err(|error| failed(&error))?;
             held.container.config.open_stdin &= self.interactive;
-            return run_attached(&session.store, held, &options).map(ExitCode::from);
+            let attached = Attached::start(&session.store, held, None, &options)?;
+            return attached.carry().map(ExitCode::from);
         }
         each(&containers, &self.containers, |found| {
             start_one(&session, found)
@@ -65,7 +66,7 @@ fn start_one(session: &Session, found: &Found) -> Result<(), Report> {
         return Ok(());
     }
     let held = found.hold().map_err(|error| failed(&error))?;
-    start(&session.store, held, Attachment::default()).map(drop)
+    start(&session.store, held, None, Attachment::default()).map(drop)
 }
 
 /// How containers are brought to their end.
@@ -174,7 +175,7 @@ impl RestartArgs {
                 ask(found, &request)?;
             }
             let held = found.hold().map_err(|error| failed(&error))?;
-            start(&session.store, held, Attachment::default())?;
+            start(&session.store, held, None, Attachment::default())?;
             Journal::of(session.store.root()).write(&found.container.event("restart"));
             Ok(())
         })

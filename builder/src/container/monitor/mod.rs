@@ -153,6 +153,8 @@ impl Monitor {
     /// Waits for the command's word and prepares everything but the process.
     fn receive() -> io::Result<Option<Self>> {
         let socket = cooper_runner::inherited()?;
+        // The command is still making the container.
+        let launcher = Launcher::prepare().map_err(io::Error::other)?;
         let mut inbox = Inbox::default();
         if !inbox.fill(&socket)? {
             return Ok(None);
@@ -190,7 +192,8 @@ impl Monitor {
             lock: File::from(lock),
         };
         Ok(Some(Self {
-            launcher: Launcher::prepare(&launch.scratch)
+            launcher: launcher
+                .in_scratch(&launch.scratch)
                 .map_err(io::Error::other)?
                 .with_user(user),
             log: Log::open(&launch.dir, &launch.container)?,
