@@ -2,6 +2,7 @@
 
 use crate::cgroup::Cgroup;
 use crate::channel::{self, Fault, FromChild, FromWorker, Stub};
+use crate::devices::Guards;
 use crate::error::{RunError, StartError};
 use crate::plan::{self, Source, Step, Surroundings};
 use crate::spec::{ExecSpec, ProcessSpec, Rootfs};
@@ -98,6 +99,7 @@ pub struct Runner {
     control: OwnedFd,
     worker: OwnedFd,
     scratch: PathBuf,
+    guards: Guards,
 }
 
 impl Runner {
@@ -126,6 +128,7 @@ impl Runner {
             control,
             worker,
             scratch,
+            guards: Guards::default(),
         })
     }
 
@@ -152,6 +155,7 @@ impl Runner {
         if let Some(cgroup) = cgroup {
             plan::enter_group(cgroup, &mut base, &mut job)?;
         }
+        plan::guard(&self.guards.of(spec, cgroup), &mut base, &mut job)?;
         let worker = |source| RunError::Worker { source };
         let (child, childs_end) = channel::pair().map_err(worker)?;
         let (exit, workers_end) = channel::pair().map_err(worker)?;
@@ -573,12 +577,14 @@ fn describe(step: &Step) -> String {
         Step::AttachRoot | Step::Pivot { .. } => "change the root".to_owned(),
         Step::Terminal { .. } => "make a terminal".to_owned(),
         Step::Join(path) => format!("enter the namespace {}", path.to_string_lossy()),
-        Step::EnterGroup(members) => format!("enter by {}", members.to_string_lossy()),
+        Step::EnterGroup(directory) | Step::EnterGuard(directory) => {
+            format!("enter the control group {}", directory.to_string_lossy())
+        }
         Step::Setting { path, .. } => format!("set {}", path.to_string_lossy()),
         Step::Profile(_) => "ask for the AppArmor profile".to_owned(),
         Step::OpenTerminal { .. } => "make a terminal".to_owned(),
         Step::Init => "start the init process".to_owned(),
-        Step::Hostname(_) => "set the host name".to_owned(),
+        Step::Hostname(_) | Step::Domain(_) => "set the host name".to_owned(),
         Step::Streams => "connect the standard streams".to_owned(),
         Step::Assume(_) | Step::EnterUser => "become root of the user namespace".to_owned(),
         Step::User { .. } => "read /etc/passwd and /etc/group".to_owned(),

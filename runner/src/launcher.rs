@@ -6,8 +6,9 @@
 //! protected handle as the worker, and as process 1 of a PID namespace: the kernel ends what is
 //! in it when it dies, however it dies.
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::{self, Cgroup};
 use crate::channel::{self, FromChild};
+use crate::devices::{Guard, Guards};
 use crate::error::{RunError, StartError};
 use crate::executor::{Process, Stdio, surroundings};
 use crate::init::{self, Context, Inbox, Request};
@@ -18,11 +19,12 @@ use crate::spec::{ExecSpec, Namespace, ProcessSpec};
 use crate::sys::{self, WorkerImage};
 use crate::zygote;
 use rustix::fs::{Mode, OFlags};
+use std::cell::RefCell;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A program started by [`detach`].
 #[derive(Debug)]
@@ -82,6 +84,9 @@ pub struct Launcher {
     context: Context,
     scratch: PathBuf,
     own_pids: OwnedFd,
+    guards: Guards,
+    /// What keeps the process that was started last from devices.
+    guard: RefCell<Guard>,
 }
 
 impl Launcher {
@@ -101,6 +106,8 @@ impl Launcher {
                 user: None,
             },
             scratch: PathBuf::new(),
+            guards: Guards::default(),
+            guard: RefCell::new(Guard::Needless),
         })
     }
 
@@ -140,9 +147,12 @@ impl Launcher {
         if let Some(cgroup) = cgroup {
             plan::enter_group(cgroup, &mut base, &mut job)?;
         }
+        let guard = self.guards.of(spec, cgroup);
+        plan::guard(&guard, &mut base, &mut job)?;
+        *self.guard.borrow_mut() = guard;
         let (child, request) = request(stdio)?;
         let pidfd = self
-            .fork_in(&spec.pid, &base, request, cgroup)
+            .fork_in(&spec.pid, &base, request)
             .map_err(|source| RunError::SetUp {
                 step: "start a process in its PID namespace".to_owned(),
                 source,
@@ -152,29 +162,22 @@ impl Launcher {
         Ok(Process::own(pidfd, child, spec, base.steps, job.steps))
     }
 
-    fn fork_in(
-        &self,
-        pids: &Namespace,
-        base: &Base,
-        request: Request,
-        cgroup: Option<&Cgroup>,
-    ) -> io::Result<OwnedFd> {
+    fn fork_in(&self, pids: &Namespace, base: &Base, request: Request) -> io::Result<OwnedFd> {
         match pids {
-            Namespace::Private => self.fork(base, request, true, cgroup),
-            Namespace::Host => self.fork(base, request, false, cgroup),
+            Namespace::Private => self.fork(base, request, true),
+            Namespace::Host => self.fork(base, request, false),
             Namespace::Join(path) => {
                 let flags = OFlags::RDONLY | OFlags::CLOEXEC;
                 let namespace = rustix::fs::open(path, flags, Mode::empty())?;
-                self.below(namespace.as_fd(), || {
-                    self.fork(base, request, false, cgroup)
-                })
+                self.below(namespace.as_fd(), || self.fork(base, request, false))
             }
         }
     }
 
     /// Starts a further process in all namespaces of the container whose first process is
     /// `container`, and in its control group if it has one. `program` is executed instead of what
-    /// the arguments name; nothing of it has to be in the container.
+    /// the arguments name; nothing of it has to be in the container. It may use the devices that
+    /// what was started last may use.
     pub fn exec(
         &self,
         container: BorrowedFd<'_>,
@@ -183,17 +186,29 @@ impl Launcher {
         cgroup: Option<&Cgroup>,
         program: Option<OwnedFd>,
     ) -> Result<Process, RunError> {
-        let job = plan::join(spec)?;
-        let base = Base { steps: Vec::new() };
+        let mut job = plan::join(spec)?;
+        let guard = self.guard.borrow().clone();
+        plan::guard_joined(&guard, &mut job);
+        let base = Base {
+            steps: Vec::new(),
+            birthplace: match guard {
+                Guard::Group(directory) => Some(directory),
+                _ => cgroup
+                    .and_then(Cgroup::directory_of_two)
+                    .map(Path::to_owned),
+            },
+        };
         let (child, mut request) = request(stdio)?;
         request.program = program;
         channel::send_large(&child, &job).map_err(|source| RunError::Worker { source })?;
         let pidfd = self.below(container, || {
             let context = &self.context;
-            let group = cgroup.and_then(Cgroup::birthplace);
+            let group = base.open_birthplace()?;
             let group = group.as_ref().map(AsFd::as_fd);
-            let child = sys::fork_child(false, group, move |born_in_group| {
-                let cgroup = cgroup.filter(|_| !born_in_group);
+            let base = &base;
+            let child = sys::fork_child(false, group, move |born| {
+                let birthplace = base.birthplace.as_deref();
+                let is_in = birthplace.filter(|_| born);
                 // What this process still holds must not be reached from the container.
                 let [input, output, error] = &request.streams;
                 let kept = [&request.child, input, output, error].map(AsFd::as_fd);
@@ -202,11 +217,12 @@ impl Launcher {
                 let kept = kept.into_iter().chain([container]);
                 let kept: Vec<_> = kept.chain(program).chain(user).collect();
                 let entered = sys::hide_from_tracers()
-                    .and_then(|()| cgroup.map_or(Ok(()), Cgroup::enter))
+                    .and_then(|()| cgroup.map_or(Ok(()), |cgroup| cgroup.enter(is_in)))
+                    .and_then(|()| birthplace.map_or(Ok(()), |one| cgroup::enter(one, is_in)))
                     .and_then(|()| sys::keep_only(&kept))
                     .and_then(|()| enter(container));
                 match entered {
-                    Ok(()) => init::run(context, &base, Inbox::Given(request)),
+                    Ok(()) => init::run(context, base, Inbox::Given(request), born),
                     Err(errno) => {
                         let (step, fault) = (u32::MAX, errno.into());
                         let _ =
@@ -223,19 +239,12 @@ impl Launcher {
         Ok(Process::joined(pidfd, child, spec, job.steps))
     }
 
-    fn fork(
-        &self,
-        base: &Base,
-        mut request: Request,
-        own_pids: bool,
-        cgroup: Option<&Cgroup>,
-    ) -> io::Result<OwnedFd> {
+    fn fork(&self, base: &Base, request: Request, own_pids: bool) -> io::Result<OwnedFd> {
         let context = &self.context;
-        let group = cgroup.and_then(Cgroup::birthplace);
+        let group = base.open_birthplace()?;
         let group = group.as_ref().map(AsFd::as_fd);
-        let child = sys::fork_child(own_pids, group, move |born_in_group| {
-            request.born_in_group = born_in_group;
-            init::run(context, base, Inbox::Given(request));
+        let child = sys::fork_child(own_pids, group, move |born| {
+            init::run(context, base, Inbox::Given(request), born);
         });
         Ok(child?.pidfd)
     }
@@ -313,7 +322,6 @@ fn request(stdio: Stdio) -> Result<(OwnedFd, Request), RunError> {
         child: childs_end,
         streams: [stdio.stdin, stdio.stdout, stdio.stderr],
         program: None,
-        born_in_group: false,
     };
     Ok((child, request))
 }

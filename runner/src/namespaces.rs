@@ -91,17 +91,8 @@ pub(crate) fn join(path: &CStr) -> Result<()> {
     rustix::thread::move_into_link_name_space(namespace.as_fd(), None)
 }
 
-/// Enters a new cgroup namespace and, as asked, network, IPC and UTS namespaces.
-pub(crate) fn isolate(network: bool, ipc: bool, uts: bool) -> Result<()> {
-    let mut flags = UnshareFlags::NEWCGROUP;
-    let kinds = [
-        (network, UnshareFlags::NEWNET),
-        (ipc, UnshareFlags::NEWIPC),
-        (uts, UnshareFlags::NEWUTS),
-    ];
-    for (_, kind) in kinds.into_iter().filter(|(own, _)| *own) {
-        flags |= kind;
-    }
+/// Enters new namespaces of these kinds.
+pub(crate) fn isolate(flags: UnshareFlags) -> Result<()> {
     match crate::sys::unshare(flags) {
         // A kernel without cgroup namespaces.
         Err(Errno::INVAL) => crate::sys::unshare(flags - UnshareFlags::NEWCGROUP),

@@ -5,6 +5,7 @@
 //! within its root, so that no symbolic link of an image leads out of it.
 
 use crate::caps::CapSet;
+use crate::devices::DeviceRule;
 use crate::seccomp::Profile;
 use crate::userns::{IdMapping, IdRange};
 use rustix::mount::MountPropagationFlags;
@@ -82,9 +83,15 @@ pub struct ProcessSpec {
     /// Whether writes to the root file system may be lost in a power failure. Otherwise the end
     /// of the process waits until the whole file system below is written out.
     pub volatile: bool,
+    /// Devices that it may use besides those that all may.
+    pub devices: Vec<DeviceRule>,
     /// All capabilities, every host device, no masks, no filter, writable `/sys`
     /// (`--security=insecure`, `--privileged`). Overrides the fields above.
     pub privileged: bool,
+    /// The NIS domain that it sees, in a UTS namespace of its own; `None` leaves the caller's.
+    pub domainname: Option<String>,
+    /// Whether it sees its own control group as the root of all, rather than what its caller sees.
+    pub own_cgroups: bool,
     /// The ids of its user namespace; none without one of its own.
     pub ids: Option<IdMapping>,
 }
@@ -127,7 +134,10 @@ impl ProcessSpec {
             shm_size: DEFAULT_SHM_SIZE,
             umask: 0o022,
             volatile: true,
+            devices: Vec::new(),
             privileged: false,
+            domainname: None,
+            own_cgroups: true,
             ids: None,
         }
     }

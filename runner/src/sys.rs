@@ -547,6 +547,74 @@ pub(crate) fn install_filter(filter: &[Instruction]) -> Result<()> {
     .map(drop)
 }
 
+/// Commands of `bpf(2)`, the type of programs for devices, and where these are attached.
+const BPF_PROG_LOAD: libc::c_int = 5;
+const BPF_PROG_ATTACH: libc::c_int = 8;
+const BPF_PROG_QUERY: libc::c_int = 16;
+const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
+const BPF_CGROUP_DEVICE: u32 = 6;
+/// Programs of the groups around hold too.
+const BPF_F_ALLOW_MULTI: u32 = 2;
+
+/// Loads a program that decides on devices. Needs `CAP_BPF` and `CAP_NET_ADMIN`, or `CAP_SYS_ADMIN`.
+pub(crate) fn load_device_program(program: &[[u8; 8]]) -> Result<OwnedFd> {
+    #[repr(C)]
+    struct Load {
+        kind: u32,
+        count: u32,
+        instructions: u64,
+        license: u64,
+        rest: [u64; 3],
+    }
+    let load = Load {
+        kind: BPF_PROG_TYPE_CGROUP_DEVICE,
+        count: program.len() as u32,
+        instructions: program.as_ptr() as u64,
+        license: c"Apache-2.0".as_ptr() as u64,
+        rest: [0; 3],
+    };
+    // SAFETY: the structure is the beginning of `union bpf_attr` for this command; what it points
+    // to outlives the call, and the kernel only reads it.
+    let fd = check(unsafe {
+        let size = size_of::<Load>();
+        libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const load, size)
+    })?;
+    // SAFETY: the kernel returned a descriptor that nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Has a program decide on the devices of a control group of version 2, beside those of the
+/// groups around it.
+pub(crate) fn attach_device_program(group: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<()> {
+    let attach: [u32; 4] = [
+        group.as_raw_fd() as u32,
+        program.as_raw_fd() as u32,
+        BPF_CGROUP_DEVICE,
+        BPF_F_ALLOW_MULTI,
+    ];
+    // SAFETY: the beginning of `union bpf_attr` for this command: integers alone.
+    check(unsafe {
+        let size = size_of_val(&attach);
+        libc::syscall(libc::SYS_bpf, BPF_PROG_ATTACH, &raw const attach, size)
+    })
+    .map(drop)
+}
+
+/// Returns how many programs decide on the devices of a control group by being attached to it.
+pub(crate) fn device_programs(group: BorrowedFd<'_>) -> Result<u32> {
+    // Group, kind, flags of the question and the answer, the address of a list, its length.
+    let mut query: [u32; 8] = [0; 8];
+    query[0] = group.as_raw_fd() as u32;
+    query[1] = BPF_CGROUP_DEVICE;
+    // SAFETY: the beginning of `union bpf_attr` for this command; without a list the kernel writes
+    // to the structure alone.
+    check(unsafe {
+        let size = size_of_val(&query);
+        libc::syscall(libc::SYS_bpf, BPF_PROG_QUERY, &raw mut query, size)
+    })?;
+    Ok(query[6])
+}
+
 /// Drops a capability by number from the bounding set.
 pub(crate) fn drop_bounding(capability: u8) -> Result<()> {
     // SAFETY: PR_CAPBSET_DROP takes an integer.

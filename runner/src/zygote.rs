@@ -194,7 +194,6 @@ impl Worker {
             child,
             streams: [stdin, stdout, stderr],
             program: None,
-            born_in_group: false,
         };
         let started = match self.take_warm(&packet.bytes) {
             Some(warm) => {
@@ -228,7 +227,13 @@ impl Worker {
     fn fork(&self, base: &[u8], inbox: Inbox) -> io::Result<OwnedFd> {
         let base: Base = channel::decode(base)?;
         let context = &self.context;
-        Ok(sys::fork_child(true, None, move |_| init::run(context, &base, inbox))?.pidfd)
+        let group = base.open_birthplace()?;
+        let group = group.as_ref().map(AsFd::as_fd);
+        let base = &base;
+        let child = sys::fork_child(true, group, move |born| {
+            init::run(context, base, inbox, born);
+        });
+        Ok(child?.pidfd)
     }
 
     fn take_warm(&mut self, base: &[u8]) -> Option<Warm> {

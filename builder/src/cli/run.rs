@@ -246,10 +246,14 @@ fn no_settings_of_the_host(options: RunOptions) -> Result<RunOptions, Report> {
 /// A container that shares the network of another has that one's name.
 fn no_name_beside_a_shared_one(options: RunOptions) -> Result<RunOptions, Report> {
     let shared = matches!(options.network.mode, NetworkMode::Container(_));
-    if shared && options.hostname.is_some() {
-        return Err(Report::new(
-            "--hostname has no meaning with --network=container:NAME",
-        ));
+    let named = [
+        ("--hostname", &options.hostname),
+        ("--domainname", &options.domainname),
+    ];
+    if let Some((option, _)) = named.iter().find(|(_, name)| shared && name.is_some()) {
+        return Err(Report::new(format!(
+            "{option} has no meaning with --network=container:NAME"
+        )));
     }
     Ok(options)
 }
@@ -337,6 +341,8 @@ impl ContainerArgs {
             user: process.user.clone(),
             groups: process.group_add.clone(),
             hostname: process.hostname.clone(),
+            domainname: process.domainname.clone(),
+            annotations: process.annotations()?,
             labels: process.labels()?,
             name: process.name.clone(),
             interactive: process.interactive,

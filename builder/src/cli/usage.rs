@@ -57,11 +57,6 @@ const OPTIONS: &[(&[&str], &[&str], &str)] = &[
     ),
     (
         &["run", "create"],
-        &["--device-cgroup-rule"],
-        "name the device itself: --device PATH",
-    ),
-    (
-        &["run", "create"],
         &["--blkio-weight-device"],
         "--blkio-weight holds for all devices; --device-read-bps and its like limit one",
     ),
@@ -74,21 +69,6 @@ const OPTIONS: &[(&[&str], &[&str], &str)] = &[
         &["run", "create"],
         &["--use-api-socket"],
         "there is no daemon whose socket could be given",
-    ),
-    (
-        &["run", "create"],
-        &["--domainname"],
-        "the host name has it: --hostname NAME.DOMAIN",
-    ),
-    (
-        &["run", "create"],
-        &["--annotation"],
-        "no other runtime is there to read it: --label keeps what is said of a container",
-    ),
-    (
-        &["run", "create"],
-        &["--cgroupns"],
-        "leave it out: a container sees its own control group as the root",
     ),
     (
         &["run", "create", "connect"],
@@ -113,8 +93,8 @@ const OPTIONS: &[(&[&str], &[&str], &str)] = &[
     (&["commit"], &["--no-pause"], "write --pause=false"),
     (
         &["connect"],
-        &["--driver-opt", "--gw-priority"],
-        "leave it out: the first network that leads outside is the way there",
+        &["--driver-opt"],
+        "leave it out: no network here has such options",
     ),
     (
         &["network"],
@@ -381,7 +361,7 @@ mod tests {
             ("cooper rm --link web", "cooper network disconnect"),
             ("cooper commit --no-pause web", "--pause=false"),
             (
-                "cooper network connect --gw-priority=1 net web",
+                "cooper network connect --driver-opt=a=b net web",
                 "leave it out",
             ),
             ("cooper network create --ipam-driver=x net", "--ip-range"),

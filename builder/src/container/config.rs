@@ -22,7 +22,9 @@ use std::path::{Path, PathBuf};
 
 use cooper_cache::LayerId;
 use cooper_oci::{Digest, RuntimeConfig};
-use cooper_runner::{CapSet, IdRange, IoKind, IoRate, Limits, Profile, Propagation, TmpfsOptions};
+use cooper_runner::{
+    CapSet, DeviceRule, IdRange, IoKind, IoRate, Limits, Profile, Propagation, TmpfsOptions,
+};
 use serde::{Deserialize, Serialize};
 
 use super::record::ContainerError;
@@ -43,6 +45,12 @@ pub struct Config {
     /// The host name; the start of the ID when absent.
     #[serde(default)]
     pub hostname: Option<String>,
+    /// The NIS domain; that of the host when absent.
+    #[serde(default)]
+    pub domainname: Option<String>,
+    /// What is said of it for other programs to read.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
     /// Groups beyond those of the user.
     #[serde(default)]
     pub groups: Vec<String>,
@@ -136,6 +144,10 @@ pub struct Isolation {
     pub sysctls: BTreeMap<String, String>,
     /// Devices of the host.
     pub devices: Vec<Device>,
+    /// Devices that it may use once it has nodes for them.
+    pub device_rules: Vec<DeviceRule>,
+    /// Whether it sees the host's control groups, not its own as the root.
+    pub host_cgroups: bool,
 }
 
 /// The system-call filter of a container.

@@ -134,6 +134,7 @@ fn attach(
         id: &container.id,
         name: &container.name,
         hostname,
+        domain: container.config.domainname.as_deref(),
         config: &container.config.network,
         exposed: &exposed,
         now: &Timestamp::now().to_string(),
@@ -203,7 +204,8 @@ fn host_file(container: &Container, address: IpAddr, hostname: &str) -> Vec<u8> 
         };
         (ip, entry.name.as_str())
     });
-    let own = (hostname != "localhost").then_some((address, hostname));
+    let own = network::full_name(hostname, container.config.domainname.as_deref());
+    let own = (hostname != "localhost").then_some((address, own.as_str()));
     network::hosts(added.chain(own))
 }
 

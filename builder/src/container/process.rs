@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use cooper_runner::{
-    ExecSpec, Mount, MountKind, Namespace, ProcessSpec, Propagation, Rlimit, Rootfs, Seccomp,
-    UserSpec,
+    DeviceRule, ExecSpec, Mount, MountKind, Namespace, ProcessSpec, Propagation, Rlimit, Rootfs,
+    Seccomp, UserSpec,
 };
 
 use super::config::{Config, SeccompMode};
@@ -25,6 +25,8 @@ pub(super) struct Scene {
     pub(super) namespaces: Namespaces,
     /// AppArmor profile, where the kernel has AppArmor.
     pub(super) apparmor: Option<String>,
+    /// The devices that it may use.
+    pub(super) devices: Vec<DeviceRule>,
 }
 
 /// The namespaces of a container besides that of the network.
@@ -44,6 +46,7 @@ impl Config {
             hostname,
             namespaces,
             apparmor,
+            devices,
         } = scene;
         mounts.extend(self.mounts.tmpfs.iter().map(|tmpfs| Mount {
             target: tmpfs.target.clone(),
@@ -90,6 +93,9 @@ impl Config {
         spec.oom_score_adj = self.resources.oom_score_adj;
         spec.hostname_file = Some(format!("{hostname}\n").into_bytes());
         spec.hostname = hostname;
+        spec.domainname.clone_from(&self.domainname);
+        spec.devices = devices;
+        spec.own_cgroups = !isolation.host_cgroups;
         spec.shm_size = self.resources.shm_size.unwrap_or(spec.shm_size);
         spec.privileged = isolation.privileged;
         if isolation.open_paths {
@@ -197,6 +203,7 @@ mod tests {
             hostname: "web".into(),
             namespaces: Namespaces::default(),
             apparmor: None,
+            devices: Vec::new(),
         }
     }
 

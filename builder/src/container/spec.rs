@@ -34,6 +34,10 @@ pub struct RunOptions {
     pub groups: Vec<String>,
     /// The host name; made from the ID when absent.
     pub hostname: Option<String>,
+    /// The NIS domain.
+    pub domainname: Option<String>,
+    /// What is said of it for other programs.
+    pub annotations: BTreeMap<String, String>,
     /// Labels of the container.
     pub labels: BTreeMap<String, String>,
     /// Its name.
@@ -156,6 +160,8 @@ impl RunOptions {
                 .collect(),
             runtime,
             hostname: self.hostname.clone(),
+            domainname: self.domainname.clone(),
+            annotations: self.annotations.clone(),
             groups: self.groups.clone(),
             terminal: self.tty,
             open_stdin: self.interactive,

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use cooper_cache::{Driver, Layer, LayerId, MergedTree, RelPath, Store};
 use cooper_runner::rootless::Shared;
 use cooper_runner::{
-    Cgroup, Detached, IdMapping, Mount, MountKind, Namespace, ProcessSpec, Purpose, Rootfs,
-    UserNamespace, WindowSize,
+    Cgroup, Detached, DeviceRule, IdMapping, Mount, MountKind, Namespace, ProcessSpec, Purpose,
+    Rootfs, UserNamespace, WindowSize,
 };
 use rustix::fs::MemfdFlags;
 
@@ -238,6 +238,7 @@ impl Start<'_> {
             hostname: self.config.hostname(&held.container.id),
             namespaces: self.namespaces()?,
             apparmor: self.apparmor()?,
+            devices: self.devices()?,
         };
         let mut spec = self.config.process(scene).map_err(|error| failed(&error))?;
         spec.ids = self.config.isolation.users.ids().map(|ids| IdMapping {
@@ -308,6 +309,20 @@ impl Start<'_> {
             "/proc/{}/ns/{kind}",
             found.state.pid
         )))
+    }
+
+    /// Returns the devices that the container may use.
+    fn devices(&self) -> Result<Vec<DeviceRule>, Report> {
+        let isolation = &self.config.isolation;
+        let mut rules = isolation.device_rules.clone();
+        for device in &isolation.devices {
+            let found = DeviceRule::of(&device.host, &device.permissions).map_err(|error| {
+                let path = device.host.display();
+                failed(&error).context(format!("cannot give the container the device {path}"))
+            })?;
+            rules.extend(found);
+        }
+        Ok(rules)
     }
 
     fn apparmor(&self) -> Result<Option<String>, Report> {

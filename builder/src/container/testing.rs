@@ -18,6 +18,8 @@ pub(crate) fn config(remove: bool) -> Config {
             ..RuntimeConfig::default()
         },
         hostname: None,
+        domainname: None,
+        annotations: std::collections::BTreeMap::new(),
         groups: Vec::new(),
         terminal: false,
         open_stdin: false,

@@ -27,6 +27,8 @@ pub struct Guest<'a> {
     pub name: &'a str,
     /// Its host name.
     pub hostname: &'a str,
+    /// Its NIS domain.
+    pub domain: Option<&'a str>,
     /// What was asked for.
     pub config: &'a NetworkConfig,
     /// Ports that it says it listens on, as `PORT/PROTOCOL`.
@@ -128,7 +130,7 @@ impl Networks {
         for (network, _) in &places {
             self.tell(&network.id, "connect", Some(guest.id));
         }
-        let outside = places.iter().find(|(network, _)| leads_outside(network));
+        let outside = way_out(&places);
         let lines = links(guest, locked, &places)?;
         let resolving = host_resolving().with(guest.config);
         let (kept, published) = self.serve(guest, &places, &resolving, &namespace)?;
@@ -182,8 +184,7 @@ impl Networks {
         if names.is_none() && ports.is_empty() {
             return Ok((None, Vec::new()));
         }
-        let outside = places.iter().find(|(network, _)| !network.internal);
-        let place = outside.or(places.first());
+        let place = way_out(places).or(places.first());
         let order = Order {
             namespace: namespace.path(),
             addresses: place
@@ -252,7 +253,12 @@ impl Networks {
         let named = named
             .map(|network| &network.id)
             .any(|id| own.iter().any(|endpoint| endpoint.network == *id));
-        let routed = own.iter().copied().any(|endpoint| leads_outside(&endpoint));
+        let outside = own
+            .iter()
+            .copied()
+            .filter(|endpoint| leads_outside(endpoint));
+        let before = outside.map(|endpoint| endpoint.gw_priority).max();
+        let routed = before.is_some();
         let used: Vec<_> = own.iter().map(|endpoint| endpoint.inner.clone()).collect();
         let mut inner = (0..).map(|index| format!("eth{index}"));
         let inner = inner.find(|name| !used.contains(name)).unwrap_or_default();
@@ -263,7 +269,7 @@ impl Networks {
         self.inside(|| {
             let place = (&network, wanted, inner);
             let endpoint = plug(guest, place, &mut locked, self.ground(), &namespace)?;
-            if !network.internal && !routed {
+            if !network.internal && before.is_none_or(|before| before < wanted.gw_priority) {
                 bridge::route(&network, &endpoint, &namespace)?;
             }
             locked.apply()
@@ -305,14 +311,16 @@ impl Networks {
         let gone = locked.endpoints.remove(index);
         // The way outside may have gone with it.
         let all = self.list()?;
-        let mut others = locked
+        let others = locked
             .endpoints
             .iter()
+            .rev()
             .filter(|endpoint| endpoint.container == id);
-        let other = others.find_map(|endpoint| {
+        let others = others.filter_map(|endpoint| {
             let network = all.iter().find(|network| network.id == endpoint.network)?;
             (!network.internal).then_some((network, endpoint))
         });
+        let other = others.max_by_key(|(_, endpoint)| endpoint.gw_priority);
         let other = other.map(|(network, endpoint)| (network, endpoint.clone()));
         self.inside(|| {
             bridge::unplug(&gone)?;
@@ -360,10 +368,17 @@ fn plug_all<'a>(
         let endpoint = plug(guest, place, locked, ground, namespace)?;
         places.push((network, endpoint));
     }
-    if let Some((network, endpoint)) = places.iter().find(|(network, _)| !network.internal) {
+    if let Some((network, endpoint)) = way_out(&places) {
         bridge::route(network, endpoint, namespace)?;
     }
     Ok(places)
+}
+
+/// Returns the place that leads outside: the one of the highest priority, and of several such the
+/// first.
+fn way_out(places: &Places) -> Option<&(Network, Endpoint)> {
+    let outside = places.iter().rev().filter(|(network, _)| !network.internal);
+    outside.max_by_key(|(_, endpoint)| endpoint.gw_priority)
 }
 
 /// Makes an endpoint and its interfaces, the container's of this name, and adds it to those that
@@ -398,6 +413,7 @@ fn plug(
         addresses,
         aliases,
         interface: format!("veth{}", &id[..7]),
+        gw_priority: wanted.gw_priority,
         inner,
         ports: Vec::new(),
         id,
@@ -484,6 +500,14 @@ fn links(
     Ok(lines)
 }
 
+/// Returns what a container is called in its own /etc/hosts.
+pub fn full_name(hostname: &str, domain: Option<&str>) -> String {
+    match domain {
+        Some(domain) => format!("{hostname}.{domain} {hostname}"),
+        None => hostname.to_owned(),
+    }
+}
+
 /// Returns /etc/hosts with what was added, in which an unspecified address is `machine`.
 fn hosts(
     guest: &Guest<'_>,
@@ -493,7 +517,7 @@ fn hosts(
 ) -> Vec<u8> {
     for (_, endpoint) in places {
         let own = endpoint.addresses.iter();
-        lines.extend(own.map(|ip| (*ip, guest.hostname.to_owned())));
+        lines.extend(own.map(|ip| (*ip, full_name(guest.hostname, guest.domain))));
     }
     let added = guest.config.add_hosts.iter().filter_map(|entry| {
         let ip = if entry.address.is_unspecified() {

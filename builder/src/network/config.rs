@@ -60,6 +60,8 @@ pub struct EndpointConfig {
     pub aliases: Vec<String>,
     /// The hardware address asked for, as written.
     pub mac: Option<String>,
+    /// Which of several networks leads outside: the one with the highest.
+    pub gw_priority: i32,
 }
 
 /// A `--link`.

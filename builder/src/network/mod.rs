@@ -28,7 +28,7 @@ mod subnet;
 mod user;
 mod view;
 
-pub use attach::{Attachment, Guest, namespace};
+pub use attach::{Attachment, Guest, full_name, namespace};
 pub use config::{EndpointConfig, Link, NetworkConfig, NetworkMode};
 pub use error::NetworkError;
 pub use files::hosts;

@@ -254,6 +254,7 @@ mod tests {
             aliases: aliases.iter().map(ToString::to_string).collect(),
             interface: String::new(),
             inner: String::new(),
+            gw_priority: 0,
             ports: Vec::new(),
         }
     }

@@ -156,6 +156,9 @@ pub struct Endpoint {
     pub interface: String,
     /// The container's half.
     pub inner: String,
+    /// Which of several endpoints leads outside: the one with the highest.
+    #[serde(default)]
+    pub gw_priority: i32,
     /// Ports that are published through this endpoint.
     #[serde(default)]
     pub ports: Vec<Published>,

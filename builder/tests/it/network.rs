@@ -307,6 +307,51 @@ fn networks_are_kept_apart() {
 }
 
 #[test]
+fn the_network_of_the_highest_priority_leads_outside() {
+    let Some(cooper) = host() else { return };
+    for (name, subnet) in [
+        ("one", "10.1.0.0/24"),
+        ("two", "10.2.0.0/24"),
+        ("three", "10.3.0.0/24"),
+    ] {
+        let subnet = format!("--subnet={subnet}");
+        cooper.run(&["network", "create", &subnet, name]).ok();
+    }
+    let way = "ip route | grep default | cut -d' ' -f3";
+    let second = [
+        "--network=one",
+        "--network=name=two,gw-priority=5",
+        "--network=three",
+    ];
+    assert_eq!(prints(&cooper, &second, way), "10.2.0.1\n");
+    let equal = [
+        "--network=name=one,gw-priority=-1",
+        "--network=two",
+        "--network=three",
+    ];
+    assert_eq!(prints(&cooper, &equal, way), "10.2.0.1\n");
+    let wrong = [
+        "run",
+        "--rm",
+        "--network=name=one,gw-priority=x",
+        "busybox",
+        "true",
+    ];
+    cooper.run(&wrong).exits(125).says("no number");
+    let web = started(&cooper, "web", &["--network=one"], "");
+    let found = || cooper.run(&["exec", "web", "sh", "-c", way]).ok().out();
+    let connect = ["network", "connect", "--gw-priority=1"];
+    cooper
+        .run(&[&connect[..], &["two", &web.name]].concat())
+        .ok();
+    assert_eq!(found(), "10.2.0.1\n");
+    cooper.run(&["network", "connect", "three", "web"]).ok();
+    assert_eq!(found(), "10.2.0.1\n");
+    cooper.run(&["network", "disconnect", "two", "web"]).ok();
+    assert_eq!(found(), "10.1.0.1\n");
+}
+
+#[test]
 fn datagrams_are_published_too() {
     let Some(cooper) = host() else { return };
     let web = started(&cooper, "web", &["-p=5353:53/udp"], "");

@@ -68,6 +68,29 @@ pub(crate) fn join(directory: &Path) -> io::Result<()> {
     fs::write(directory.join(MEMBERS), "0")
 }
 
+/// Moves this very process into the group at `directory`, unless it was `born` there.
+pub(crate) fn enter(directory: &Path, born: Option<&Path>) -> rustix::io::Result<()> {
+    if born == Some(directory) {
+        return Ok(());
+    }
+    join(directory)
+        .map_err(|error| rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO))
+}
+
+/// Opens a directory of version 2 for members to be born in.
+pub(crate) fn birthplace(directory: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(directory, flags, Mode::empty())
+}
+
+/// Returns the directory of this process' own group in the hierarchy of version 2.
+pub(crate) fn own_of_two() -> Option<PathBuf> {
+    let mounted = Mounted::of_system().ok()?;
+    let mut hierarchies = mounted.hierarchies.into_iter();
+    let unified = hierarchies.find(|one| one.version == Version::Two)?;
+    Some(unified.own)
+}
+
 /// Why a group could not be made or used.
 #[derive(Debug, Error)]
 pub enum CgroupError {
@@ -338,32 +361,17 @@ impl Cgroup {
         &self.missing
     }
 
-    /// Returns the files that take the numbers of members.
-    pub(crate) fn members(&self) -> impl Iterator<Item = PathBuf> {
-        let groups = self.groups.iter();
-        groups.map(|group| group.directory.join(MEMBERS))
+    /// Returns its directory in the hierarchy of version 2, where members can be born.
+    pub(crate) fn directory_of_two(&self) -> Option<&Path> {
+        let mut groups = self.groups.iter();
+        let group = groups.find(|group| group.version == Version::Two)?;
+        Some(&group.directory)
     }
 
-    /// Returns the directory in which members can be born: that of version 2 alone.
-    pub(crate) fn birthplace(&self) -> Option<OwnedFd> {
-        let [group] = self.groups.as_slice() else {
-            return None;
-        };
-        if group.version == Version::One {
-            return None;
-        }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::open(&group.directory, flags, Mode::empty()).ok()
-    }
-
-    /// Moves this very process into the group.
-    pub(crate) fn enter(&self) -> rustix::io::Result<()> {
-        for group in &self.groups {
-            join(&group.directory).map_err(|error| {
-                rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO)
-            })?;
-        }
-        Ok(())
+    /// Moves this very process into the group, of which it is in `born` already.
+    pub(crate) fn enter(&self, born: Option<&Path>) -> rustix::io::Result<()> {
+        let mut directories = self.groups.iter().map(|group| group.directory.as_path());
+        directories.try_for_each(|directory| enter(directory, born))
     }
 
     /// Returns the directories of the group, from which [`Usage::read`] reads, and another process

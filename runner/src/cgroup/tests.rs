@@ -179,7 +179,7 @@ fn version_two_hands_controllers_down_to_the_group() {
     assert_eq!(read("cgroup.subtree_control"), "+memory");
     assert_eq!(read("cooper/cgroup.subtree_control"), "+memory");
     assert_eq!(read("cooper/step/memory.max"), "4096");
-    group.enter().expect("joined");
+    group.enter(None).expect("joined");
     assert_eq!(read("cooper/step/cgroup.procs"), "0");
     let events = dir.path().join("cooper/step/memory.events");
     fs::write(events, "low 0\noom 2\noom_kill 1\n").expect("write");

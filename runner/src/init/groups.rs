@@ -10,12 +10,12 @@
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
-use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use super::StepResult;
-use super::process::write_setting;
 use crate::cgroup;
+use crate::devices;
 use crate::plan::inert;
 use crate::rootfs::{attach_on, clone_tree, mount_fs, new_fs};
 use crate::sys;
@@ -36,27 +36,48 @@ struct Group {
 pub(super) struct Groups {
     /// Whether the container has a group.
     entered: bool,
+    /// Whether it is in one for devices.
+    guarded: bool,
+    /// The group of version 2 around that one, relative to where the hierarchy is mounted.
+    around: Option<PathBuf>,
     own: Vec<Group>,
     mounts: Vec<(String, OwnedFd)>,
 }
 
 impl Groups {
-    /// Enters the group whose list of members is `members`, unless the process is `inside`.
-    pub(super) fn enter(&mut self, members: &CStr, inside: bool) -> StepResult {
+    /// The process has a group of its own.
+    pub(super) fn entered(&mut self) {
         self.entered = true;
-        if inside {
-            return Ok(());
-        }
-        // The writer, whatever its number in which PID namespace.
-        write_setting(members, b"0")
+    }
+
+    /// The process is in a group of many that is there for devices alone.
+    pub(super) fn guarded(&mut self) {
+        self.guarded = true;
     }
 
     /// Looks where the groups are, which a new cgroup namespace no longer tells.
     pub(super) fn look(&mut self) {
-        if self.entered && !cgroup::is_unified() {
-            let text = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-            self.own = parse(&text);
+        let unified = cgroup::is_unified();
+        let groups = || std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        if self.entered && !unified {
+            self.own = parse(&groups());
+        } else if self.guarded && !self.entered && unified {
+            let text = groups();
+            let group = text.lines().find_map(|line| line.strip_prefix("0::/"));
+            self.around = group.and_then(|group| Path::new(group).parent().map(Path::to_owned));
         }
+    }
+
+    /// Makes the file system that shows the unified hierarchy from the process' own group on, or
+    /// from its caller's if it is in one for devices alone.
+    fn unified(&self, flags: MountAttrFlags) -> rustix::io::Result<OwnedFd> {
+        let Some(around) = &self.around else {
+            return mount_fs(&new_fs("cgroup2", &[])?, flags);
+        };
+        let path = rustix::path::Arg::into_c_str(Path::new(MOUNT_POINT).join(around))?;
+        let mount = clone_tree(CWD, &path, false)?;
+        sys::mount_setattr(mount.as_fd(), flags, false)?;
+        Ok(mount)
     }
 
     /// Makes the file system for `/sys/fs/cgroup`; none on a host that has nothing there.
@@ -66,7 +87,7 @@ impl Groups {
             return Ok(None);
         }
         if cgroup::is_unified() {
-            match new_fs("cgroup2", &[]).and_then(|fs| mount_fs(&fs, inert() | read_only)) {
+            match self.unified(inert() | read_only) {
                 Err(Errno::PERM) => return Ok(None),
                 Err(error) => return Err(error.into()),
                 Ok(mount) if self.entered || is_lonely(&mount)? => return Ok(Some(mount)),
@@ -116,7 +137,8 @@ fn is_lonely(group: &OwnedFd) -> StepResult<bool> {
     }
     for entry in rustix::fs::Dir::read_from(group)? {
         let entry = entry?;
-        let own = matches!(entry.file_name().to_bytes(), b"." | b"..");
+        let name = entry.file_name().to_bytes();
+        let own = matches!(name, b"." | b"..") || name.starts_with(devices::GROUP.as_bytes());
         if !own && entry.file_type() == FileType::Directory {
             return Ok(false);
         }

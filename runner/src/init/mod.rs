@@ -18,7 +18,11 @@ use crate::sys::{self, Instruction};
 use crate::userns::IdRange;
 pub(crate) use identity::Identity;
 pub(crate) use process::become_root_of;
+use rustix::thread::UnshareFlags;
+use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 type StepResult<T = ()> = Result<T, Fault>;
 
@@ -41,8 +45,6 @@ pub(crate) struct Request {
     pub(crate) streams: [OwnedFd; 3],
     /// The program, where it is not one of the root.
     pub(crate) program: Option<OwnedFd>,
-    /// Whether it began in its control group, and need not enter it.
-    pub(crate) born_in_group: bool,
 }
 
 /// Where a child's request comes from.
@@ -54,9 +56,10 @@ pub(crate) enum Inbox {
     Later(OwnedFd),
 }
 
-/// Runs a child to its end.
-pub(crate) fn run(context: &Context, base: &Base, inbox: Inbox) {
+/// Runs a child to its end; `born` is whether it began in the birthplace of `base`.
+pub(crate) fn run<'a>(context: &'a Context, base: &'a Base, inbox: Inbox, born: bool) {
     let mut child = Child::new(context);
+    child.birthplace = base.birthplace.as_deref().filter(|_| born);
     let prepared = child.run_steps(&base.steps);
     let request = match inbox {
         Inbox::Given(request) => Some(request),
@@ -91,13 +94,14 @@ fn receive_request(socket: &OwnedFd) -> Option<Request> {
         child,
         streams: [stdin, stdout, stderr],
         program: None,
-        born_in_group: false,
     })
 }
 
 /// What the steps so far have produced.
 struct Child<'a> {
     context: &'a Context,
+    /// Directory of the control group that it is in already.
+    birthplace: Option<&'a Path>,
     request: Option<Request>,
     /// Standard file systems, not yet attached or by now attached.
     standard: Vec<(Standard, OwnedFd)>,
@@ -123,6 +127,7 @@ impl<'a> Child<'a> {
     fn new(context: &'a Context) -> Self {
         Self {
             context,
+            birthplace: None,
             request: None,
             standard: Vec::new(),
             device_binds: Vec::new(),
@@ -153,9 +158,23 @@ impl<'a> Child<'a> {
                 Ok(sys::own_as(ids.uid, ids.gid)?)
             }
             Step::Join(path) => Ok(crate::namespaces::join(path)?),
-            Step::Isolate { network, ipc, uts } => {
+            Step::Isolate {
+                network,
+                ipc,
+                uts,
+                cgroups,
+            } => {
                 self.groups.look();
-                Ok(crate::namespaces::isolate(*network, *ipc, *uts)?)
+                let kinds = [
+                    (*network, UnshareFlags::NEWNET),
+                    (*ipc, UnshareFlags::NEWIPC),
+                    (*uts, UnshareFlags::NEWUTS),
+                    (*cgroups, UnshareFlags::NEWCGROUP),
+                ];
+                let own = kinds.into_iter().filter(|(own, _)| *own);
+                Ok(crate::namespaces::isolate(
+                    own.map(|(_, kind)| kind).collect(),
+                )?)
             }
             Step::JoinNetwork { path } => Ok(crate::namespaces::join_network(path)?),
             Step::Loopback => Ok(crate::network::loopback_up()?),
@@ -168,10 +187,13 @@ impl<'a> Child<'a> {
             Step::Overlay { stack, store } => self.mount_root(stack, store.as_deref()),
             Step::Directory { path, mapped } => self.clone_root(path, *mapped),
             Step::Source { mount, source } => self.prepare_source(*mount, source),
-            Step::EnterGroup(members) => {
-                let request = self.request.as_ref();
-                let inside = request.is_some_and(|request| request.born_in_group);
-                self.groups.enter(members, inside)
+            Step::EnterGroup(directory) => {
+                self.groups.entered();
+                self.enter_group(directory)
+            }
+            Step::EnterGuard(directory) => {
+                self.groups.guarded();
+                self.enter_group(directory)
             }
             Step::Setting { path, value } => process::write_setting(path, value),
             Step::Profile(request) => process::ask_for_profile(request),
@@ -201,8 +223,9 @@ impl<'a> Child<'a> {
                 create,
             } => self.attach(*mount, target, *create),
             Step::Terminal { rows, cols } => self.make_terminal(*rows, *cols),
-            Step::Pivot { readonly } => self.pivot(*readonly),
+            Step::Pivot { readonly, devices } => self.pivot(*readonly, *devices),
             Step::Hostname(name) => Ok(rustix::system::sethostname(name)?),
+            Step::Domain(name) => Ok(rustix::system::setdomainname(name)?),
             Step::User { user, groups } => self.resolve_user(user, groups),
             Step::Streams => self.connect_streams(),
             Step::EnterUser => self.enter_user(),
@@ -223,6 +246,11 @@ impl<'a> Child<'a> {
             } => self.confine(*capabilities, filter, *no_new_privileges),
             Step::Execute { args, env } => self.execute(args, env),
         }
+    }
+
+    fn enter_group(&self, directory: &CStr) -> StepResult {
+        let directory = Path::new(OsStr::from_bytes(directory.to_bytes()));
+        Ok(crate::cgroup::enter(directory, self.birthplace)?)
     }
 
     fn tell(&self, message: &FromChild) {

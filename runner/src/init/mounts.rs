@@ -282,7 +282,7 @@ impl Child<'_> {
     }
 
     /// Makes the root the only thing in view.
-    pub(super) fn pivot(&mut self, readonly: bool) -> StepResult {
+    pub(super) fn pivot(&mut self, readonly: bool, devices: bool) -> StepResult {
         if !self.stubs.is_empty() {
             if let Some(place) = self.upper.as_ref().or(self.root.as_ref()) {
                 settle(&mut self.stubs, place.as_fd())?;
@@ -291,8 +291,11 @@ impl Child<'_> {
             self.tell(&FromChild::Stubs(stubs));
         }
         let root = self.root.as_ref().ok_or(Fault::Errno(libc::ENOENT))?;
-        if readonly {
-            sys::mount_setattr(root.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY, false)?;
+        let mut flags = MountAttrFlags::empty();
+        flags.set(MountAttrFlags::MOUNT_ATTR_RDONLY, readonly);
+        flags.set(MountAttrFlags::MOUNT_ATTR_NODEV, !devices);
+        if !flags.is_empty() {
+            sys::mount_setattr(root.as_fd(), flags, false)?;
         }
         Ok(namespaces::enter_root(root)?)
     }

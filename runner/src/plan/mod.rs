@@ -14,13 +14,16 @@ mod step;
 
 pub(crate) use step::{Filter, Scope, Source, Stack, Standard, Step};
 
-use crate::cgroup::Cgroup;
+use crate::caps::Capability;
+use crate::cgroup::{self, Cgroup};
+use crate::devices::Guard;
 use crate::error::RunError;
 use crate::spec::{ExecSpec, Mount, MountKind, Namespace, Network, ProcessSpec, Rlimit, Rootfs};
 use crate::userns::{IdMapping, IdRange};
 use rustix::mount::MountAttrFlags;
 use serde::{Deserialize, Serialize};
 use std::ffi::{CString, OsStr};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -28,6 +31,19 @@ use std::path::{Component, Path, PathBuf};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Base {
     pub(crate) steps: Vec<Step>,
+    /// Directory of the control group of version 2 that the child begins in. Where the kernel
+    /// cannot do that, a step has it enter.
+    pub(crate) birthplace: Option<PathBuf>,
+}
+
+impl Base {
+    /// Opens the directory that the child begins in.
+    pub(crate) fn open_birthplace(&self) -> rustix::io::Result<Option<OwnedFd>> {
+        self.birthplace
+            .as_deref()
+            .map(cgroup::birthplace)
+            .transpose()
+    }
 }
 
 /// The steps that depend on the process.
@@ -71,6 +87,7 @@ fn base(spec: &ProcessSpec) -> Result<Base, RunError> {
         network: own_network,
         ipc: spec.ipc == Namespace::Private,
         uts: spec.uts == Namespace::Private,
+        cgroups: spec.own_cgroups,
     });
     match &spec.network {
         Network::Host => {}
@@ -101,20 +118,60 @@ fn base(spec: &ProcessSpec) -> Result<Base, RunError> {
     steps.push(Step::EnterSkeleton);
     steps.push(Step::Place);
     steps.extend(confined_paths(spec, Scope::Standard)?);
-    Ok(Base { steps })
+    Ok(Base {
+        steps,
+        birthplace: None,
+    })
 }
 
 /// Has the process enter its control group before anything of it is made, so that nothing of it is
 /// set up outside, and its cgroup namespace shows nothing above.
 pub(crate) fn enter_group(group: &Cgroup, base: &mut Base, job: &mut Job) -> Result<(), RunError> {
     let mut steps = Vec::new();
-    for file in group.members() {
-        steps.push(Step::EnterGroup(c_path("a control group", &file)?));
+    for directory in group.directories() {
+        steps.push(Step::EnterGroup(c_path("a control group", &directory)?));
     }
     steps.append(&mut base.steps);
     job.steps.splice(..0, steps);
+    base.birthplace = group.directory_of_two().map(Path::to_owned);
     Ok(())
 }
+
+/// Keeps the process from devices that it is not given.
+pub(crate) fn guard(guard: &Guard, base: &mut Base, job: &mut Job) -> Result<(), RunError> {
+    match guard {
+        Guard::Needless => {}
+        // Its own control group has the guard's program.
+        Guard::Group(directory) if base.birthplace.as_deref() == Some(directory) => {}
+        Guard::Group(directory) => {
+            let step = Step::EnterGuard(c_path("a control group", directory)?);
+            base.steps.insert(0, step);
+            base.birthplace = Some(directory.clone());
+        }
+        Guard::None => {
+            for step in &mut job.steps {
+                match step {
+                    Step::Confine { capabilities, .. } => *capabilities &= !MAKING_NODES,
+                    Step::Pivot { devices, .. } => *devices = false,
+                    _ => {}
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Keeps a process that joins a container from making nodes where there is no guard.
+pub(crate) fn guard_joined(guard: &Guard, job: &mut Job) {
+    for step in &mut job.steps {
+        if let (Guard::None, Step::Confine { capabilities, .. }) = (guard, step) {
+            *capabilities &= !MAKING_NODES;
+        }
+    }
+}
+
+/// The capability by which device nodes are made.
+const MAKING_NODES: u64 = 1 << Capability::MKNOD.number();
 
 /// Namespaces of others are entered before any is made: those rights are the caller's.
 fn joins(spec: &ProcessSpec) -> Result<Vec<Step>, RunError> {
@@ -200,9 +257,12 @@ fn job(spec: &ProcessSpec, around: &Surroundings) -> Result<Vec<Step>, RunError>
     steps.extend(confined_paths(spec, Scope::Root)?);
     steps.push(Step::Pivot {
         readonly: spec.readonly_rootfs,
+        devices: true,
     });
     if spec.uts == Namespace::Private {
         steps.push(Step::Hostname(spec.hostname.clone().into_bytes()));
+        let domain = spec.domainname.iter();
+        steps.extend(domain.map(|name| Step::Domain(name.clone().into_bytes())));
     }
     let itself = spec.itself();
     steps.extend(process(&itself)?);

@@ -25,8 +25,10 @@ pub(crate) enum Standard {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Step {
     // Base
-    /// Enters the control group whose list of members this is.
+    /// Enters the control group at this directory.
     EnterGroup(CString),
+    /// Enters the control group at this directory, which is there for devices alone.
+    EnterGuard(CString),
     /// Has everything that is made from now on belong to the container's root.
     Assume(IdRange),
     Join(CString),
@@ -34,6 +36,7 @@ pub(crate) enum Step {
         network: bool,
         ipc: bool,
         uts: bool,
+        cgroups: bool,
     },
     /// Enters a network namespace. `/sys` shows the network of who mounts it: before that.
     JoinNetwork {
@@ -96,8 +99,12 @@ pub(crate) enum Step {
     },
     Pivot {
         readonly: bool,
+        /// Whether devices can be opened by nodes in the root file system.
+        devices: bool,
     },
     Hostname(Vec<u8>),
+    /// Sets the NIS domain.
+    Domain(Vec<u8>),
     // Job, the process itself
     OpenTerminal {
         rows: u16,

@@ -44,6 +44,7 @@ pub(super) fn exec(
     let mut spec = process(engine, op, rootfs);
     spec.env.extend(mounts.env.iter().cloned());
     spec.mounts.clone_from(&mounts.list);
+    spec.devices.clone_from(&mounts.devices);
     let emulation = engine.emulation(&op.platform);
     spec.mounts.extend(emulator(&emulation));
     let failed = |source| not_started(op, &emulation, source);

@@ -179,6 +179,8 @@ fn host_config(config: &Config) -> Value {
             "CgroupPermissions": device.permissions,
         })
     });
+    let rules = isolation.device_rules.iter().map(ToString::to_string);
+    let rules: Vec<_> = rules.collect();
     let mut host = json!({
         "Binds": binds.collect::<Vec<_>>(),
         "VolumesFrom": list(&config.mounts.from),
@@ -200,6 +202,9 @@ fn host_config(config: &Config) -> Value {
         "ShmSize": config.resources.shm_size.unwrap_or(cooper_runner::DEFAULT_SHM_SIZE),
         "Sysctls": isolation.sysctls,
         "Devices": devices.collect::<Vec<_>>(),
+        "DeviceCgroupRules": list(&rules),
+        "CgroupnsMode": if isolation.host_cgroups { "host" } else { "private" },
+        "Annotations": config.annotations,
         "Init": config.lifecycle.init,
         "MaskedPaths": if isolation.privileged { &[][..] } else { cooper_runner::MASKED_PATHS },
         "ReadonlyPaths": if isolation.privileged { &[][..] } else { cooper_runner::READONLY_PATHS },
@@ -293,7 +298,8 @@ fn own_config(id: &str, config: &Config) -> Value {
     let runtime = serde_json::to_value(&config.runtime).unwrap_or_default();
     let mut own = Map::new();
     own.insert("Hostname".into(), config.hostname(id).into());
-    own.insert("Domainname".into(), "".into());
+    let domain = config.domainname.clone().unwrap_or_default();
+    own.insert("Domainname".into(), domain.into());
     own.insert("User".into(), "".into());
     own.insert("Tty".into(), config.terminal.into());
     own.insert("OpenStdin".into(), config.open_stdin.into());

@@ -39,6 +39,16 @@ pub struct ConnectArgs {
     #[arg(long, value_name = "ADDRESS")]
     pub ip6: Option<String>,
 
+    /// Lead outside through the network with the highest of these; 0 unless said otherwise
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 0,
+        hide_default_value = true,
+        allow_negative_numbers = true
+    )]
+    pub gw_priority: i32,
+
     /// Know another container by a name of one's own, from the next start on
     #[arg(long, value_name = "CONTAINER[:ALIAS]")]
     pub link: Vec<String>,
@@ -128,6 +138,7 @@ impl ConnectArgs {
             addresses,
             aliases: self.alias.clone(),
             mac: None,
+            gw_priority: self.gw_priority,
         };
         let mut container = found.container.clone();
         let config = &container.config.network;
@@ -149,6 +160,7 @@ impl ConnectArgs {
                         id: &container.id,
                         name: &container.name,
                         hostname: &container.config.hostname(&container.id),
+                        domain: container.config.domainname.as_deref(),
                         config,
                         exposed: &[],
                         now: &Timestamp::now().to_string(),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use cooper_runner::{CapSet, Capability, Profile};
+use cooper_runner::{CapSet, Capability, DeviceRule, NotADeviceRule, Profile};
 
 use crate::cli::Settings;
 use crate::cli::value::{ValueError, each, pair};
@@ -58,6 +58,14 @@ pub struct IsolationArgs {
     /// Let the container use a device of the host
     #[arg(long, value_name = "HOST[:CONTAINER[:rwm]]")]
     pub device: Vec<String>,
+
+    /// Let the container use devices for which it has nodes, such as 'c 42:* rmw'
+    #[arg(long, value_name = "RULE")]
+    pub device_cgroup_rule: Vec<String>,
+
+    /// Control groups to see: private, its own as the root, or those of the host
+    #[arg(long, value_name = "MODE")]
+    pub cgroupns: Option<String>,
 }
 
 impl IsolationArgs {
@@ -82,6 +90,30 @@ impl IsolationArgs {
             users: self.users(settings)?,
             sysctls: sysctls.collect(),
             devices: each("--device", &self.device, device)?,
+            device_rules: self.device_rules(settings)?,
+            host_cgroups: match self.cgroupns.as_deref() {
+                None | Some("" | "private") => false,
+                Some("host") => true,
+                Some(mode) => {
+                    let error = ValueError::unknown("mode", mode, &["host", "private"]);
+                    return Err(error.report("--cgroupns", mode));
+                }
+            },
+        })
+    }
+
+    fn device_rules(&self, settings: &Settings) -> Result<Vec<DeviceRule>, Report> {
+        if !self.device_cgroup_rule.is_empty() && !settings.environment.is_root {
+            return Err(Report::new(
+                "--device-cgroup-rule takes root: a user's containers have no nodes of devices",
+            )
+            .hint("--device gives the container one that this user may use"));
+        }
+        each("--device-cgroup-rule", &self.device_cgroup_rule, |rule| {
+            rule.parse().map_err(|error: NotADeviceRule| {
+                ValueError::new(error.to_string())
+                    .hint("write a kind (a, b or c), MAJOR:MINOR and some of rwm: 'c 42:* rmw'")
+            })
         })
     }
 

@@ -154,7 +154,7 @@ impl NetworkArgs {
     }
 }
 
-/// Parses a network's name, or `name=…,alias=…,ip=…,ip6=…,mac-address=…`.
+/// Parses a network's name, or `name=…,alias=…,ip=…,ip6=…,mac-address=…,gw-priority=…`.
 pub(in crate::cli) fn parse_network(
     text: &str,
 ) -> Result<(NetworkMode, EndpointConfig), ValueError> {
@@ -196,10 +196,15 @@ fn set_field(endpoint: &mut EndpointConfig, field: &str) -> Result<(), ValueErro
         "alias" => endpoint.aliases.push(value.to_owned()),
         "ip" | "ip6" => endpoint.addresses.push(address(value)?),
         "mac-address" => endpoint.mac = Some(value.to_owned()),
-        // Nothing here has such options, or gives any weight to the order.
-        "driver-opt" | "gw-priority" | "link-local-ip" => {}
+        "gw-priority" => {
+            endpoint.gw_priority = value
+                .parse()
+                .map_err(|_| ValueError::new(format!("{value:?} is no number")))?;
+        }
+        // Nothing here has such options.
+        "driver-opt" | "link-local-ip" => {}
         _ => {
-            let known = ["name", "alias", "ip", "ip6", "mac-address"];
+            let known = ["name", "alias", "ip", "ip6", "mac-address", "gw-priority"];
             return Err(ValueError::unknown("key", key, &known));
         }
     }

@@ -68,6 +68,14 @@ pub struct ProcessArgs {
     #[arg(short = 'h', long, value_name = "NAME")]
     pub hostname: Option<String>,
 
+    /// NIS domain in the container
+    #[arg(long, value_name = "NAME")]
+    pub domainname: Option<String>,
+
+    /// Say something of the container for other programs, which `cooper inspect` shows
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub annotation: Vec<String>,
+
     /// Add a label to the container
     #[arg(short, long, value_name = "NAME=VALUE")]
     pub label: Vec<String>,
@@ -124,6 +132,15 @@ impl ProcessArgs {
         Ok(labels
             .map(|(name, value)| (name, value.unwrap_or_default()))
             .collect())
+    }
+
+    /// Returns the annotations.
+    pub fn annotations(&self) -> Result<BTreeMap<String, String>, Report> {
+        each("--annotation", &self.annotation, |text| match pair(text)? {
+            (name, Some(value)) => Ok((name, value)),
+            (name, None) => Err(ValueError::new("no value").hint(format!("write {name}=VALUE"))),
+        })
+        .map(|pairs| pairs.into_iter().collect())
     }
 
     /// Returns how the container is kept alive and ends.

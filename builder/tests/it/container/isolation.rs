@@ -1,7 +1,7 @@
 //! What containers share and what not.
 
 use super::loaded;
-use crate::support::need;
+use crate::support::{Context, need};
 
 #[test]
 fn options_confine_and_free() {
@@ -39,6 +39,11 @@ fn options_confine_and_free() {
             "echo x > /dev/nothing && echo written",
             "written\n",
         ),
+        (
+            &["--domainname=shop.example", "-h=web", "--network=none"],
+            "cat /proc/sys/kernel/domainname; grep -o 'web.shop.example web' /etc/hosts; hostname",
+            "shop.example\nweb.shop.example web\nweb\n",
+        ),
     ];
     for (options, script, expected) in cases {
         let args = [&["run", "--rm"], *options, &["busybox", "sh", "-c", script]].concat();
@@ -46,6 +51,128 @@ fn options_confine_and_free() {
     }
     let refused = ["run", "--rm", "--sysctl=vm.swappiness=1", "busybox", "true"];
     scene.run(&refused).exits(125).says("own namespaces");
+}
+
+#[test]
+fn what_is_said_of_a_container_can_be_inspected() {
+    let Some(scene) = loaded() else { return };
+    let said = ["--annotation=a.b=c=d", "--domainname=x", "--cgroupns=host"];
+    let made = [&["create", "--name=web"], &said[..], &["busybox", "true"]].concat();
+    scene.run(&made).ok();
+    let template = "{{json .HostConfig.Annotations}} {{.Config.Domainname}} \
+        {{.HostConfig.CgroupnsMode}}";
+    assert_eq!(scene.fact("web", template), r#"{"a.b":"c=d"} x host"#);
+    for (option, advice) in [
+        ("--annotation=a", "write a=VALUE"),
+        ("--cgroupns=other", "host"),
+        ("--device-cgroup-rule=c 1:3", "root|'c 42:* rmw'"),
+        (
+            "--storage-opt=size=1g",
+            "mount a file system of the right size",
+        ),
+        ("--gpus=all", "--device /dev/nvidia0"),
+    ] {
+        let refused = scene
+            .run(&["run", "--rm", option, "busybox", "true"])
+            .exits(125);
+        let advised = advice
+            .split('|')
+            .any(|advice| refused.stderr.contains(advice));
+        assert!(advised, "{refused}");
+    }
+}
+
+#[test]
+fn control_groups_are_the_hosts_when_asked_for() {
+    let Some(scene) = loaded() else { return };
+    let look = |mode: &str| {
+        let option = format!("--cgroupns={mode}");
+        let args = [
+            "run",
+            "--rm",
+            &option,
+            "busybox",
+            "readlink",
+            "/proc/self/ns/cgroup",
+        ];
+        scene.run(&args).ok().out()
+    };
+    let own = std::fs::read_link("/proc/self/ns/cgroup").expect("reads");
+    assert_eq!(look("host").trim_end(), own.to_string_lossy());
+    assert_ne!(look("private").trim_end(), own.to_string_lossy());
+}
+
+/// Returns the numbers of a device of this machine that opens, and that containers do not have.
+fn device() -> Option<(u32, u32)> {
+    use std::os::unix::fs::MetadataExt;
+    let known = ["fuse", "loop-control", "net/tun", "ppp", "kvm", "hwrng"];
+    let found = known.iter().find_map(|name| {
+        let path = std::path::Path::new("/dev").join(name);
+        std::fs::File::open(&path).ok()?;
+        let number = std::fs::metadata(&path).ok()?.rdev();
+        Some((rustix::fs::major(number), rustix::fs::minor(number)))
+    });
+    found.or_else(|| need::skip("this machine has no device to try"))
+}
+
+/// Whoever can make nodes could read the host's disks by one.
+#[test]
+fn a_node_gives_no_device() {
+    let Some(scene) = loaded() else { return };
+    let Some((major, minor)) = need::root().and_then(|()| device()) else {
+        return;
+    };
+    let open = format!("mknod /n c {major} {minor} && exec 3</n && echo opened");
+    let run = |options: &[&str], script: &str| {
+        let args = [&["run", "--rm"], options, &["busybox", "sh", "-c", script]].concat();
+        scene.run(&args)
+    };
+    let denied = "Operation not permitted";
+    run(&[], &open).exits(1).says(denied);
+    run(&["--cap-add=ALL"], &open).exits(1).says(denied);
+    run(&["-m=64m", "--security-opt=seccomp=unconfined"], &open)
+        .exits(1)
+        .says(denied);
+    let rule = format!("--device-cgroup-rule=c {major}:{minor} rm");
+    run(&[&rule], &open).ok().prints("opened\n");
+    let write = open.replace("3</n", "3>/n");
+    run(&[&rule], &write).exits(1).says(denied);
+    run(&["--privileged"], &open).ok().prints("opened\n");
+    // Those that every container has are had by any node.
+    let usual =
+        "mknod /n c 1 3 && echo x > /n && mkdir /d && mknod /d/z c 1 5 && head -c 1 /d/z | wc -c";
+    run(&[], usual).ok().prints("1\n");
+    scene.detached(&["--name=web"], &["sleep", "1000"]);
+    scene
+        .run(&["exec", "web", "sh", "-c", &open])
+        .exits(1)
+        .says(denied);
+    let exec = ["exec", "--privileged", "web", "sh", "-c", "exec 3</n"];
+    scene.run(&exec).exits(1).says(denied);
+}
+
+/// The same of a build's steps, which run what a Dockerfile says.
+#[test]
+fn a_node_gives_a_step_no_device() {
+    let Some(scene) = loaded() else { return };
+    let Some((major, minor)) = need::root().and_then(|()| device()) else {
+        return;
+    };
+    let open = format!("mknod /n c {major} {minor} && exec 3</n && echo opened");
+    let context = Context::new(&format!("FROM busybox\nRUN {open}\n"));
+    scene
+        .build::<&str>(&context, &[])
+        .exits(1)
+        .says("Operation not permitted");
+    let insecure = Context::new(&format!(
+        "# syntax=docker/dockerfile:1-labs\nFROM busybox\nRUN --security=insecure {open}\n\
+        RUN exec 3</n\n"
+    ));
+    let outcome = scene.build(&insecure, &["--allow=security.insecure"]);
+    outcome
+        .exits(1)
+        .says("opened")
+        .says("Operation not permitted");
 }
 
 #[test]

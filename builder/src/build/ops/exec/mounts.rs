@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use cooper_cache::{Driver, MountHold, RelPath, Snapshot, Staging, StoreError};
 use cooper_frontend::ir::{CacheSharing, ExecOp, MountKind as Asked, MountOp};
-use cooper_runner::{Mount, MountKind, Propagation, TmpfsOptions};
+use cooper_runner::{DeviceRule, Mount, MountKind, Propagation, TmpfsOptions};
 use cooper_solver::{ExecContext, StableHasher, Stream};
 
 use super::sandbox;
@@ -29,6 +29,8 @@ const SILENT_WAIT: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub(super) struct Mounts {
     pub(super) list: Vec<Mount>,
+    /// What may be done with the devices among them.
+    pub(super) devices: Vec<DeviceRule>,
     /// Variables that carry secrets, and those of devices.
     pub(super) env: Vec<(OsString, OsString)>,
     /// Directories that take writes which are thrown away.

@@ -2,7 +2,7 @@
 
 use cooper_cache::{Driver, RelPath};
 use cooper_frontend::ir::{DeviceRequest, ExecOp, Sandbox, Volume, VolumeAccess};
-use cooper_runner::{CapSet, Capability, MountKind, ProcessSpec, Propagation};
+use cooper_runner::{CapSet, Capability, DeviceRule, MountKind, ProcessSpec, Propagation};
 
 use super::mounts::Mounts;
 use crate::build::cdi::{self, Edits};
@@ -29,7 +29,7 @@ pub(super) fn mount(mounts: &mut Mounts, engine: &Engine, op: &ExecOp) -> Result
         mounts.push(&volume.target, kind);
     }
     for device in &op.sandbox.devices {
-        mounts.push(&device.target, bind(&device.source, false));
+        push_device(mounts, &device.source, &device.target);
     }
     let every_step = op.sandbox.cdi_devices.iter().map(|name| DeviceRequest {
         name: name.clone(),
@@ -40,6 +40,14 @@ pub(super) fn mount(mounts: &mut Mounts, engine: &Engine, op: &ExecOp) -> Result
         apply(mounts, cdi::resolve(engine.cdi(), &requests)?);
     }
     Ok(())
+}
+
+/// Shows a device of the host, and lets the step use it.
+fn push_device(mounts: &mut Mounts, source: &str, target: &str) {
+    mounts.push(target, bind(source, false));
+    // One that is not there is told of when it is to be mounted.
+    let rules = DeviceRule::of(source.as_ref(), "rwm").unwrap_or_default();
+    mounts.devices.extend(rules);
 }
 
 fn volume_kind(
@@ -75,7 +83,7 @@ fn bind(source: &str, readonly: bool) -> MountKind {
 
 fn apply(mounts: &mut Mounts, edits: Edits) {
     for node in edits.devices {
-        mounts.push(&node.target, bind(&node.source, false));
+        push_device(mounts, &node.source, &node.target);
     }
     for mount in edits.mounts {
         mounts.push(&mount.target, bind(&mount.source, mount.readonly));
