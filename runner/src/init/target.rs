@@ -200,3 +200,70 @@ fn mount_id(fd: BorrowedFd<'_>) -> StepResult<u64> {
     let stat = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
     Ok(stat.stx_mnt_id)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    /// Makes the directory `path` below `root`, and returns where it is.
+    fn made(root: &Path, path: &str) -> StepResult<std::path::PathBuf> {
+        let handle = OwnedFd::from(fs::File::open(root).expect("opens"));
+        let mut stubs = Vec::new();
+        let mut maker = Maker {
+            root: handle.as_fd(),
+            upper: None,
+            stubs: &mut stubs,
+        };
+        let path = std::ffi::CString::new(path).expect("no zero");
+        let at = maker.ensure(&path, Kind::Directory)?;
+        let link = rustix::fs::readlink(
+            format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&at)),
+            Vec::new(),
+        );
+        let link = link.expect("a link");
+        Ok(Path::new(std::ffi::OsStr::from_bytes(link.as_bytes())).to_owned())
+    }
+
+    #[test]
+    fn links_on_the_way_lead_nowhere_but_into_the_root() {
+        let dir = tempfile::tempdir().expect("makes");
+        let dir = dir.path().canonicalize().expect("is there");
+        let (root, outside) = (dir.join("root"), dir.join("outside"));
+        for path in [&root.join("a/b"), &root.join("etc"), &outside] {
+            fs::create_dir_all(path).expect("makes");
+        }
+        let host = outside.to_str().expect("text");
+        let links = [
+            ("a/b/absolute", "/etc"),
+            ("a/b/relative", "../c"),
+            ("a/b/up", "../../../../../outside"),
+            ("a/b/host", host),
+            ("a/b/twice", "/a/b/relative/../b/up"),
+            ("a/b/dots", "./.././b/../../etc"),
+            ("a/b/round", "/a/b/round"),
+        ];
+        for (link, target) in links {
+            symlink(target, root.join(link)).expect("links");
+        }
+        for (path, expected) in [
+            ("a/b/absolute/x", "etc/x"),
+            ("a/b/relative/x", "a/c/x"),
+            ("a/b/up/x", "outside/x"),
+            ("a/b/host/x", &format!("{}/x", &host[1..])),
+            ("a/b/twice/y", "outside/y"),
+            ("a/b/dots/z", "etc/z"),
+            ("a/../../../outside/w", "outside/w"),
+        ] {
+            let at = made(&root, path).expect("makes");
+            assert_eq!(at, root.join(expected), "{path}");
+        }
+        let round = made(&root, "a/b/round/x").expect_err("too many");
+        assert!(matches!(round, Fault::Errno(libc::ELOOP)), "{round:?}");
+        assert_eq!(fs::read_dir(&outside).expect("lists").count(), 0);
+        assert!(!root.join("a/b/etc").exists());
+    }
+}
