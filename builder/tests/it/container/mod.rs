@@ -9,6 +9,7 @@ mod isolation;
 mod lifecycle;
 mod limits;
 mod logs;
+mod reboot;
 mod run;
 mod stats;
 mod system;
