@@ -321,6 +321,8 @@ pub enum MountKind {
         uid: u32,
         /// Group of a new directory.
         gid: u32,
+        /// Whether any of these three was asked for; otherwise a seed's directory stays as it is.
+        owned: bool,
         /// Input that seeds a new directory.
         input: Option<usize>,
         /// Absolute path in the input, or in the cache without an input.

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cooper_cache::{
-    Driver, Entry, Layer, LayerId, Layers, MergedTree, Needles, RelPath, Snapshot, Staging, Store,
-    StoreError, Timestamp,
+    Driver, Entry, Layer, LayerId, Layers, MergedTree, Needles, RelPath, ResolveError, Snapshot,
+    Staging, Store, StoreError, Timestamp,
 };
 use cooper_oci::Platform;
 use cooper_runner::{Runner, RunnerOptions};
@@ -495,17 +495,19 @@ impl Engine {
         }
     }
 
-    /// Copies a path of an output into a staging directory, as files.
+    /// Copies a path of an output into a staging directory, as files, and returns its own entry.
     pub(crate) fn copy_out(
         &self,
         output: &Output,
         source: &str,
         dest: &Staging,
-    ) -> Result<(), OpError> {
+    ) -> Result<Entry, OpError> {
         let path = RelPath::clean(source);
         let tree = self.tree(output)?;
         let real = tree.resolve(&path, true).map_err(StoreError::from)?.path;
-        ops::copy_out(self, &tree, &real, dest)
+        ops::copy_out(self, &tree, &real, dest)?;
+        let missing = || StoreError::from(ResolveError::NotFound { path });
+        Ok(tree.get(&real).ok_or_else(missing)?.entry.clone())
     }
 
     fn hash(&self, context: &ScannedContext, paths: &[RelPath]) -> Result<MergedTree, OpError> {

@@ -202,6 +202,7 @@ impl StableHash for MountOp {
                 mode,
                 uid,
                 gid,
+                owned,
                 input,
                 source,
                 readonly,
@@ -213,6 +214,9 @@ impl StableHash for MountOp {
                 hasher.write(input);
                 hasher.write(source);
                 hasher.write(readonly);
+                if input.is_some() && *owned {
+                    hasher.write_variant("owned");
+                }
             }
             MountKind::Tmpfs { size } => {
                 hasher.write_variant("tmpfs");

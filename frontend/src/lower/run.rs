@@ -366,6 +366,7 @@ impl StageLowering<'_, '_> {
             mode: mount.mode.unwrap_or(0o755),
             uid: mount.uid.unwrap_or(0),
             gid: mount.gid.unwrap_or(0),
+            owned: mount.mode.is_some() || mount.uid.is_some() || mount.gid.is_some(),
             input,
             source,
             readonly: mount.readonly,

@@ -225,13 +225,19 @@ pub(super) fn show_mount(kind: &MountKind, target: &str) -> String {
             mode,
             uid,
             gid,
+            owned,
             input,
             source,
             readonly,
         } => {
             let seed = input.map_or(String::new(), |input| format!(" from {input}:{source}"));
             let ro = if *readonly { " ro" } else { "" };
-            format!("cache {id} {sharing:?} {mode:o} {uid}:{gid}{seed} on {target}{ro}")
+            let owner = if *owned || input.is_none() {
+                format!("{mode:o} {uid}:{gid}")
+            } else {
+                "as it is".to_owned()
+            };
+            format!("cache {id} {sharing:?} {owner}{seed} on {target}{ro}")
         }
         MountKind::Tmpfs { size } => format!("tmpfs {size:?} on {target}"),
         MountKind::Secret {

@@ -139,7 +139,11 @@ fn mounts_have_dockers_defaults() {
         ),
         (
             "type=cache,target=/a,from=img,source=/s",
-            "cache /a Shared 755 0:0 from 1:/s on /a",
+            "cache /a Shared as it is from 1:/s on /a",
+        ),
+        (
+            "type=cache,target=/a,from=img,gid=2",
+            "cache /a Shared 755 0:2 from 1:/ on /a",
         ),
         ("type=cache,target=/$v", "cache /val Shared 755 0:0 on /val"),
         ("type=tmpfs,target=/a", "tmpfs None on /a"),
@@ -222,7 +226,7 @@ fn mounts_that_make_no_sense_are_errors() {
         ),
         (
             "type=cache,target=/a,mode=9",
-            "invalid-mount@mode=9: invalid value 9 for mode",
+            "invalid-mount@mode=9: invalid value 9 for mode (write an octal mode, such as 0440 or 0755)",
         ),
         (
             "type=cache,target=/a,sharing=x",
@@ -440,7 +444,7 @@ const MOUNTS: &[(&str, &[&str])] = &[
     ),
     (
         "--mount=type=cache,target=/a,from=img,source=s,ro",
-        &["cache /a Shared 755 0:0 from 1:/s on /a ro"],
+        &["cache /a Shared as it is from 1:/s on /a ro"],
     ),
     (
         "--mount=type=tmpfs,target=/a,size=64m",

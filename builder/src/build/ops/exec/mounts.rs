@@ -257,6 +257,7 @@ impl Mounts {
             mode,
             uid,
             gid,
+            owned,
             input,
             source,
             readonly,
@@ -264,15 +265,19 @@ impl Mounts {
         else {
             return Ok(());
         };
-        let seed = input.map(|input| (&inputs[input], source.as_str()));
-        let name = cache_name(engine, id, (*uid, *gid), seed)?;
+        let seed = input.map(|input| Seed {
+            from: &inputs[input],
+            source,
+            owned: *owned,
+        });
+        let name = cache_name(engine, id, (*uid, *gid), seed.as_ref())?;
         let (dir, lock) = take(&engine.mounts_dir(), &name, *sharing, cx)?;
         self.locks.extend(lock);
         let own = dir.file_name().unwrap_or_default().to_string_lossy();
         self.holds.push(engine.store().hold_mount(&own)?);
         engine.note_mount(&own);
         if !dir.exists() && !restore(engine, &own, cx) {
-            create(engine, &dir, *mode, (*uid, *gid), seed)?;
+            create(engine, &dir, *mode, (*uid, *gid), seed.as_ref())?;
         }
         let subpath = if input.is_none() && source != "/" {
             Some(PathBuf::from(source))
@@ -289,6 +294,14 @@ impl Mounts {
         self.push(&mount.target, kind);
         Ok(())
     }
+}
+
+/// What a cache begins with.
+struct Seed<'a> {
+    from: &'a Output,
+    source: &'a str,
+    /// Whether its directory gets another mode and owner than it has there.
+    owned: bool,
 }
 
 /// How many private copies of a cache there may be; one more waits for the first.
@@ -343,18 +356,23 @@ fn cache_name(
     engine: &Engine,
     id: &str,
     owner: (u32, u32),
-    seed: Option<(&Output, &str)>,
+    seed: Option<&Seed<'_>>,
 ) -> Result<String, OpError> {
     let mut name = hasher(id, owner);
-    match seed {
-        Some((Output::Root(root), _)) => name.write_bytes(root.content().as_bytes()),
-        Some((context, source)) => {
-            let path = RelPath::clean(source);
+    let Some(seed) = seed else {
+        return Ok(name.finish_content().to_string());
+    };
+    match seed.from {
+        Output::Root(root) => name.write_bytes(root.content().as_bytes()),
+        context @ Output::Context(_) => {
+            let path = RelPath::clean(seed.source);
             let tree = engine.hashed(context, std::slice::from_ref(&path))?;
             let digest = tree.digest(&path).map_err(StoreError::from)?;
             name.write_bytes(digest.as_bytes());
         }
-        None => {}
+    }
+    if seed.owned {
+        name.write_variant("owned");
     }
     Ok(name.finish_content().to_string())
 }
@@ -433,20 +451,26 @@ fn wait_for(lock: &File, cx: &ExecContext<'_>) -> Result<(), OpError> {
 }
 
 /// Makes a new cache directory, seeded from an input if asked. It appears all at once.
+///
+/// Mode and owner are those of the directory alone. What it begins with keeps its own, and so does
+/// the directory, unless others were asked for.
 fn create(
     engine: &Engine,
     dir: &Path,
-    mode: u32,
-    owner: (u32, u32),
-    seed: Option<(&Output, &str)>,
+    mut mode: u32,
+    mut owner: (u32, u32),
+    seed: Option<&Seed<'_>>,
 ) -> Result<(), OpError> {
     let io = |source| OpError::Io {
         action: "create a cache mount",
         source,
     };
     let staging = engine.layers().prepare()?;
-    if let Some((from, source)) = seed {
-        engine.copy_out(from, source, &staging)?;
+    if let Some(seed) = seed {
+        let root = engine.copy_out(seed.from, seed.source, &staging)?;
+        if !seed.owned {
+            (mode, owner) = (root.mode, (root.uid, root.gid));
+        }
     }
     std::os::unix::fs::chown(staging.fs(), Some(owner.0), Some(owner.1)).map_err(io)?;
     std::fs::set_permissions(staging.fs(), std::fs::Permissions::from_mode(mode)).map_err(io)?;
