@@ -1,7 +1,6 @@
 //! ADD of local files.
 
-use super::{Case, Expect, check};
-
+use super::{Case, Expect, check, fails_in, tree_in};
 use crate::support::NONE;
 
 #[test]
@@ -125,5 +124,76 @@ out.close()'",
             args: NONE,
             expect: Expect::Fails(&["a.tar", "leads outside the destination"]),
         },
+    ]);
+}
+
+#[test]
+fn archives_beside_other_sources() {
+    check(&[
+        tree_in(
+            "an archive and a file",
+            "printf x >r; tar cf a.tar r; printf f >f",
+            "FROM busybox\nADD a.tar f /1/\nADD f a.tar /2/\n",
+            &[
+                "1/ 755 0:0",
+                r#"1/f 644 0:0 "f""#,
+                r#"1/r 644 0:0 "x""#,
+                "2/ 755 0:0",
+                r#"2/f 644 0:0 "f""#,
+                r#"2/r 644 0:0 "x""#,
+            ],
+        ),
+        tree_in(
+            "the later source wins",
+            "printf x >r; tar cf a.tar r; printf f >r",
+            "FROM busybox\nADD a.tar r /1/\nADD r a.tar /2/\n",
+            &[
+                "1/ 755 0:0",
+                r#"1/r 644 0:0 "f""#,
+                "2/ 755 0:0",
+                r#"2/r 644 0:0 "x""#,
+            ],
+        ),
+        tree_in(
+            "an archive's file takes the place of a directory before it",
+            "mkdir -p e/d; printf x >e/d/r; printf f >d; tar cf a.tar d",
+            "FROM busybox\nADD e a.tar /1/\n",
+            &["1/ 755 0:0", r#"1/d 644 0:0 "f""#],
+        ),
+        tree_in(
+            "the archive's own top directory changes nothing",
+            "mkdir -m 700 t; printf x >t/f; tar --owner=5 --group=5 -C t -cf a.tar .; rm -r t",
+            "FROM busybox\nRUN mkdir -m 711 /old\nADD a.tar /old/\nADD a.tar /new/\n",
+            &[
+                "new/ 755 0:0",
+                r#"new/f 644 5:5 "x""#,
+                "old/ 711 0:0",
+                r#"old/f 644 5:5 "x""#,
+            ],
+        ),
+        tree_in(
+            "a new destination takes the --chown owner",
+            "printf x >f; tar cf a.tar f",
+            "FROM busybox\nADD --chown=7:8 a.tar /n/\n",
+            &["n/ 755 7:8", r#"n/f 644 7:8 "x""#],
+        ),
+        fails_in(
+            "an archive onto a file",
+            "printf x >f; tar cf a.tar f",
+            "FROM busybox\nRUN touch /t\nADD a.tar /t\n",
+            &["cannot copy \"a.tar\"", "/t"],
+        ),
+        fails_in(
+            "an archive that breaks off is refused",
+            "head -c 20000 /dev/urandom >r; tar cf a.tar r; truncate -s 8000 a.tar",
+            "FROM busybox\nADD a.tar /1/\n",
+            &["cannot copy \"a.tar\"", "malformed archive"],
+        ),
+        tree_in(
+            "a directory that holds an archive is copied",
+            "mkdir d; printf x >r; tar cf d/a.tar r; rm r",
+            "FROM busybox\nADD d /1/\nRUN tar tf /1/a.tar && rm /1/a.tar\n",
+            &["1/ 755 0:0"],
+        ),
     ]);
 }

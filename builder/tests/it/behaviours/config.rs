@@ -1,72 +1,8 @@
-//! The image's config.
+//! What other instructions write to the image's configuration, and its history.
 
-use super::{Case, Expect, check};
-use crate::support::NONE;
+use super::{Case, Expect, check, config, output};
 
 const ENV_PATH: &str = "[\"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\"]";
-
-const fn config(
-    name: &'static str,
-    dockerfile: &'static str,
-    fields: &'static [(&'static str, &'static str)],
-) -> Case {
-    Case::new(name, "", dockerfile, Expect::Config(fields))
-}
-
-#[test]
-fn commands() {
-    check(&[
-        config(
-            "ENTRYPOINT clears an inherited CMD",
-            "FROM busybox\nENTRYPOINT [\"e\"]\n",
-            &[("/config/Entrypoint", "[\"e\"]"), ("/config/Cmd", "null")],
-        ),
-        config(
-            "but not one of its own stage, whatever the order",
-            "FROM busybox\nCMD [\"c\"]\nENTRYPOINT [\"e\"]\n",
-            &[("/config/Cmd", "[\"c\"]")],
-        ),
-        config(
-            "and the parent stage's is inherited too",
-            "FROM busybox AS p\nCMD [\"c\"]\nFROM p\nENTRYPOINT [\"e\"]\n",
-            &[("/config/Cmd", "null")],
-        ),
-        config(
-            "`CMD []` removes it",
-            "FROM busybox\nCMD []\n",
-            &[("/config/Cmd", "null")],
-        ),
-        config(
-            "no argument at all",
-            "FROM busybox\nCMD\nENTRYPOINT\n",
-            &[
-                ("/config/Cmd", r#"["/bin/sh","-c",""]"#),
-                ("/config/Entrypoint", r#"["/bin/sh","-c",""]"#),
-            ],
-        ),
-        config(
-            "what is no JSON is shell form",
-            "FROM busybox\nCMD [\"a\"] b\nENTRYPOINT ['a']\n",
-            &[
-                ("/config/Cmd", r#"["/bin/sh","-c","[\"a\"] b"]"#),
-                ("/config/Entrypoint", r#"["/bin/sh","-c","['a']"]"#),
-            ],
-        ),
-        config(
-            "shell form keeps inner blanks; a continuation joins without a newline",
-            "FROM busybox\nCMD echo  a \\\n  b\n",
-            &[("/config/Cmd", r#"["/bin/sh","-c","echo  a   b"]"#)],
-        ),
-        config(
-            "SHELL",
-            "FROM busybox\nSHELL [\"/bin/ash\", \"-ec\"]\nCMD x\n",
-            &[
-                ("/config/Cmd", r#"["/bin/ash","-ec","x"]"#),
-                ("/config/Shell", r#"["/bin/ash","-ec"]"#),
-            ],
-        ),
-    ]);
-}
 
 #[test]
 fn fields() {
@@ -168,32 +104,59 @@ fn history() {
 }
 
 #[test]
-fn onbuild() {
+fn what_the_reference_says() {
     check(&[
-        config(
-            "triggers run once, in the child, and are not inherited",
-            "FROM busybox AS p\nONBUILD ENV a=b\nFROM p AS c\nFROM c\nENV d=e\n",
-            &[
-                ("/config/OnBuild", "null"),
-                ("/config/Env/1", "\"a=b\""),
-                ("/config/Env/2", "\"d=e\""),
-                ("/config/Env/3", "null"),
-            ],
+        Case::new(
+            "labels come from what the last stage is based on, and the last value wins",
+            "",
+            "FROM busybox AS base\nLABEL a=1 b=2\nFROM busybox AS other\nLABEL c=3\nRUN touch /x\n\
+             FROM base\nCOPY --from=other /x /x\n\
+             LABEL b=3 \"com.example.vendor\"=\"ACME Incorporated\" text=\"spans \\\nlines\"\n",
+            Expect::Config(&[(
+                "/config/Labels",
+                r#"{"a":"1","b":"3","com.example.vendor":"ACME Incorporated","text":"spans lines"}"#,
+            )]),
         ),
-        Case {
-            name: "an unknown instruction fails when it runs",
-            setup: "",
-            dockerfile: "FROM busybox AS p\nONBUILD NOSUCH thing\nFROM p\n",
-            args: NONE,
-            expect: Expect::Fails(&["NOSUCH"]),
-        },
-        Case {
-            name: "a trigger may copy from another stage",
-            setup: "",
-            dockerfile: "FROM busybox AS data\nRUN printf x >/f\n\
-                         FROM busybox AS p\nONBUILD COPY --from=data /f /g\nFROM p\n",
-            args: NONE,
-            expect: Expect::Tree(&[r#"g 644 0:0 "x""#]),
-        },
+        Case::new(
+            "volumes are words or an array, ports have protocols and ranges",
+            "",
+            "FROM busybox\nVOLUME /v /w\nVOLUME [\"/third\"]\nEXPOSE 80/udp 80 9000-9001/tcp\n",
+            Expect::Config(&[
+                ("/config/Volumes", r#"{"/third":{},"/v":{},"/w":{}}"#),
+                (
+                    "/config/ExposedPorts",
+                    r#"{"80/tcp":{},"80/udp":{},"9000/tcp":{},"9001/tcp":{}}"#,
+                ),
+            ]),
+        ),
+        Case::new(
+            "the last of CMD, ENTRYPOINT and HEALTHCHECK counts, and signals expand",
+            "",
+            "FROM busybox\nENV S=SIGKILL\nSTOPSIGNAL $S\nCMD a\nCMD [\"b\"]\nENTRYPOINT c\n\
+             ENTRYPOINT [\"d\"]\nHEALTHCHECK CMD x\n\
+             HEALTHCHECK --interval=5m --timeout=3s --start-period=1s --start-interval=2s --retries=4 \\\n\
+             CMD [\"y\"]\n",
+            Expect::Config(&[
+                ("/config/StopSignal", "\"SIGKILL\""),
+                ("/config/Cmd", r#"["b"]"#),
+                ("/config/Entrypoint", r#"["d"]"#),
+                (
+                    "/config/Healthcheck",
+                    r#"{"Interval":300000000000,"Retries":4,"StartInterval":2000000000,"StartPeriod":1000000000,"Test":["CMD","y"],"Timeout":3000000000}"#,
+                ),
+            ]),
+        ),
+        output(
+            "SHELL counts for the instructions below it, each replaces the one before",
+            "FROM busybox\nRUN echo $-\nSHELL [\"/bin/sh\", \"-ec\"]\nRUN false || echo $-\n\
+             SHELL [\"/bin/sh\", \"-fc\"]\nRUN echo $-\n",
+            &["c", "ce", "cf"],
+        ),
+        output(
+            "relative working directories add up",
+            "FROM busybox\nENV DIRPATH=/path\nWORKDIR $DIRPATH/$DIRNAME\nRUN pwd\nWORKDIR /a\n\
+             WORKDIR b\nWORKDIR c\nRUN pwd\n",
+            &["/path", "/a/b/c"],
+        ),
     ]);
 }

@@ -1,10 +1,12 @@
 //! COPY.
 
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
 use super::{Case, Expect, check};
 use crate::support::process::tool;
-use crate::support::{Context, Cooper, need};
-
-use crate::support::NONE;
+use crate::support::{Context, Cooper, NONE, need};
 
 #[test]
 fn sources_are_found_as_buildkit_finds_them() {
@@ -395,4 +397,85 @@ fn of_the_contexts_attributes_only_capabilities_are_kept() {
     .out();
     assert!(listed.contains("security.capability"), "{listed}");
     assert!(!listed.contains("user.note"), "{listed}");
+}
+
+#[test]
+fn what_the_reference_says() {
+    const MODES: &[&str] = &["--build-arg=MODE=440"];
+    check(&[
+        Case {
+            name: "modes are octal or symbolic, and may come from an argument",
+            setup: "mkdir d && echo x >f && chmod 644 f && cp f d/f && echo x >d/run && chmod 755 d/run",
+            dockerfile: "FROM busybox\nARG MODE\nCOPY --chmod=$MODE f /m/\nCOPY --chmod=+x f /n/\n\
+                         COPY --chmod=g=u f /o/\nCOPY --chmod=u=rwX,go=rX d /p/\n\
+                         RUN stat -c %a /m/f /n/f /o/f /p/f /p/run\n",
+            args: MODES,
+            expect: Expect::Output(&["440", "755", "664", "644", "755"]),
+        },
+        Case {
+            name: "owners are names or numbers; a number alone is the group's too",
+            setup: "echo x >f",
+            dockerfile: "FROM busybox\nCOPY --chown=55:daemon f /a/\nCOPY --chown=bin f /b/\n\
+                         COPY --chown=1 f /c/\nCOPY --chown=10:11 f /d/\n\
+                         RUN stat -c %u:%g /a/f /b/f /c/f /d/f\n",
+            args: NONE,
+            expect: Expect::Output(&["55:1", "2:2", "1:1", "10:11"]),
+        },
+        Case::new(
+            "brackets in a name are escaped by brackets",
+            "echo x >'arr[0].txt'",
+            "FROM busybox\nCOPY arr[[]0].txt /dest/\nADD arr[[]0].txt /dest2\nRUN ls /dest /dest2\n",
+            Expect::Output(&["/dest2", "", "/dest:", "arr[0].txt"]),
+        ),
+        Case::new(
+            "a directory is not copied over a file, nor a file over a directory",
+            "mkdir d && echo x >d/a && echo y >f",
+            "FROM busybox\nRUN echo 1 >/t && mkdir -p /u/f\nCOPY d /t\n",
+            Expect::Fails(&["cannot copy to non-directory: /t"]),
+        ),
+        Case::new(
+            "a file does not replace a directory of its name",
+            "echo y >f",
+            "FROM busybox\nRUN mkdir -p /u/f\nCOPY f /u/\n",
+            Expect::Fails(&["cannot replace directory /u/f with a file"]),
+        ),
+        Case::new(
+            "parents stay from a dot and a slash on, and `**` is any number of directories",
+            "mkdir -p x/y src/x/y && touch x/y/a.txt x/y/b.txt src/a.txt src/x/b.txt src/x/y/c.txt",
+            "FROM busybox\nCOPY --parents ./x/./y/*.txt /p/\nCOPY --parents ./src/**/*.txt /p/\n\
+             RUN cd /p && find . -type f | sort\n",
+            Expect::Output(&[
+                "./src/a.txt",
+                "./src/x/b.txt",
+                "./src/x/y/c.txt",
+                "./y/a.txt",
+                "./y/b.txt",
+            ]),
+        ),
+        // The reference's own example is of files that the wildcard names, which BuildKit copies all
+        // the same: a pattern is matched below what is copied.
+        Case::new(
+            "what is excluded of a directory is not copied; what is named itself is",
+            "mkdir d; cd d; touch home.txt home.md home.rs",
+            "FROM busybox\nCOPY --exclude=*.txt --exclude=*.md d /d/\n\
+             COPY --exclude=*.txt d/hom*t /e/\nRUN ls /d /e\n",
+            Expect::Output(&["/d:", "home.rs", "", "/e:", "home.txt"]),
+        ),
+    ]);
+}
+
+#[test]
+fn an_interrupt_ends_a_copy_of_many_files() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new("FROM scratch\nCOPY tree /tree\n");
+    context.sh("mkdir tree; truncate -s 1G tree/large
+                seq 8000 | (cd tree && split -l 1 -a 4 - f)");
+    let mut build = cooper.start_build(&context, NONE);
+    build.wait_until_says("load build context");
+    let begun = Instant::now();
+    build.signal(Signal::INT);
+    let outcome = build.finish_within(Duration::from_secs(20)).exits(130);
+    assert!(begun.elapsed() < Duration::from_secs(2), "{outcome}");
+    context.sh("rm tree/large");
+    cooper.build(&context, &["-otype=cacheonly"]).ok();
 }

@@ -1,18 +1,24 @@
 //! Exact behaviours of the Dockerfile language and of the sandbox, as tables.
 //!
 //! A case is a context made by a few shell commands, a Dockerfile over busybox, and what
-//! must come out: files, image config, output of its RUNs, or an error.
+//! must come out: files, image config, output of its RUNs, or an error. There is a file for each
+//! family of instructions; what the public reference says of it, and no other table there, stands
+//! at its end.
 
 mod add;
+mod command;
 mod config;
 mod copy;
-mod edges;
+mod from;
+mod heredoc;
 mod ignore;
-mod reference;
+mod lines;
+mod mounts;
+mod onbuild;
+mod paths;
 mod run;
-mod steps;
 mod url;
-mod words;
+mod variables;
 
 use std::fmt::Write as _;
 use std::sync::OnceLock;
@@ -61,6 +67,80 @@ const fn output(
     lines: &'static [&'static str],
 ) -> Case {
     Case::new(name, "", dockerfile, Expect::Output(lines))
+}
+
+/// A case with options, whose RUNs print these lines.
+const fn given(
+    name: &'static str,
+    args: &'static [&'static str],
+    dockerfile: &'static str,
+    lines: &'static [&'static str],
+) -> Case {
+    Case {
+        name,
+        setup: "",
+        dockerfile,
+        args,
+        expect: Expect::Output(lines),
+    }
+}
+
+/// A case with a context, whose RUNs print these lines.
+const fn output_in(
+    name: &'static str,
+    setup: &'static str,
+    dockerfile: &'static str,
+    lines: &'static [&'static str],
+) -> Case {
+    Case::new(name, setup, dockerfile, Expect::Output(lines))
+}
+
+/// A case whose image has these files.
+const fn of_tree(
+    name: &'static str,
+    dockerfile: &'static str,
+    lines: &'static [&'static str],
+) -> Case {
+    Case::new(name, "", dockerfile, Expect::Tree(lines))
+}
+
+/// A case with a context, whose image has these files.
+const fn tree_in(
+    name: &'static str,
+    setup: &'static str,
+    dockerfile: &'static str,
+    lines: &'static [&'static str],
+) -> Case {
+    Case::new(name, setup, dockerfile, Expect::Tree(lines))
+}
+
+/// A case with a context that fails and says these things.
+const fn fails_in(
+    name: &'static str,
+    setup: &'static str,
+    dockerfile: &'static str,
+    texts: &'static [&'static str],
+) -> Case {
+    Case::new(name, setup, dockerfile, Expect::Fails(texts))
+}
+
+/// A case that fails with a place in the Dockerfile.
+const fn refused(name: &'static str, dockerfile: &'static str) -> Case {
+    Case::new(name, "", dockerfile, Expect::Fails(&["Dockerfile:"]))
+}
+
+/// A case whose image has these fields.
+const fn config(
+    name: &'static str,
+    dockerfile: &'static str,
+    fields: &'static [(&'static str, &'static str)],
+) -> Case {
+    Case::new(name, "", dockerfile, Expect::Config(fields))
+}
+
+/// A case whose image has these variables.
+const fn env(name: &'static str, dockerfile: &'static str, env: &'static [&'static str]) -> Case {
+    Case::new(name, "", dockerfile, Expect::Env(env))
 }
 
 /// What comes out of a case.

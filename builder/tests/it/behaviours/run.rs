@@ -1,17 +1,7 @@
-//! RUN: users, the sandbox, mounts, what remains.
+//! RUN: users, the sandbox, what remains, and steps that cannot start.
 
-use super::{Case, Expect, check, output};
-use crate::support::{Context, Cooper};
-
-use crate::support::NONE;
-
-const fn tree(
-    name: &'static str,
-    dockerfile: &'static str,
-    lines: &'static [&'static str],
-) -> Case {
-    Case::new(name, "", dockerfile, Expect::Tree(lines))
-}
+use super::{Case, Expect, build_tree, check, fails_in, of_tree, output, output_in};
+use crate::support::{Context, Cooper, NONE};
 
 #[test]
 fn users() {
@@ -123,44 +113,44 @@ fn sandbox() {
 #[test]
 fn what_a_run_leaves() {
     check(&[
-        tree(
+        of_tree(
             "no stubs of mounts and files of the sandbox",
             "FROM busybox\nRUN --mount=type=secret,id=s --mount=type=tmpfs,target=/a/b \
              --mount=type=cache,target=/c test -d /a/b -a -d /c && printf x >/f\n",
             &[r#"f 644 0:0 "x""#],
         ),
-        tree(
+        of_tree(
             "a scratch image gets nothing from COPY but the copy",
             "FROM busybox\nRUN rm /etc/group && mkdir /etc/group && printf x >/etc/group/f\n",
             &["etc/group/ 755 0:0", r#"etc/group/f 644 0:0 "x""#],
         ),
-        tree(
+        of_tree(
             "a directory that was replaced shows nothing of the old one",
             "FROM busybox\nRUN mkdir -p /d && printf a >/d/old\n\
              RUN rm -r /d && mkdir /d && printf b >/d/new\n",
             &["d/ 755 0:0", r#"d/new 644 0:0 "b""#],
         ),
-        tree(
+        of_tree(
             "a hard link to a file of a lower layer has its content",
             "FROM busybox\nRUN printf x >/a\nRUN ln /a /b\nRUN rm /a\n",
             &[r#"b 644 0:0 "x""#],
         ),
-        tree(
+        of_tree(
             "a file in the form of a whiteout vanishes",
             "FROM busybox\nRUN printf x >/.wh.file; printf y >/kept\n",
             &[r#"kept 644 0:0 "y""#],
         ),
-        tree(
+        of_tree(
             "writes to a volume are kept",
             "FROM busybox\nVOLUME /v\nRUN mkdir /v && printf x >/v/f\n",
             &["v/ 755 0:0", r#"v/f 644 0:0 "x""#],
         ),
-        tree(
+        of_tree(
             "WORKDIR is made, and is the user's",
             "FROM busybox\nUSER mail\nWORKDIR /a/b\n",
             &["a/ 755 8:8", "a/b/ 755 8:8"],
         ),
-        tree(
+        of_tree(
             "WORKDIR makes the target of a dangling link",
             "FROM busybox\nRUN ln -s there /l\nWORKDIR /l\n",
             &["l -> there", "there/ 755 0:0"],
@@ -174,118 +164,158 @@ fn what_a_run_leaves() {
 }
 
 #[test]
-fn mounts() {
+fn directories_of_a_step() {
     check(&[
-        Case {
-            name: "a bind mount of the context is read-only",
-            setup: "printf x >f",
-            dockerfile: "FROM busybox\nRUN --mount=target=/m cat /m/f; echo; \
-                         touch /m/g 2>/dev/null || echo read-only\n",
-            args: NONE,
-            expect: Expect::Output(&["x", "read-only"]),
-        },
-        Case {
-            name: "what is written to a bind mount vanishes",
-            setup: "printf x >f",
-            dockerfile: "FROM busybox\nRUN --mount=target=/m,rw echo y >/m/g; cat /m/g\n\
-                         RUN --mount=target=/m ls /m | grep -x g || echo gone\n",
-            args: NONE,
-            expect: Expect::Output(&["y", "gone"]),
-        },
-        output(
-            "a bind mount of a stage's directory",
-            "FROM busybox AS s\nRUN mkdir /d && echo x >/d/f\n\
-             FROM busybox\nRUN --mount=from=s,source=/d,target=/m ls /m\n",
+        output_in(
+            "a working directory that is gone is made again",
+            "",
+            "FROM busybox\nWORKDIR /w/x\nRUN rm -r /w; cd /\nRUN pwd; stat -c '%a %u:%g' /w /w/x\n",
+            &["/w/x", "755 0:0", "755 0:0"],
+        ),
+        output_in(
+            "the root keeps the mode and owner that a step or an archive gave it",
+            "",
+            "FROM busybox\nRUN chmod 711 / && chown 3:4 /\nRUN stat -c '%a %u:%g' /\n\
+             WORKDIR /w\nRUN stat -c '%a %u:%g' /\n",
+            &["711 3:4", "711 3:4"],
+        ),
+        output_in(
+            "mounts lie in the order of their targets",
+            "",
+            "FROM busybox\nRUN --mount=type=tmpfs,target=/a/b --mount=type=tmpfs,target=/a \
+             touch /a/b/x && ls /a /a/b\n",
+            &["/a:", "b", "", "/a/b:", "x"],
+        ),
+        output_in(
+            "a bind of one file",
+            "printf 'x\\n' >f",
+            "FROM busybox\nRUN --mount=source=f,target=/x/f cat /x/f; ls /x\nRUN test ! -e /x && echo gone\n",
+            &["x", "f", "gone"],
+        ),
+        output_in(
+            "a cache that begins with a directory of the context",
+            "mkdir -p d; printf 'x\\n' >d/f",
+            "FROM busybox AS s\nCOPY d /d\nFROM busybox\n\
+             RUN --mount=type=cache,target=/c,from=s,source=/d cat /c/f; echo y >/c/g\n\
+             RUN --mount=type=cache,target=/c,from=s,source=/d ls /c\n",
+            &["x", "f", "g"],
+        ),
+        output_in(
+            "a relative target of a cache, and `..`",
+            "",
+            "FROM busybox\nWORKDIR /w/x\nRUN --mount=type=cache,target=../c touch /w/c/f && ls /w/c\n",
             &["f"],
         ),
-        output(
-            "a cache keeps its content and belongs to root",
-            "FROM busybox\nUSER mail\nRUN --mount=type=cache,target=/c stat -c '%a %u:%g' /c\n\
-             USER root\nRUN --mount=type=cache,target=/c echo x >/c/f\n\
-             RUN --mount=type=cache,target=/c cat /c/f\n",
-            &["755 0:0", "x"],
-        ),
-        output(
-            "another owner is another cache",
-            "FROM busybox\nRUN --mount=type=cache,id=i,target=/c echo x >/c/f\n\
-             RUN --mount=type=cache,id=i,target=/c,uid=8,gid=8,mode=0700 \
-             ls /c | wc -l; stat -c '%a %u:%g' /c\n",
-            &["0", "700 8:8"],
-        ),
-        output(
-            "a cache that begins with a stage's files",
-            "FROM busybox AS s\nRUN mkdir /d && echo x >/d/f\nFROM busybox\n\
-             RUN --mount=type=cache,target=/c,from=s,source=/d cat /c/f\n",
-            &["x"],
-        ),
-        output(
-            "a tmpfs",
-            "FROM busybox\nRUN --mount=type=tmpfs,target=/t,size=65536 stat -f -c %T /t; \
-             head -c 100000 /dev/zero 2>/dev/null >/t/f || echo full\n",
-            &["tmpfs", "full"],
-        ),
-        output(
-            "a relative target is relative to WORKDIR",
-            "FROM busybox\nWORKDIR /w\nRUN --mount=type=tmpfs,target=t stat -f -c %T /w/t\n",
-            &["tmpfs"],
-        ),
         Case {
-            name: "a mount without target",
+            name: "a process changes nothing by opening, linking or setting what is set",
             setup: "",
-            dockerfile: "FROM busybox\nRUN --mount=type=tmpfs true\n",
+            dockerfile: "FROM busybox\nRUN printf a >/a\n\
+                         RUN : >>/a; chmod 644 /a; chown 0:0 /a; ln /a /b\n",
             args: NONE,
-            expect: Expect::Fails(&["target"]),
+            expect: Expect::Tree(&[r#"a 644 0:0 "a""#, r#"b 644 0:0 "a""#]),
         },
     ]);
 }
 
 #[test]
-fn secrets() {
+fn a_step_on_scratch_leaves_the_kernels_directories_and_no_other_stub() {
     let Some(cooper) = Cooper::new() else { return };
-    let secret = cooper.scratch("token");
-    std::fs::write(&secret, "hunter2\n").expect("write");
     let context = Context::new(
-        "FROM busybox\n\
-         RUN --mount=type=secret,id=token stat -c '%a %u:%g' /run/secrets/token\n\
-         RUN --mount=type=secret,id=token,target=/t,mode=0440,uid=8 \
-         stat -c '%a %u:%g' /t; wc -c </t\n\
-         RUN --mount=type=secret,id=token,env=TOKEN printf %s \"$TOKEN\" | wc -c; test ! -e /run/secrets/token && echo no file\n\
-         RUN --mount=type=secret,id=absent ls /run/secrets/absent 2>/dev/null || echo absent\n",
+        "FROM scratch\nCOPY --from=busybox /bin/busybox /bin/sh\n\
+         RUN --mount=type=secret,id=s --mount=type=tmpfs,target=/a/b [\"/bin/sh\", \"-c\", \"echo >/f\"]\n",
     );
-    let tar = cooper.scratch("image.tar");
-    let outcome = cooper
-        .build(
-            &context,
-            &[
-                format!("--secret=id=token,src={}", secret.display()),
-                format!("-otype=oci,dest={}", tar.display()),
-            ],
-        )
-        .ok();
-    assert_eq!(
-        super::written(&outcome.stderr),
-        ["400 0:0", "440 8:0", "8", "8", "no file", "absent"]
-    );
-    for place in [tar.as_path(), cooper.root()] {
-        let found = std::process::Command::new("grep")
-            .args(["-r", "--files-with-matches", "hunter2"])
-            .arg(place)
-            .output()
-            .expect("grep");
-        assert_eq!(String::from_utf8_lossy(&found.stdout), "");
+    let secret = cooper.scratch("secret");
+    std::fs::write(&secret, "s").expect("write");
+    let secret = format!("--secret=id=s,src={}", secret.display());
+    let tree = build_tree(&cooper, &context, &[&secret]).expect("a build");
+    let paths: Vec<&str> = tree.keys().map(String::as_str).collect();
+    assert_eq!(paths, ["bin", "bin/sh", "dev", "f", "proc", "sys"]);
+    for dir in ["dev", "proc", "sys"] {
+        assert_eq!(tree[dir], format!("{dir}/ 755 0:0"));
     }
 }
 
 #[test]
-fn a_secret_from_the_environment() {
-    let Some(cooper) = Cooper::new() else { return };
-    let context =
-        Context::new("FROM busybox\nRUN --mount=type=secret,id=t wc -c </run/secrets/t\n");
-    let mut command = cooper.build_command(
-        context.path(),
-        &["--progress=plain", "--secret=id=t,env=MY_TOKEN"],
-    );
-    command.env("MY_TOKEN", "12345");
-    let outcome = crate::support::process::run(command).ok();
-    assert_eq!(super::written(&outcome.stderr), ["5"]);
+fn a_step_that_cannot_start_says_what_to_do() {
+    check(&[
+        fails_in(
+            "a program that is not there",
+            "",
+            "FROM busybox\nRUN [\"nosuch\"]\n",
+            &[
+                "(exit code 127)",
+                "install nosuch in an earlier RUN, or set PATH",
+            ],
+        ),
+        fails_in(
+            "an image without a shell",
+            "",
+            "FROM scratch\nCOPY Dockerfile /\nRUN echo\n",
+            &["the image has no /bin/sh: give the command in exec form"],
+        ),
+        fails_in(
+            "a program for another architecture",
+            "cp /bin/busybox x || cp /usr/bin/busybox x
+             printf '\\000\\026' | dd of=x bs=1 seek=18 conv=notrunc 2>/dev/null",
+            "FROM busybox\nCOPY --chmod=755 x /x\nRUN [\"/x\"]\n",
+            &[
+                "(exit code 126)",
+                "/x is made for another architecture than this machine's (linux/",
+            ],
+        ),
+        fails_in(
+            "a script without its first line",
+            "echo echo hi >x",
+            "FROM busybox\nCOPY --chmod=755 x /x\nRUN [\"/x\"]\n",
+            &[
+                "(exit code 126)",
+                "without a first line that names its interpreter",
+            ],
+        ),
+        fails_in(
+            "a script with carriage returns",
+            "printf '#!/bin/sh\\r\\necho hi\\r\\n' >x",
+            "FROM busybox\nCOPY --chmod=755 x /x\nRUN [\"/x\"]\n",
+            &["(exit code 127)", "carriage return"],
+        ),
+        fails_in(
+            "a file that is not executable",
+            "echo x >x",
+            "FROM busybox\nCOPY x /x\nRUN [\"/x\"]\n",
+            &["(exit code 126)", "use COPY --chmod=755"],
+        ),
+        fails_in(
+            "a command that the shell does not find",
+            "",
+            "FROM busybox\nRUN nosuch\n",
+            &[
+                "exit code: 127",
+                "install it in an earlier RUN, or check PATH",
+            ],
+        ),
+        fails_in(
+            "a step that is killed",
+            "",
+            "FROM busybox\nRUN kill -9 $$; sh -c 'kill -9 $$'; exit 137\n",
+            &["137", "for want of memory"],
+        ),
+        fails_in(
+            "a user that is not in the image",
+            "",
+            "FROM busybox\nUSER nosuch\nRUN true\n",
+            &["nosuch", "name it by number"],
+        ),
+        fails_in(
+            "a mount of what is not there",
+            "mkdir src",
+            "FROM busybox\nRUN --mount=source=scr,target=/m ls /m\n",
+            &["not found", "did you mean src?"],
+        ),
+        fails_in(
+            "a secret that was not given",
+            "",
+            "FROM busybox\nRUN --mount=type=secret,id=tok,required=true true\n",
+            &["secret tok was not given", "--secret id=tok,src=FILE"],
+        ),
+    ]);
 }
