@@ -68,6 +68,10 @@ impl Type {
                     }
                 }
             }
+            ExprKind::Literal(Value::String(name)) if KEYWORDS.contains(&&**name) => {
+                wrong("this is no type")
+                    .map_err(|fault| fault.help(format!("write {name}, without quotes")))
+            }
             _ => wrong("this is no type"),
         }
     }
@@ -184,8 +188,8 @@ impl Type {
         }
     }
 
-    /// Returns the value that the environment's `text` gives a variable of this type: JSON for
-    /// collections, or comma-separated for lists of plain values.
+    /// Returns the value that the environment's `text` gives a variable of this type. The elements
+    /// of a collection stand between commas, entries as `KEY=VALUE`, or it is JSON.
     pub(super) fn of_text(&self, text: &str) -> Result<Value, String> {
         match self {
             Self::Any | Self::String => Ok(Value::text(text)),
@@ -196,20 +200,50 @@ impl Type {
             Self::Number => Number::parse(text)
                 .map(Value::Number)
                 .ok_or_else(|| format!("{text:?} is no number")),
-            Self::List(inner) | Self::Set(inner) if !text.trim_start().starts_with('[') => {
-                let fields = if text.is_empty() {
-                    Vec::new()
-                } else {
-                    crate::cli::value::csv(text).map_err(|error| error.to_string())?
-                };
-                let items = fields.iter().map(|field| inner.of_text(field));
-                self.convert(&Value::List(items.collect::<Result<_, _>>()?))
-            }
-            _ => {
-                let json: serde_json::Value = serde_json::from_str(text)
-                    .map_err(|error| format!("it is no JSON for {}: {error}", self.name()))?;
-                self.convert(&Value::of_json(json))
-            }
+            _ => match serde_json::from_str::<serde_json::Value>(text) {
+                Ok(json) if json.is_array() || json.is_object() => {
+                    self.convert(&Value::of_json(json))
+                }
+                _ if !self.is_flat() => Err(format!("{} is written as JSON", self.name())),
+                _ => self.convert(&self.of_fields(text)?),
+            },
+        }
+    }
+
+    /// Returns the value that JSON in the environment gives a variable of this type.
+    pub(super) fn of_json(&self, text: &str) -> Result<Value, String> {
+        let json = serde_json::from_str(text)
+            .map_err(|error| format!("it is no JSON for {}: {error}", self.name()))?;
+        self.convert(&Value::of_json(json))
+    }
+
+    /// Splits at commas what is to become a collection of plain values.
+    fn of_fields(&self, text: &str) -> Result<Value, String> {
+        let fields = if text.is_empty() {
+            Vec::new()
+        } else {
+            crate::cli::value::csv(text).map_err(|error| error.to_string())?
+        };
+        if !matches!(self, Self::Map(_) | Self::Object(_)) {
+            return Ok(Value::List(fields.iter().map(Value::text).collect()));
+        }
+        let entry = |field: &String| match field.split_once('=') {
+            Some((key, value)) => Ok((key.to_owned(), Value::text(value))),
+            None => Err(format!("{field:?} is no KEY=VALUE pair")),
+        };
+        let entries = fields.iter().map(entry).collect::<Result<_, _>>()?;
+        Ok(Value::Object(entries))
+    }
+
+    /// Whether this is a collection of values that are none.
+    fn is_flat(&self) -> bool {
+        let plain =
+            |kind: &Self| matches!(kind, Self::Any | Self::Bool | Self::Number | Self::String);
+        match self {
+            Self::List(inner) | Self::Set(inner) | Self::Map(inner) => plain(inner),
+            Self::Tuple(kinds) => kinds.iter().all(plain),
+            Self::Object(entries) => entries.values().all(|(kind, _)| plain(kind)),
+            Self::Any | Self::Bool | Self::Number | Self::String => false,
         }
     }
 

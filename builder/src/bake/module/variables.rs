@@ -74,6 +74,19 @@ impl Module<'_> {
             None => Value::text(""),
         };
         let place = default.map_or(&block.labels[0].place, |default| &default.value.place);
+        let unfit = |set: &str, message: String| {
+            let message = format!("the environment's value for {set} does not fit: {message}");
+            Fault::new("environment", place, message).help(format!(
+                "set {set} to what the definition declares, or unset it"
+            ))
+        };
+        if let Some((as_json, text)) = self.json(name)
+            && let Some(kind) = &declared
+        {
+            return kind
+                .of_json(&text)
+                .map_err(|message| unfit(&as_json, message));
+        }
         if let Some(text) = (self.surroundings.variable)(name) {
             let inferred = || Type::of_value(&fallback);
             let kind = match declared.or_else(inferred) {
@@ -89,12 +102,7 @@ impl Module<'_> {
                     )));
                 }
             };
-            return kind.of_text(&text).map_err(|message| {
-                let message = format!("the environment's value for {name} does not fit: {message}");
-                Fault::new("environment", place, message).help(format!(
-                    "set {name} to what the definition declares, or unset it"
-                ))
-            });
+            return kind.of_text(&text).map_err(|message| unfit(name, message));
         }
         match declared {
             Some(kind) => kind
@@ -102,6 +110,17 @@ impl Module<'_> {
                 .map_err(|message| Fault::new("type", place, message)),
             None => Ok(fallback),
         }
+    }
+
+    /// Returns what the environment gives a variable as JSON, with the name that it has there,
+    /// unless another variable has that name.
+    fn json(&self, name: &str) -> Option<(String, String)> {
+        let as_json = format!("{name}_JSON");
+        if self.variables.contains_key(&as_json) || self.attributes.contains_key(&as_json) {
+            return None;
+        }
+        let text = (self.surroundings.variable)(&as_json)?;
+        Some((as_json, text))
     }
 
     /// Computes all variables and checks their validations.

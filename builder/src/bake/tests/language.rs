@@ -148,6 +148,74 @@ fn the_environment_overrides_variables_by_their_type() {
 }
 
 #[test]
+fn collections_come_from_the_environment_as_fields_or_as_json() {
+    let text = |kind: &str| {
+        format!(
+            "variable \"V\" {{ type = {kind} }}\n\
+             target \"default\" {{\n  args = {{ v = jsonencode(V) }}\n}}\n"
+        )
+    };
+    let pair = "object({a=string,b=number})";
+    #[rustfmt::skip]
+    let cases = [
+        ("list(string)", "V", r#"hello,"with""quote""#, r#"["hello","with\"quote"]"#),
+        ("list(string)", "V", "[x]", r#"["[x]"]"#),
+        ("list(number)", "V", "2,1", "[2,1]"),
+        ("set(number)", "V", "2,1,2", "[1,2]"),
+        ("tuple([number,string])", "V", "1,2", r#"[1,"2"]"#),
+        ("map(string)", "V", "a=b=c,d=", r#"{"a":"b=c","d":""}"#),
+        (pair, "V", "b=1,a=2", r#"{"a":"2","b":1}"#),
+        ("list(string)", "V_JSON", r#"["with,comma","with\"quote"]"#, r#"["with,comma","with\"quote"]"#),
+        ("list(list(number))", "V_JSON", "[[1],[]]", "[[1],[]]"),
+        ("string", "V_JSON", r#""bar""#, r#""bar""#),
+    ];
+    for (kind, name, value, expected) in cases {
+        let text = text(kind);
+        let found = target(&text, &[(name, value)]);
+        assert_eq!(found["args"]["v"], expected, "{kind} {value}");
+    }
+    // JSON goes before, and is for declared types alone.
+    let both = [("V", "csv"), ("V_JSON", "\"json\"")];
+    let value = |text: &str| target(text, &both)["args"]["v"].clone();
+    assert_eq!(value(&text("string")), "\"json\"");
+    assert_eq!(
+        value(&text("string").replace("type = string", "")),
+        "\"csv\""
+    );
+    // A variable that is called so itself is set as itself.
+    let two = text("string") + "variable \"V_JSON\" { type = string }\n";
+    assert_eq!(value(&two), "\"csv\"");
+    for (kind, name, value, words) in [
+        (
+            "list(list(string))",
+            "V",
+            "a",
+            "list(list(string)) is written as JSON",
+        ),
+        ("map(string)", "V", "a", "\"a\" is no KEY=VALUE pair"),
+        ("tuple([string])", "V", "a,b", "tuple([string]) is needed"),
+        (
+            "string",
+            "V_JSON",
+            "bar",
+            "value for V_JSON does not fit: it is no JSON for string",
+        ),
+    ] {
+        let text = text(kind);
+        let variables = [(name, value)];
+        let files = vec![("docker-bake.hcl", text.as_str())];
+        let case = Case {
+            files,
+            variables: &variables,
+            ..Case::default()
+        };
+        let faults = case.read().expect_err("refused");
+        let said = faults[0].to_string();
+        assert!(said.contains(words), "{kind}: {said}");
+    }
+}
+
+#[test]
 fn variables_may_depend_on_each_other_in_any_order() {
     let text = r#"
         variable "IMAGE" { default = "${REGISTRY}/${name}:${TAG}" }
