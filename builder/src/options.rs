@@ -106,8 +106,10 @@ pub struct BuildOptions {
     pub limits: StepLimits,
     /// What is said of the images beside them.
     pub attest: Attest,
-    /// How much of how it was made stands in the metadata file.
+    /// How much of how it was made stands in the metadata file, if there is one.
     pub metadata_provenance: Option<ProvenanceMode>,
+    /// Whether the metadata file has what the build checks found.
+    pub metadata_warnings: bool,
     /// What version control says of a context on this machine, if anyone is told.
     pub vcs: Option<Vcs>,
     /// Where the result goes. A target without outputs is only a base for other targets.
@@ -195,6 +197,7 @@ impl BuildOptions {
             leaks: Leaks::default(),
             attest: Attest::default(),
             metadata_provenance: None,
+            metadata_warnings: false,
             vcs: None,
             iidfile: None,
             metadata_file: None,

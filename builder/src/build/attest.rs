@@ -32,20 +32,26 @@ use crate::progress::{Progress, Secrets as Redaction};
 /// What stands for a value that is not told.
 const HIDDEN: &str = "[REDACTED]";
 
-/// When a build began, and what tells it from others.
+/// When the build of a target began, and what tells it from others.
 pub(super) struct Clock {
     started: Timestamp,
     id: String,
 }
 
 impl Clock {
-    /// Begins.
-    pub(super) fn start() -> Self {
+    /// Returns the clock of one target of a build that began at `started`.
+    pub(super) fn since(started: Timestamp) -> Self {
         Self {
-            started: super::engine::now(None),
+            started,
             // Without random numbers there is a build all the same, of no name.
             id: crate::container::random_id().unwrap_or_default(),
         }
+    }
+
+    /// Returns what the build is called, as buildx has it: by builder, node and build. There is
+    /// one builder here, and docker's own has this name.
+    pub(super) fn reference(&self) -> String {
+        format!("default/default/{}", self.id)
     }
 }
 
@@ -87,7 +93,7 @@ impl Witness<'_> {
     /// Returns what the metadata file tells of how each variant was made; nothing if it does not.
     pub(super) fn told(&self, solved: &[Solved]) -> Vec<Value> {
         let options = self.options();
-        let (Some(_), Some(mode)) = (&options.metadata_file, options.metadata_provenance) else {
+        let Some(mode) = options.metadata_provenance else {
             return Vec::new();
         };
         let asked = Provenance {

@@ -86,7 +86,7 @@ mod verify;
 
 use std::sync::Arc;
 
-use cooper_cache::Store;
+use cooper_cache::{Store, Timestamp};
 use cooper_frontend::lower::GraphBuilder;
 use cooper_oci::{Descriptor, Digest};
 use cooper_solver::CancelToken;
@@ -150,6 +150,8 @@ pub struct Built {
     pub manifest: Option<Descriptor>,
     /// Names that the image has now.
     pub names: Vec<String>,
+    /// What this build of it is called: builder, node and an ID of its own, as buildx has it.
+    pub reference: String,
     /// What the metadata file tells of how it was made, each with its key.
     pub provenance: Vec<(String, serde_json::Value)>,
 }
@@ -322,12 +324,12 @@ fn execute(
     checked: &mut Vec<Checked>,
     explained: &mut Vec<Explained>,
 ) -> Result<Vec<Built>, BuildError> {
-    let clock = Clock::start();
+    let started = engine::now(None);
     let mut graph = GraphBuilder::default();
     let targets = prepare(request, shared, &mut graph, checked)?;
     let guards = guards(&targets, shared, request.progress)?;
     let plan = Prepared {
-        clock: &clock,
+        started,
         targets: &targets,
         guards: &guards,
     };
@@ -341,7 +343,7 @@ fn execute(
 
 /// Targets that are in the graph.
 struct Prepared<'a> {
-    clock: &'a Clock,
+    started: Timestamp,
     targets: &'a [TargetBuild<'a>],
     guards: &'a [Guard],
 }
@@ -368,8 +370,9 @@ impl Prepared<'_> {
         let mut built = Vec::with_capacity(targets.len());
         for (number, (target, guard)) in targets.iter().zip(self.guards).enumerate() {
             let label = request.label(target.target);
+            let clock = Clock::since(self.started);
             let witness = Witness {
-                clock: self.clock,
+                clock: &clock,
                 targets,
                 target,
                 guard,
@@ -535,6 +538,7 @@ fn finish(
         },
         roots: platforms.zip(roots).collect(),
         told: witness.told(solved),
+        reference: witness.clock.reference(),
         progress,
     };
     outputs::write(&made, label)

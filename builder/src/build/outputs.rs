@@ -30,15 +30,18 @@ pub(super) struct Made<'a> {
     pub(super) roots: Vec<(&'a Platform, &'a Root)>,
     /// What the metadata file tells of how each image was made.
     pub(super) told: Vec<Value>,
+    /// What the build of this target is called.
+    pub(super) reference: String,
     pub(super) progress: &'a Progress,
 }
 
-/// Writes all outputs, then the files that tell of them.
+/// Writes all outputs, then the image ID for `--iidfile`.
 pub(super) fn write(made: &Made<'_>, label: &str) -> Result<Built, BuildError> {
     let options = made.options;
     let mut built = Built {
         id: Some(made.set.default_image().id.clone()),
         indexed: made.set.several,
+        reference: made.reference.clone(),
         provenance: made.provenance(),
         ..Built::default()
     };
@@ -57,7 +60,9 @@ pub(super) fn write(made: &Made<'_>, label: &str) -> Result<Built, BuildError> {
             .map(ToString::to_string)
             .collect();
     }
-    report_files(&built, options)?;
+    if let (Some(path), Some(id)) = (&options.iidfile, built.digest()) {
+        write_file(path, id.to_string().as_bytes())?;
+    }
     Ok(built)
 }
 
@@ -326,17 +331,6 @@ fn size(engine: &Engine, image: &Image) -> u64 {
         .sum()
 }
 
-/// Writes `--iidfile` and `--metadata-file`.
-fn report_files(built: &Built, options: &BuildOptions) -> Result<(), BuildError> {
-    if let (Some(path), Some(id)) = (&options.iidfile, built.digest()) {
-        write_file(path, id.to_string().as_bytes())?;
-    }
-    if let Some(path) = &options.metadata_file {
-        write_metadata(path, &built.metadata())?;
-    }
-    Ok(())
-}
-
 impl Built {
     /// Returns what `--metadata-file` tells of the result.
     pub fn metadata(&self) -> serde_json::Map<String, Value> {
@@ -345,6 +339,9 @@ impl Built {
             map.insert(key.clone(), value.clone());
         }
         let mut add = |key: &str, value: Value| map.insert(key.to_owned(), value);
+        if !self.reference.is_empty() {
+            add("buildx.build.ref", self.reference.as_str().into());
+        }
         if let Some(id) = self.id.as_ref().filter(|_| !self.indexed) {
             add("containerimage.config.digest", id.to_string().into());
         }
@@ -370,11 +367,12 @@ impl Built {
 }
 
 /// Writes a metadata file, all of it or nothing.
-pub fn write_metadata<T: serde::Serialize>(
+pub fn write_metadata(
     path: &std::path::Path,
-    metadata: &T,
+    mut metadata: serde_json::Map<String, Value>,
 ) -> Result<(), BuildError> {
-    write_file(path, &cooper_oci::json::to_vec_pretty(metadata))
+    metadata.sort_keys();
+    write_file(path, &cooper_oci::json::to_vec_pretty(&metadata))
 }
 
 fn write_file(path: &std::path::Path, bytes: &[u8]) -> Result<(), BuildError> {

@@ -241,8 +241,7 @@ impl<'a> Joined<'a> {
     /// Returns the steps that a variant's result is made by, those that others read first.
     fn recipe(&self, target: &TargetBuild<'_>, variant: &Variant) -> Vec<RecipeStep> {
         let options = target.target.options;
-        let told = options.attest.provenance.is_some()
-            || (options.metadata_file.is_some() && options.metadata_provenance.is_some());
+        let told = options.attest.provenance.is_some() || options.metadata_provenance.is_some();
         let Some(result) = variant.lowered().target.filter(|_| told) else {
             return Vec::new();
         };

@@ -15,6 +15,7 @@ mod service;
 mod share;
 mod steps;
 mod vcs;
+mod warnings;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -260,9 +261,9 @@ impl BuildArgs {
         let steps = self.steps.resolve(&file.build)?;
         let registry = settings.registry(&self.registry_mirror)?;
         let attest = self.attest.resolve(&settings.environment, &file.build)?;
-        let metadata_provenance = attest::metadata_mode(&settings.environment)?;
-        let told = attest.provenance.is_some()
-            || (self.metadata_file.is_some() && metadata_provenance.is_some());
+        let metadata_provenance =
+            attest::metadata_mode(&settings.environment)?.filter(|_| self.metadata_file.is_some());
+        let told = attest.provenance.is_some() || metadata_provenance.is_some();
         let asked = vcs::Asked::resolve(&settings.environment, told)?;
         let vcs = asked.and_then(|asked| asked.of(&context, &dockerfile));
         let mut labels = self.labels(&file.build.labels)?;
@@ -306,6 +307,7 @@ impl BuildArgs {
             leaks: self.leaks(file.build.detect_credentials),
             attest,
             metadata_provenance,
+            metadata_warnings: attest::metadata_warnings(&settings.environment)?,
             vcs,
             limits: steps.limits,
             outputs: self.outputs(&settings.environment)?,

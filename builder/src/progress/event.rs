@@ -91,6 +91,11 @@ pub enum Event {
         /// One line.
         message: String,
     },
+    /// A build check found something, which views for people leave to the end of the build.
+    Found {
+        /// What was found, as BuildKit's `VertexWarning`.
+        warning: serde_json::Value,
+    },
     /// A step was carried out.
     Completed {
         /// The step.

@@ -258,6 +258,11 @@ impl Progress {
         });
     }
 
+    /// Tells programs of what a build check found, as BuildKit's `VertexWarning`.
+    pub fn found(&self, warning: serde_json::Value) {
+        self.send(Event::Found { warning });
+    }
+
     /// Keeps `values` out of everything shown from now on.
     pub fn redact(&self, values: Vec<Vec<u8>>) {
         self.send(Event::Redact { values });

@@ -113,6 +113,8 @@ pub(super) enum Change {
     Ended(StepId),
     /// A warning was given.
     Warning(String),
+    /// A build check found something.
+    Found(serde_json::Value),
 }
 
 /// Every step of the build.
@@ -177,6 +179,7 @@ impl Model {
                 };
                 self.part(step, item, part, &mut changes);
             }
+            Event::Found { warning } => changes.push(Change::Found(warning)),
             Event::Warning { message } => {
                 changes.push(Change::Warning(self.secrets.clean(&message)));
             }

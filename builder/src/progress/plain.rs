@@ -165,6 +165,7 @@ impl View for Plain {
             Change::Warning(message) => {
                 let _ = writeln!(out, "WARN: {message}");
             }
+            Change::Found(_) => {}
         }
     }
 

@@ -83,6 +83,7 @@ impl RawJson {
                 let short = base64::engine::general_purpose::STANDARD.encode(message);
                 Some(json!({ "warnings": [{ "level": 1, "short": short }] }))
             }
+            Change::Found(warning) => Some(json!({ "warnings": [warning] })),
         }
     }
 }
@@ -138,6 +139,9 @@ mod tests {
             Event::Warning {
                 message: "w".into(),
             },
+            Event::Found {
+                warning: json!({ "url": "u" }),
+            },
             Event::Failed {
                 step,
                 at: ms(1000),
@@ -154,6 +158,7 @@ mod tests {
         {"logs":[{"vertex":"sha256:238e8ca8f26f26736568072fbfad0b5b294dfa620ef0caca8e6b40dfc81f1637","stream":2,"data":"aGkK","timestamp":"1970-01-01T00:00:00.5Z"}]}
         {"statuses":[{"id":"part","vertex":"sha256:238e8ca8f26f26736568072fbfad0b5b294dfa620ef0caca8e6b40dfc81f1637","current":5,"total":0,"timestamp":"1970-01-01T00:00:00.6Z","started":"1970-01-01T00:00:00.25Z","completed":"1970-01-01T00:00:00.6Z"}]}
         {"warnings":[{"level":1,"short":"dw=="}]}
+        {"warnings":[{"url":"u"}]}
         {"vertexes":[{"digest":"sha256:238e8ca8f26f26736568072fbfad0b5b294dfa620ef0caca8e6b40dfc81f1637","name":"RUN x","started":"1970-01-01T00:00:00.25Z","completed":"1970-01-01T00:00:01Z","error":"exit code: 1"}]}
         "#);
     }

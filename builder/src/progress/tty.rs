@@ -133,7 +133,7 @@ impl View for Tty {
                 let line = self.paint(Paint::Warning, &format!(" => WARN: {message}"));
                 let _ = writeln!(out, "{line}");
             }
-            Change::Line(..) | Change::Part(..) => {}
+            Change::Line(..) | Change::Part(..) | Change::Found(_) => {}
         }
     }
 

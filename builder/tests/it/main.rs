@@ -23,6 +23,7 @@ mod images;
 mod interchange;
 mod interrupt;
 mod layers;
+mod metadata;
 mod negative;
 mod network;
 mod options;

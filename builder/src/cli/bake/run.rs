@@ -27,6 +27,7 @@ pub(super) fn run(args: &BakeArgs, plan: &Plan, settings: &Settings) -> Result<E
             .cloned()
             .collect(),
         call,
+        metadata_file: args.metadata_file.clone(),
     };
     let mut all: Vec<(&Target, BuildOptions)> = Vec::with_capacity(plan.targets.len());
     for target in plan.targets.values() {
@@ -49,16 +50,22 @@ fn build_all(
         options,
     });
     let targets: Vec<_> = targets.collect();
-    let results = cli_build::build_targets(&targets, settings)?;
+    let made = cli_build::build_targets(&targets, settings)?;
     let Some(path) = &args.metadata_file else {
         return Ok(());
     };
-    let shown = targets.iter().zip(&results);
+    let shown = targets.iter().zip(&made.built);
     let shown = shown.filter(|(target, _)| !target.options.outputs.is_empty());
-    let metadata: serde_json::Map<_, _> = shown
+    let mut metadata: serde_json::Map<_, _> = shown
         .map(|(target, built)| (target.name.to_owned(), built.metadata().into()))
         .collect();
-    build::write_metadata(path, &metadata).map_err(|error| Report::from_error(&error))
+    if targets
+        .iter()
+        .any(|target| target.options.metadata_warnings)
+    {
+        metadata.extend(made.warnings());
+    }
+    build::write_metadata(path, metadata).map_err(|error| Report::from_error(&error))
 }
 
 /// Archives of several targets cannot share stdout.

@@ -5,7 +5,7 @@
 //! Only what no command line can say is set afterwards: a Dockerfile within the definition, and
 //! contexts that are other targets.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Args as _, Command, FromArgMatches as _};
 
@@ -53,6 +53,8 @@ pub(super) struct Common {
     pub(super) allow: Vec<String>,
     /// `--call` with its format, which stands before what targets say.
     pub(super) call: Option<String>,
+    /// `--metadata-file`: one for all of them.
+    pub(super) metadata_file: Option<PathBuf>,
 }
 
 /// Returns the options of a build of `target`.
@@ -180,7 +182,9 @@ fn arguments(target: &Target, common: &Common) -> Result<BuildArgs, Report> {
             line.add(option, value)?;
         }
     }
-    line.parse(target.text("context").unwrap_or("."))
+    let mut args = line.parse(target.text("context").unwrap_or("."))?;
+    args.metadata_file.clone_from(&common.metadata_file);
+    Ok(args)
 }
 
 /// Adds an attribute whose values are those of the option.

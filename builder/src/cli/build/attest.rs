@@ -20,6 +20,8 @@ use crate::report::Report;
 const NO_DEFAULT: &str = "BUILDX_NO_DEFAULT_ATTESTATIONS";
 /// How much of its provenance a build writes to its metadata file.
 const METADATA: &str = "BUILDX_METADATA_PROVENANCE";
+/// Whether a build writes what its checks found to its metadata file.
+const WARNINGS: &str = "BUILDX_METADATA_WARNINGS";
 /// The generator whose work is done here.
 const SYFT: &str = "docker/buildkit-syft-scanner";
 /// What a file with a list of packages is called.
@@ -87,15 +89,23 @@ impl AttestArgs {
 /// Returns how much of its provenance a build writes to its metadata file.
 pub(super) fn metadata_mode(environment: &Environment) -> Result<Option<ProvenanceMode>, Report> {
     let text = environment.text(METADATA).unwrap_or_default();
-    match &*text {
-        "" | "min" | "true" => Ok(Some(ProvenanceMode::Min)),
-        "max" => Ok(Some(ProvenanceMode::Max)),
-        "disabled" | "false" => Ok(None),
-        other => {
+    match (&*text, boolean(METADATA, &text)) {
+        ("" | "min", _) | (_, Ok(true)) => Ok(Some(ProvenanceMode::Min)),
+        ("max", _) => Ok(Some(ProvenanceMode::Max)),
+        ("disabled", _) | (_, Ok(false)) => Ok(None),
+        (other, Err(_)) => {
             let known = ["min", "max", "disabled"];
             Err(ValueError::unknown("mode", other, &known).report(METADATA, other))
         }
     }
+}
+
+/// Returns whether a build writes what its checks found to its metadata file.
+pub(super) fn metadata_warnings(environment: &Environment) -> Result<bool, Report> {
+    let text = environment.text(WARNINGS).filter(|text| !text.is_empty());
+    text.map_or(Ok(false), |text| {
+        boolean(WARNINGS, &text).map_err(|error| error.report(WARNINGS, &text))
+    })
 }
 
 /// Returns what a shorthand stands for.
@@ -387,12 +397,28 @@ mod tests {
     fn the_metadata_file_tells_the_least_unless_more_is_asked_for() {
         for (value, mode) in [
             ("", Some(ProvenanceMode::Min)),
+            ("1", Some(ProvenanceMode::Min)),
             ("max", Some(ProvenanceMode::Max)),
             ("disabled", None),
+            ("false", None),
+            ("0", None),
         ] {
             let found = metadata_mode(&Environment::of([(METADATA, value)]));
             assert_eq!(found.map_err(|report| report.render(false)), Ok(mode));
         }
-        assert!(metadata_mode(&Environment::of([(METADATA, "all")])).is_err());
+        for (value, wanted) in [("", false), ("0", false), ("1", true), ("true", true)] {
+            let found = metadata_warnings(&Environment::of([(WARNINGS, value)]));
+            assert_eq!(found.map_err(|report| report.render(false)), Ok(wanted));
+        }
+        let errors = [
+            metadata_mode(&Environment::of([(METADATA, "all")])).map(|_| ()),
+            metadata_warnings(&Environment::of([(WARNINGS, "all")])).map(|_| ()),
+        ];
+        let reports = errors.map(|error| error.expect_err("refused").render(false));
+        insta::assert_snapshot!(reports.concat(), @r#"
+        ERROR: invalid value "all" for BUILDX_METADATA_PROVENANCE: unknown mode "all"
+          hint: known are min, max, disabled
+        ERROR: invalid value "all" for BUILDX_METADATA_WARNINGS: BUILDX_METADATA_WARNINGS is neither true nor false: "all"
+        "#);
     }
 }

@@ -6,7 +6,6 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use base64::Engine as _;
 use cooper_frontend::describe::{Outline, OutlineMount, Target};
 use cooper_frontend::{SourceFile, Span, lint};
 use serde_json::{Value, json};
@@ -15,7 +14,8 @@ use super::super::Settings;
 use super::super::interrupt::Interrupt;
 use super::super::session::Session;
 use super::super::table::Table;
-use super::run::{failed, warning_excerpts};
+use super::run::failed;
+use super::warnings::{data, lines, ranges, warning_excerpts};
 use crate::build::{self, BuildError, Checked, Inspection};
 use crate::options::{BuildOptions, Method, ProgressMode};
 use crate::progress::{Display, DisplayOptions, Summary};
@@ -248,21 +248,8 @@ fn excerpt(file: &SourceFile, warning: &lint::Warning, out: &mut String) {
     let _ = writeln!(out, "{RULE}");
 }
 
-/// Returns the numbers of a span's first and last line.
-fn lines(file: &SourceFile, span: Span) -> (usize, usize) {
-    let line = |offset| file.line_column(offset).line;
-    let first = line(span.start);
-    let last = line(span.end.saturating_sub(1).max(span.start));
-    (first, last)
-}
-
 fn location(file: &SourceFile, span: Span) -> Value {
-    let (first, last) = lines(file, span);
-    json!({ "ranges": [{ "start": { "line": first }, "end": { "line": last } }] })
-}
-
-fn data(file: &SourceFile) -> String {
-    base64::engine::general_purpose::STANDARD.encode(file.text())
+    json!({ "ranges": ranges(file, span) })
 }
 
 fn check_json(found: &Inspection) -> Value {

@@ -6,13 +6,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use cooper_cache::{Difference, Reason};
-use cooper_frontend::{Diagnostic, SourceFile, Span, Step, lint};
+use cooper_frontend::{Diagnostic, SourceFile, Span, Step};
+use serde_json::Value;
 
 use super::super::cache::because;
 use super::super::interrupt::Interrupt;
 use super::super::session::Session;
 use super::super::{Settings, collect};
-use super::failed_step;
+use super::{failed_step, warnings};
 use crate::build::{self, BuildError, Built, Checked, FailedStep, Leak, OpError, Unsteady};
 use crate::options::{BuildOptions, Method, ProgressMode};
 use crate::progress::{Display, DisplayOptions, Summary};
@@ -24,19 +25,42 @@ pub fn run(options: &BuildOptions, settings: &Settings) -> Result<ExitCode, Repo
         return super::call::run(options, settings);
     }
     let target = build::Target { name: "", options };
-    let built = build_targets(&[target], settings)?;
-    let first = built.first();
-    first.map_or(Ok(ExitCode::SUCCESS), |built| finished(built, options))
+    let made = build_targets(&[target], settings)?;
+    let Some(built) = made.built.first() else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    if let Some(path) = &options.metadata_file {
+        let mut metadata = built.metadata();
+        if options.metadata_warnings {
+            metadata.extend(made.warnings());
+        }
+        build::write_metadata(path, metadata).map_err(|error| Report::from_error(&error))?;
+    }
+    finished(built, options)
+}
+
+/// What came of a build, and of its checks.
+#[derive(Default)]
+pub struct Made {
+    /// What was made, by target.
+    pub built: Vec<Built>,
+    checked: Vec<Checked>,
+}
+
+impl Made {
+    /// Returns what the metadata file has of the checks, if they found anything.
+    pub fn warnings(&self) -> Option<(String, Value)> {
+        let found: Vec<Value> = self.checked.iter().flat_map(warnings::objects).collect();
+        let key = "buildx.build.warnings".to_owned();
+        (!found.is_empty()).then(|| (key, found.into()))
+    }
 }
 
 /// Builds all targets as one graph and says how it goes. What concerns all of them (registries,
 /// the display) is taken from the first.
-pub fn build_targets(
-    targets: &[build::Target<'_>],
-    settings: &Settings,
-) -> Result<Vec<Built>, Report> {
+pub fn build_targets(targets: &[build::Target<'_>], settings: &Settings) -> Result<Made, Report> {
     let Some(build::Target { options, .. }) = targets.first() else {
-        return Ok(Vec::new());
+        return Ok(Made::default());
     };
     let session = Session::open(settings)?;
     let client = settings.registry_client(&options.registry)?;
@@ -74,12 +98,16 @@ pub fn build_targets(
         on_failure: wants_shell.then_some(&on_failure),
     };
     let outcome = build::build(&session, &request);
+    for object in outcome.checked.iter().flat_map(warnings::objects) {
+        progress.found(object);
+    }
     let told = shown.has_told();
     let summary = shown.finish();
     drop(interrupt);
-    if !options.quiet {
+    // Who reads JSON has had them as that.
+    if !matches!(mode, ProgressMode::Quiet | ProgressMode::RawJson) {
         for checked in &outcome.checked {
-            report::print_error(&warnings(checked, color));
+            report::print_error(&warnings::text(checked, color));
         }
     }
     if options.explain {
@@ -92,7 +120,8 @@ pub fn build_targets(
     match outcome.result {
         Ok(built) => {
             collect::after_build(&store, &settings.file.cache)?;
-            Ok(built)
+            let checked = outcome.checked;
+            Ok(Made { built, checked })
         }
         Err(_) if cancel.is_cancelled() => Err(Report::silent(Exit::Interrupted)),
         Err(_) if told => Err(Report::silent(Exit::Failure)),
@@ -117,44 +146,6 @@ fn finished(built: &Built, options: &BuildOptions) -> Result<ExitCode, Report> {
         report::print_data(&format!("{id}\n"))?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Says what the build checks found.
-fn warnings(checked: &Checked, color: bool) -> String {
-    let excerpts = warning_excerpts(&checked.file, &checked.warnings, &checked.notes);
-    let heading = match excerpts.len() {
-        0 => return String::new(),
-        1 => "1 warning found:".to_owned(),
-        many => format!("{many} warnings found:"),
-    };
-    format!("\n{heading}\n{}", report::render_warnings(&excerpts, color))
-}
-
-/// Returns the places that build checks complain about, then those of other warnings.
-pub(super) fn warning_excerpts(
-    file: &SourceFile,
-    warnings: &[lint::Warning],
-    notes: &[Diagnostic],
-) -> Vec<Excerpt> {
-    let text: Arc<str> = Arc::from(file.text());
-    let found = warnings.iter().map(|warning| Excerpt {
-        file: file.name().to_owned(),
-        text: Arc::clone(&text),
-        span: warning.span.range(),
-        severity: if warning.error {
-            Severity::Error
-        } else {
-            Severity::Warning
-        },
-        code: warning.rule.name.to_owned(),
-        message: warning.message.clone(),
-        label: String::new(),
-        notes: Vec::new(),
-        help: warning.help.clone(),
-    });
-    found
-        .chain(notes.iter().map(|note| excerpt(file, note)))
-        .collect()
 }
 
 /// Says what went wrong, where in the Dockerfile, and what to do about it.
@@ -286,7 +277,7 @@ fn short(error: &OpError) -> String {
     }
 }
 
-fn excerpt(file: &SourceFile, diagnostic: &Diagnostic) -> Excerpt {
+pub(super) fn excerpt(file: &SourceFile, diagnostic: &Diagnostic) -> Excerpt {
     let severity = match diagnostic.severity {
         cooper_frontend::Severity::Error => Severity::Error,
         cooper_frontend::Severity::Warning => Severity::Warning,
