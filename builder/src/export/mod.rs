@@ -62,23 +62,65 @@ fn to_sink<T>(
 ) -> Result<T, ExportError> {
     match sink {
         Sink::Stdout => {
-            let mut out = io::BufWriter::with_capacity(1 << 20, io::stdout().lock());
-            let value = write(&mut out)?;
-            out.flush()
-                .map_err(|source| ExportError::Stdout { source })?;
-            Ok(value)
+            let told = |source| ExportError::Stdout { source };
+            Ok(buffered(io::stdout().lock(), write, told)?.0)
         }
         Sink::File(path) if is_special(path) => {
             let file = File::options()
                 .write(true)
                 .open(path)
                 .map_err(|e| failed(path, e))?;
-            let mut out = io::BufWriter::with_capacity(1 << 20, file);
-            let value = write(&mut out)?;
-            out.flush().map_err(|e| failed(path, e))?;
-            Ok(value)
+            Ok(buffered(file, write, |e| failed(path, e))?.0)
         }
         Sink::File(path) => to_new_file(path, write),
+    }
+}
+
+/// Lets `write` write to `out`, all of it. A failure of `out` is told as what it is, whatever
+/// `write` takes it for.
+fn buffered<W: Write, T>(
+    out: W,
+    write: impl FnOnce(&mut dyn Write) -> Result<T, ExportError>,
+    told: impl Fn(io::Error) -> ExportError,
+) -> Result<(T, W), ExportError> {
+    let failure = None;
+    let out = Watched { out, failure };
+    let mut out = io::BufWriter::with_capacity(1 << 20, out);
+    let written = write(&mut out);
+    if let Some(failure) = out.get_mut().failure.take() {
+        return Err(told(failure));
+    }
+    let value = written?;
+    let out = out.into_inner().map_err(|e| told(e.into_error()))?;
+    Ok((value, out.out))
+}
+
+/// A writer whose failure is remembered.
+struct Watched<W> {
+    out: W,
+    failure: Option<io::Error>,
+}
+
+impl<W> Watched<W> {
+    fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        result.inspect_err(|error| {
+            if error.kind() != io::ErrorKind::Interrupted {
+                let same = error.raw_os_error().map(io::Error::from_raw_os_error);
+                self.failure = Some(same.unwrap_or_else(|| error.kind().into()));
+            }
+        })
+    }
+}
+
+impl<W: Write> Write for Watched<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let result = self.out.write(bytes);
+        self.note(result)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let result = self.out.flush();
+        self.note(result)
     }
 }
 

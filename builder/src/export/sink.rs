@@ -12,7 +12,7 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
-use super::{ExportError, failed};
+use super::{ExportError, buffered, failed};
 
 /// Mode of the files that are made.
 const MODE: u32 = 0o644;
@@ -34,9 +34,7 @@ pub fn to_new_file<T>(
     };
     std::fs::create_dir_all(dir).map_err(|e| failed(path, e))?;
     let file = NewFile::create(dir).map_err(|e| failed(path, e))?;
-    let mut out = io::BufWriter::with_capacity(1 << 20, file);
-    let value = write(&mut out)?;
-    let file = out.into_inner().map_err(|e| failed(path, e.into_error()))?;
+    let (value, file) = buffered(file, write, |e| failed(path, e))?;
     file.publish(dir, path).map_err(|e| failed(path, e))?;
     Ok(value)
 }
