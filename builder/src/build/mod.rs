@@ -576,10 +576,10 @@ fn note_blobs(mut image: Image, engine: &Engine) -> Image {
 
 /// The build argument by which one platform is written as several are: an index, and a directory
 /// for each platform where files are written.
-const MULTI_PLATFORM: &str = "BUILDKIT_MULTI_PLATFORM";
+pub const MULTI_PLATFORM: &str = "BUILDKIT_MULTI_PLATFORM";
 
 /// Returns whether a build argument is true, as Go's `strconv.ParseBool` has it.
-fn is_set(options: &BuildOptions, argument: &str) -> bool {
+pub fn is_set(options: &BuildOptions, argument: &str) -> bool {
     let value = options.build_args.get(argument).map(String::as_str);
     matches!(value, Some("1" | "t" | "T" | "true" | "TRUE" | "True"))
 }

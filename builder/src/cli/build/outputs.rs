@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use clap::{ArgAction, Args};
 
 use super::BuildArgs;
+use crate::build;
 use crate::cli::value::{self, each};
 use crate::cli::{annotation, output};
 use crate::config;
@@ -84,12 +85,15 @@ pub(super) fn check_annotations(options: &BuildOptions) -> Result<(), Report> {
                 .any(|one| index.contains(&one.place))
         })
     };
-    let indexed = options.platforms().len() > 1 || !options.attest.is_empty();
+    let indexed = options.platforms().len() > 1
+        || !options.attest.is_empty()
+        || build::is_set(options, build::MULTI_PLATFORM);
     if !indexed && options.outputs.iter().any(of_index) {
         let heading = "index annotations not supported for single platform export";
-        return Err(
-            Report::new(heading).hint("annotate the manifest, or build for several platforms")
-        );
+        return Err(Report::new(heading).hint(
+            "annotate the manifest, or make an index: by several platforms, by --provenance, or by \
+             --build-arg BUILDKIT_MULTI_PLATFORM=1",
+        ));
     }
     Ok(())
 }

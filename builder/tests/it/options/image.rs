@@ -179,6 +179,17 @@ fn an_index_and_its_entries_are_annotated() {
     assert_eq!(index["annotations"]["of"], "index");
     let of = |at: usize| &index["manifests"][at]["annotations"]["of"];
     assert_eq!((of(0), of(1)), (&Value::Null, &"arm".into()));
+    // One platform has an index if one is asked for, and otherwise none to annotate.
+    let of_index = "--annotation=index:of=index";
+    for one in ["--build-arg=BUILDKIT_MULTI_PLATFORM=1", "--provenance"] {
+        let dest = cooper.build_layout(&context, &[of_index, one]);
+        let entry = &layout::index(&dest)["manifests"][0];
+        let index = layout::read_blob(&dest, entry["digest"].as_str().expect("a digest"));
+        let index: Value = serde_json::from_slice(&index).expect("JSON");
+        assert_eq!(index["annotations"]["of"], "index", "{one}");
+    }
+    let outcome = cooper.build(&context, &[of_index]).exits(1);
+    outcome.says("BUILDKIT_MULTI_PLATFORM=1");
 }
 
 #[test]
