@@ -17,6 +17,8 @@ mod glob;
 
 use glob::Glob;
 
+use crate::source::Span;
+
 /// A parsed `.dockerignore`.
 #[derive(Clone, Debug, Default)]
 pub struct DockerIgnore {
@@ -35,19 +37,32 @@ struct Pattern {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DockerIgnoreError {
     /// A lone `!`.
-    #[error("line {line}: illegal exclusion pattern: \"!\"")]
+    #[error("illegal exclusion pattern: \"!\"")]
     LoneNegation {
         /// Line number, from 1.
         line: usize,
     },
     /// A bracket or an escape that is not finished.
-    #[error("line {line}: syntax error in pattern {pattern:?}")]
+    #[error("syntax error in pattern {pattern:?}")]
     BadPattern {
         /// Line number, from 1.
         line: usize,
         /// The pattern.
         pattern: String,
     },
+}
+
+impl DockerIgnoreError {
+    /// Returns where the line is in the text of the file, without the blanks around it.
+    pub fn span(&self, text: &str) -> Span {
+        let (Self::LoneNegation { line } | Self::BadPattern { line, .. }) = self;
+        let lines = text.split_inclusive('\n');
+        let start: usize = lines.clone().take(line - 1).map(str::len).sum();
+        let whole = lines.clone().nth(line - 1).unwrap_or_default();
+        let word = whole.trim_start_matches('\u{feff}').trim();
+        let start = start + whole.find(word).unwrap_or(0);
+        Span::new(start, start + word.len())
+    }
 }
 
 /// What a walk over the context does with an entry.

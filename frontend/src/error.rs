@@ -126,7 +126,7 @@ codes! {
     /// FROM `--platform` that is none.
     InvalidPlatform = "invalid-platform" => "write OS/ARCH or OS/ARCH/VARIANT, such as linux/amd64 or linux/arm/v7",
     /// EXPOSE of something that is no port.
-    InvalidPort = "invalid-port" => "write a number or a range, with or without a protocol, such as 80, 80/udp or 8000-8010",
+    InvalidPort = "invalid-port" => "write a number up to 65535 or a rising range, with tcp, udp, sctp or nothing behind it, such as 80, 80/udp or 8000-8010",
     /// An image's name that is none.
     InvalidReference = "invalid-reference" => "write [registry/]name[:tag][@digest] in lower case",
     /// `--retries` that is no number.

@@ -15,6 +15,7 @@
 //! programs that it is handed to: hosts, users and references never start with
 //! a dash.
 
+use crate::error::closest;
 use crate::ir::{GitSource, GitTime};
 
 /// Something that is wrong with the address of a repository.
@@ -67,6 +68,50 @@ pub enum GitAddressError {
         /// It.
         value: String,
     },
+}
+
+/// What can stand behind the `?` of an address.
+const KEYS: [&str; 10] = [
+    "ref",
+    "tag",
+    "branch",
+    "commit",
+    "checksum",
+    "subdir",
+    "submodules",
+    "keep-git-dir",
+    "mtime",
+    "fetch-by-commit",
+];
+
+impl GitAddressError {
+    /// Returns what to write instead.
+    pub fn help(&self) -> String {
+        match self {
+            Self::UnknownKey { key } => match closest(key, KEYS) {
+                Some(best) => format!("did you mean {best}?"),
+                None => format!("known are {}", KEYS.join(", ")),
+            },
+            Self::NoValue { key } => format!("write {key}=VALUE, or leave {key} out"),
+            Self::Repeated { key } => format!("write {key} once"),
+            Self::InvalidValue { key, .. } if key == "mtime" => {
+                "it is checkout or commit".to_owned()
+            }
+            Self::InvalidValue { .. } => "it is true or false".to_owned(),
+            Self::Conflict { what, .. } => {
+                format!("say the {what} once: as part of the query, or behind the #")
+            }
+            Self::NoCommit => "add commit=SHA to the query".to_owned(),
+            Self::Invalid { what: "commit", .. } => {
+                "a commit is a hexadecimal number; a branch or a tag is ref=NAME".to_owned()
+            }
+            Self::Invalid { .. } => {
+                "write URL.git#REFERENCE:DIRECTORY; no name begins with a dash, nor has it blanks \
+                 or any of ~^:?*[\\"
+                    .to_owned()
+            }
+        }
+    }
 }
 
 type Result<T> = std::result::Result<T, GitAddressError>;

@@ -44,6 +44,11 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// Returns what faults are sorted by: file and place.
+    pub(super) fn order(&self) -> (String, usize) {
+        (self.place.file.name().to_owned(), self.place.span.start)
+    }
+
     /// Starts a fault; `code` is its stable name, one of `CODES`.
     pub fn new(code: &'static str, place: &Place, message: impl Into<String>) -> Self {
         debug_assert!(CODES.contains(&code), "{code} is not listed");

@@ -64,10 +64,12 @@ pub struct Definition {
 #[derive(Debug, Error)]
 pub enum ResolveError {
     /// There is no such target.
-    #[error("there is no target {name}")]
+    #[error("there is no target {name}{}", named(by.as_deref()))]
     UnknownTarget {
         /// What was asked for.
         name: String,
+        /// Who names it, if not the command line.
+        by: Option<String>,
         /// What may have been meant.
         suggestion: Option<String>,
         /// All targets and groups.
@@ -113,6 +115,10 @@ pub enum ResolveError {
     },
 }
 
+fn named(by: Option<&str>) -> String {
+    by.map_or_else(String::new, |by| format!(", which {by} names"))
+}
+
 /// Returns whether a context is not on this machine.
 pub fn is_remote(context: &str) -> bool {
     let schemes = [
@@ -127,6 +133,14 @@ pub fn is_remote(context: &str) -> bool {
 }
 
 impl ResolveError {
+    /// Says who named a target that is not there.
+    fn named_by(mut self, who: String) -> Self {
+        if let Self::UnknownTarget { by, .. } = &mut self {
+            by.get_or_insert(who);
+        }
+        self
+    }
+
     /// Says whose `inherits` it was that named a target that is not there.
     fn inherited_by(self, target: &Target) -> Self {
         match self {
@@ -183,7 +197,12 @@ impl Definition {
             definition.targets = targets;
             definition.groups = vec![group];
         }
-        definition.add(&Module::new(bodies, world)?)?;
+        let module = Module::new(bodies, world);
+        let added = module.and_then(|module| definition.add(&module));
+        added.map_err(|mut faults| {
+            faults.sort_by_key(Fault::order);
+            faults
+        })?;
         Ok(definition)
     }
 

@@ -154,7 +154,16 @@ impl<'a> Module<'a> {
                 Some(earlier) => merge(earlier, block),
                 None => drop(self.variables.insert(name, block)),
             },
-            "function" => drop(self.functions.insert(name, block)),
+            "function" => {
+                for part in ["params", "result"] {
+                    if attribute(&block.body, part).is_none() {
+                        let message = format!("the function {name} has no {part}");
+                        return Err(Fault::new("function", &label.place, message)
+                            .help("write params = [a, b] and result = EXPRESSION"));
+                    }
+                }
+                drop(self.functions.insert(name, block));
+            }
             _ => {
                 check_name(label)?;
                 blocks.push(block);

@@ -97,8 +97,13 @@ impl Definition {
             let (targets, groups) = self.members(name, &mut BTreeSet::new());
             for target in targets {
                 if !plan.targets.contains_key(&target) {
-                    plan.targets
-                        .insert(target.clone(), self.resolve(&target, &overrides)?);
+                    let resolved = self.resolve(&target, &overrides).map_err(|error| {
+                        match self.group_of(&target).filter(|_| target != *name) {
+                            Some(group) => error.named_by(format!("the group {group}")),
+                            None => error,
+                        }
+                    });
+                    plan.targets.insert(target.clone(), resolved?);
                 }
             }
             for group in groups {
@@ -180,12 +185,20 @@ impl Definition {
         (targets, groups)
     }
 
+    /// Returns a group that names `member`.
+    fn group_of(&self, member: &str) -> Option<&str> {
+        let mut groups = self.groups.iter();
+        let group = groups.find(|group| group.targets.iter().any(|target| target == member))?;
+        Some(&group.name)
+    }
+
     fn unknown(&self, name: &str) -> ResolveError {
         let targets = self.targets.iter().map(|target| target.name.as_str());
         let groups = self.groups.iter().map(|group| group.name.as_str());
         let known: Vec<_> = groups.chain(targets).collect();
         ResolveError::UnknownTarget {
             name: name.to_owned(),
+            by: None,
             suggestion: did_you_mean(name, known.iter().copied()).map(str::to_owned),
             known: known.into_iter().map(str::to_owned).collect(),
         }
@@ -270,7 +283,9 @@ impl Definition {
                 });
             }
             if !plan.targets.contains_key(&other) {
-                let mut target = self.resolve(&other, overrides)?;
+                let target = self.resolve(&other, overrides);
+                let by = || format!("a context of the target {name}");
+                let mut target = target.map_err(|error| error.named_by(by()))?;
                 let nowhere = Entry::parse(Entries::Output, "type=cacheonly").unwrap_or_default();
                 target.set("output", Field::Entries(nowhere));
                 target.linked = true;

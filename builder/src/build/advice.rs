@@ -19,9 +19,9 @@ use crate::export::ExportError;
 use crate::git::{GitError, host_of};
 use crate::http::HttpError;
 use crate::push::PushError;
-use crate::registry::RegistryError;
+use crate::registry::{ConfigError, RegistryError};
 use crate::report::did_you_mean;
-use crate::shared_cache::SharedCacheError;
+use crate::shared_cache::{ServiceError, SharedCacheError};
 
 const FAULT: &str = "this is a fault of cooper: please report it with the Dockerfile";
 const DOCTOR: &str = "`cooper doctor` says what this machine lacks";
@@ -245,6 +245,9 @@ fn file(error: &FileError) -> String {
         FileError::IsADirectory { path } => {
             return format!("remove {path} in a RUN before, or copy to another name");
         }
+        FileError::InTheWay { path } => {
+            return format!("name another directory, or remove {path} in a RUN before");
+        }
         FileError::NotADirectory { path } => {
             return format!(
                 "{path} exists and is not a directory; a directory's contents need one to go to"
@@ -322,9 +325,7 @@ fn fetch(error: &FetchError) -> String {
     match error {
         FetchError::Registry { source, .. } => source.hint().unwrap_or_else(|| REGISTRY.to_owned()),
         FetchError::Layout { source, .. } => system(source).to_owned(),
-        FetchError::Service(error) => error
-            .hint()
-            .unwrap_or_else(|| "leave the cache out, or try again".to_owned()),
+        FetchError::Service(error) => service(error),
         FetchError::Store(error) => store(error),
     }
 }
@@ -419,7 +420,58 @@ fn image(error: &ResolveImageError) -> String {
 }
 
 fn registry(error: &RegistryError) -> String {
-    error.hint().unwrap_or_else(|| REGISTRY.to_owned())
+    if let Some(hint) = error.hint() {
+        return hint;
+    }
+    let text = match error {
+        RegistryError::NotAnImage { .. } => {
+            "name an image: this may be a chart, a cache or a signature"
+        }
+        RegistryError::Nesting { .. } | RegistryError::Oversized { .. } => {
+            "the image is malformed: build or push it anew"
+        }
+        RegistryError::NothingToPush { .. } => "build the image anew",
+        RegistryError::Config(ConfigError::Mirror { .. }) => {
+            "mend the mirror in the configuration file, or --registry-mirror"
+        }
+        RegistryError::Config(ConfigError::Blocked { .. }) => {
+            "take `blocked = true` out of that file, or name another image"
+        }
+        RegistryError::Local { source, .. } => system(source),
+        RegistryError::Failed { .. }
+        | RegistryError::NoPlatform { .. }
+        | RegistryError::Canceled => REGISTRY,
+    };
+    text.to_owned()
+}
+
+fn service(error: &ServiceError) -> String {
+    if let Some(hint) = error.hint() {
+        return hint;
+    }
+    let text = match error {
+        ServiceError::Status { status, .. } => match status.as_u16() {
+            401 | 403 => "check the keys or the token of the cache, and what they may do",
+            404 => "check the names in the attributes of the cache, and that they exist",
+            500.. => "the service is at fault: try again later, or leave the cache out",
+            _ => "check the attributes of the cache",
+        },
+        ServiceError::Transport { .. } | ServiceError::Broken { .. } => {
+            "check the address of the cache, the network and the proxy settings"
+        }
+        ServiceError::TooLong { .. } | ServiceError::Answer { .. } => {
+            "check the address: something else than the cache's service may have answered"
+        }
+        ServiceError::Missing { .. } => "write the cache first, with --cache-to",
+        ServiceError::Absent { .. } => {
+            "it can be used in GitHub's own jobs, which give these variables to actions: hand them \
+             on to the step that builds"
+        }
+        ServiceError::Sink { source, .. } => system(source),
+        ServiceError::Http(error) => return download("", error),
+        ServiceError::Late { .. } | ServiceError::Canceled => "try again",
+    };
+    text.to_owned()
 }
 
 fn context(error: &ContextError) -> String {
@@ -466,7 +518,7 @@ fn shared_cache(error: &SharedCacheError) -> String {
     }
     let text = match error {
         SharedCacheError::Registry(error) => return registry(error),
-        SharedCacheError::Service(_) => "check the attributes of the cache, and try again",
+        SharedCacheError::Service(error) => return service(error),
         SharedCacheError::Io { source, .. } => system(source),
         SharedCacheError::NotThere { .. } => "name one of those with tag= or digest=",
         SharedCacheError::Corrupt { .. }

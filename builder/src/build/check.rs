@@ -99,6 +99,12 @@ impl Checked {
         }
     }
 
+    /// Forgets what does not stop the build.
+    pub fn keep_errors(&mut self) {
+        self.warnings.retain(|warning| warning.error);
+        self.notes.clear();
+    }
+
     /// Returns the rules whose violation stops the build, each once.
     pub fn errors(&self) -> Vec<&'static str> {
         let errors = self.warnings.iter().filter(|warning| warning.error);

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cooper_cache::{ContextFilter, ContextScan, ContextTree, RelPath, StoreError, Verdict};
-use cooper_frontend::dockerignore::{self, DockerIgnore};
+use cooper_frontend::SourceFile;
+use cooper_frontend::dockerignore::{self, DockerIgnore, DockerIgnoreError};
 use cooper_frontend::ir::GitSource;
 use thiserror::Error;
 
@@ -87,12 +88,12 @@ pub enum ContextError {
         source: io::Error,
     },
     /// The .dockerignore is malformed.
-    #[error("{}: {reason}", path.display())]
+    #[error("{} is malformed", file.name())]
     Ignore {
         /// The file.
-        path: PathBuf,
+        file: Box<SourceFile>,
         /// What is wrong with it.
-        reason: String,
+        source: DockerIgnoreError,
     },
 }
 
@@ -124,10 +125,14 @@ impl LocalContext {
             }
         }
         let ignore_text = read_ignore(ignore_file)?;
-        let ignore = DockerIgnore::parse(&ignore_text).map_err(|error| ContextError::Ignore {
-            path: ignore_file.to_owned(),
-            reason: error.to_string(),
-        })?;
+        let malformed = |source| ContextError::Ignore {
+            file: Box::new(SourceFile::new(
+                ignore_file.display().to_string(),
+                ignore_text.as_str(),
+            )),
+            source,
+        };
+        let ignore = DockerIgnore::parse(&ignore_text).map_err(malformed)?;
         Ok(Self {
             dir: dir.to_owned(),
             ignore,

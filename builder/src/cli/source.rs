@@ -3,7 +3,7 @@
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use cooper_frontend::git;
+use cooper_frontend::git::{self, GitAddressError};
 use cooper_oci::Digest;
 
 use super::value::{ValueError, csv, pair};
@@ -24,7 +24,7 @@ pub fn context(text: &str) -> Result<ContextSource, ValueError> {
     }
     match git::of_context(text) {
         Some(Ok(git)) => return Ok(ContextSource::Git(git)),
-        Some(Err(error)) => return Err(ValueError::new(error.to_string())),
+        Some(Err(error)) => return Err(wrong_address(&error)),
         None => {}
     }
     if is_http(text) {
@@ -35,10 +35,13 @@ pub fn context(text: &str) -> Result<ContextSource, ValueError> {
             "to build that Dockerfile: cooper build -f {text} DIRECTORY; \
              to build an archive: cooper build - <{text}"
         )),
-        Err(error) => ValueError::new(error.to_string()).hint(
-            "the last argument is a directory, a git or http address, or - for standard input",
-        ),
+        Err(error) => ValueError::new(error.to_string())
+            .hint("a context is a directory, a git or http address, or - for standard input"),
     })
+}
+
+fn wrong_address(error: &GitAddressError) -> ValueError {
+    ValueError::new(error.to_string()).hint(error.help())
 }
 
 /// Returns where `-f` finds the Dockerfile.
@@ -181,7 +184,7 @@ fn named_context(value: &str) -> Result<NamedContext, ValueError> {
     if let Some(address) = git::of_context(value).filter(|_| !Path::new(value).is_dir()) {
         return address
             .map(NamedContext::Git)
-            .map_err(|error| ValueError::new(error.to_string()));
+            .map_err(|error| wrong_address(&error));
     }
     match value.split_once("://") {
         None => Ok(NamedContext::Dir(value.into())),

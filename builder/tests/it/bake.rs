@@ -196,6 +196,71 @@ fn what_a_build_cannot_do_is_refused_where_it_is_written() {
 }
 
 #[test]
+fn what_is_wrong_in_a_definition_is_shown_where_it_is() {
+    let Some(cooper) = Cooper::new() else { return };
+    let cases: [(&str, &[&str]); 7] = [
+        (
+            "target \"default\" {\n  dockerfile = \"Dockrfile\"\n}\n",
+            &[
+                "bake.hcl:2:16",
+                "there is no Dockerfile ./Dockrfile",
+                "hint: dockerfile is relative",
+            ],
+        ),
+        (
+            "target \"default\" {\n  context = \"nosuch\"\n}\n",
+            &[
+                "bake.hcl:2:13",
+                "No such file",
+                "hint: a context is a directory",
+            ],
+        ),
+        (
+            "group \"default\" { targets = [\"a\", \"bb\"] }\ntarget \"a\" {}\n",
+            &[
+                "there is no target bb, which the group default names",
+                "hint: known are default, a",
+            ],
+        ),
+        (
+            "target \"default\" {\n  contexts = { x = \"target:none\" }\n}\n",
+            &["there is no target none, which a context of the target default names"],
+        ),
+        (
+            "function \"f\" {\n  params = [a]\n}\n",
+            &[
+                "bake.hcl:1:10",
+                "the function f has no result",
+                "help: write params = ",
+            ],
+        ),
+        (
+            "variable \"A\" {\n  type = \"string\"\n}\nvariable \"B\" {\n  type = strng\n}\n",
+            &[
+                "bake.hcl:2:10",
+                "without quotes",
+                "bake.hcl:5:10",
+                "did you mean `string`?",
+            ],
+        ),
+        (
+            "target \"default\" {\n  platforms = [\"linux/amd64/x/y\"]\n}\n",
+            &["bake.hcl:2:15", "invalid platform", "such as linux/amd64"],
+        ),
+    ];
+    for (definition, words) in cases {
+        let context = Context::new("FROM scratch\n").with("docker-bake.hcl", definition);
+        let outcome = bake(&cooper, &context, &[]).exits(1);
+        for word in words {
+            assert!(
+                outcome.stderr.contains(word),
+                "{definition}: {word}\n{outcome}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_failed_target_is_named() {
     let Some(cooper) = Cooper::new() else { return };
     let context = shared(

@@ -30,6 +30,11 @@ fn violations_that_are_errors_stop_the_build() {
     assert_eq!(outcome.code(), 1, "{outcome}");
     let heading = "ERROR: lint violation found for rules: UndefinedVar";
     assert!(outcome.stderr.contains(heading), "{outcome}");
+    // Who wants quiet is told what stops the build, and nothing else.
+    let outcome = run(cooper.build_command(context.path(), &["--quiet"]));
+    assert_eq!(outcome.code(), 1, "{outcome}");
+    let told = "1 warning found:\nerror[UndefinedVar]: ";
+    assert!(outcome.stderr.contains(told), "{outcome}");
     let skipped = "BUILDKIT_DOCKERFILE_CHECK=skip=all";
     let outcome = cooper.build(&context, &["--build-arg", skipped]);
     assert_eq!(outcome.code(), 0, "{outcome}");

@@ -70,7 +70,6 @@ fn a_dockerfile_that_is_none() {
 
     let long = Context::empty().with("Dockerfile", "# a comment line\n".repeat(700_000));
     let outcome = cooper.build(&long, NONE).exits(1);
-    assert!(outcome.took.as_secs() < 10, "{outcome}");
     assert!(outcome.stderr.len() < 20_000, "a screenful, not the file");
 
     let endless = Context::empty();
@@ -196,6 +195,12 @@ fn an_output_that_cannot_be_written() {
         .build(&context, &["-otype=oci,dest=/proc/no/such/file.tar"])
         .exits(1)
         .says("/proc/no/such");
+    // Whoever reads or holds the output fails, not the files that go into it.
+    for kind in ["tar", "oci"] {
+        let full = format!("-otype={kind},dest=/dev/full");
+        let outcome = cooper.build(&context, &[&full]).exits(1);
+        outcome.says("cannot write /dev/full").says("No space left");
+    }
     cooper
         .build(&context, &["-otype=ocy,dest=x"])
         .exits(1)

@@ -107,20 +107,28 @@ fn a_walk_prunes_what_nothing_brings_back() {
 
 #[test]
 fn broken_lines_are_errors() {
-    let table: &[(&str, &str)] = &[
-        ("a\n[", "line 2: syntax error in pattern \"[\""),
-        ("!", "line 1: illegal exclusion pattern: \"!\""),
-        ("!  ", "line 1: illegal exclusion pattern: \"!\""),
-        ("[a-]", "line 1: syntax error in pattern \"[a-]\""),
-        ("[]a]", "line 1: syntax error in pattern \"[]a]\""),
-        ("a\\", "line 1: syntax error in pattern \"a\\\\\""),
+    let table: &[(&str, &str, &str)] = &[
+        ("a\n[", "[", "syntax error in pattern \"[\""),
+        ("\u{feff} !\n", "!", "illegal exclusion pattern: \"!\""),
+        (
+            "# ! [\r\n\r\n  !  \r\n",
+            "!",
+            "illegal exclusion pattern: \"!\"",
+        ),
+        ("[a-]", "[a-]", "syntax error in pattern \"[a-]\""),
+        (
+            "a\n\n !  []a]\nb",
+            "!  []a]",
+            "syntax error in pattern \"!  []a]\"",
+        ),
+        ("a\\", "a\\", "syntax error in pattern \"a\\\\\""),
     ];
-    for (file, want) in table {
-        assert_eq!(
-            DockerIgnore::parse(file).unwrap_err().to_string(),
-            *want,
-            "{file:?}"
-        );
+    for (file, place, want) in table {
+        let error = DockerIgnore::parse(file).unwrap_err();
+        assert_eq!(error.to_string(), *want, "{file:?}");
+        let span = error.span(file);
+        assert_eq!(&file[span.range()], *place, "{file:?}");
+        assert_eq!(span.start, file.rfind(place).unwrap(), "{file:?}");
     }
 }
 

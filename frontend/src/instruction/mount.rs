@@ -321,8 +321,15 @@ fn sharing(field: &MountField, value: &str) -> Result<CacheSharing, Diagnostic> 
 }
 
 fn number(field: &MountField, value: &str, radix: u32) -> Result<u32, Diagnostic> {
-    u32::from_str_radix(value, radix)
-        .map_err(|_| invalid(field, format!("invalid value {value} for {}", field.key)))
+    let help = if radix == 8 {
+        "write an octal mode, such as 0440 or 0755"
+    } else {
+        "write a number"
+    };
+    u32::from_str_radix(value, radix).map_err(|_| {
+        let message = format!("invalid value {value} for {}", field.key);
+        invalid(field, message).with_help(help)
+    })
 }
 
 fn boolean(field: &MountField, value: &str) -> Result<bool, Diagnostic> {

@@ -281,7 +281,8 @@ impl StageLowering<'_, '_> {
         let remote = if from.is_some() {
             Remote::No
         } else {
-            remote::classify(source).map_err(|wrong| error(wrong.to_string()))?
+            remote::classify(source)
+                .map_err(|wrong| error(wrong.to_string()).with_help(wrong.help()))?
         };
         let (vertex, picked, unpack, local_rules) = match remote {
             Remote::Http | Remote::Git(_) if !is_add => {

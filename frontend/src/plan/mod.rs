@@ -269,7 +269,10 @@ impl Plan {
         let name = Spanned::new(name, stage.base.span);
         let base = match self.names.find_exact(&name) {
             Some(earlier) => Base::Stage(earlier),
-            None => match self.outside(&name, wanted)? {
+            None => match self
+                .outside(&name, wanted)
+                .map_err(|error| self.suggest_global(&stage.base, error))?
+            {
                 From::Scratch => Base::Scratch,
                 From::Stage(stage) => Base::Stage(stage),
                 From::Image(request) => Base::Image(request),
@@ -292,8 +295,12 @@ impl Plan {
         }
         let reference: Reference = name.parse().map_err(|source| {
             let message = format!("failed to parse stage name {:?}: {source}", name.value);
-            Diagnostic::error(Code::InvalidReference, name.span, message)
-                .with_suggestion(name, self.names.all())
+            let error = Diagnostic::error(Code::InvalidReference, name.span, message)
+                .with_suggestion(name, self.names.all());
+            match misspelt(name).filter(|_| !error.has_own_help()) {
+                Some(help) => error.with_help(help),
+                None => error,
+            }
         })?;
         let reference = reference.with_default_tag();
         Ok(From::Image(Box::new(ImageRequest {
@@ -499,6 +506,26 @@ pub(crate) fn from_words(
             .collect(),
         _ => Vec::new(),
     }
+}
+
+/// Says how an image's name is to be mended, where that can be seen.
+fn misspelt(name: &str) -> Option<String> {
+    let (repository, rest) = match name.find('@') {
+        Some(at) => (&name[..at], Some(&name[at + 1..])),
+        None => (name, None),
+    };
+    if rest.is_some_and(|digest| !digest.is_empty()) {
+        return Some("a digest is sha256: and 64 hexadecimal digits".to_owned());
+    }
+    if repository.ends_with([':', '/']) || rest.is_some() {
+        return Some(
+            "a part of the name is empty: leave out what stands before it, or give it a value"
+                .to_owned(),
+        );
+    }
+    let lower = name.to_lowercase();
+    (lower != name && lower.parse::<Reference>().is_ok())
+        .then(|| format!("write it in lower case: {lower}"))
 }
 
 #[cfg(test)]

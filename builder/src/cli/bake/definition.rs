@@ -81,7 +81,9 @@ fn read(name: &str) -> Result<Arc<SourceFile>, Report> {
         Ok(bytes)
     };
     let bytes = load().map_err(|error| {
-        Report::from_error(&error).context(format!("cannot read the bake definition {name}"))
+        Report::from_error(&error)
+            .context(format!("cannot read the bake definition {name}"))
+            .hint("-f names a file, relative to the working directory")
     })?;
     let name = if name == "-" { "stdin" } else { name };
     Ok(Arc::new(SourceFile::from_bytes(name, &bytes)))
@@ -211,6 +213,7 @@ mod tests {
     fn kinds() -> Vec<(&'static str, ResolveError)> {
         let app = || "app".to_owned();
         let unknown = |suggestion: Option<&str>, known: &[&str]| ResolveError::UnknownTarget {
+            by: None,
             name: app(),
             suggestion: suggestion.map(str::to_owned),
             known: known.iter().map(|&name| name.to_owned()).collect(),

@@ -69,6 +69,17 @@ pub(super) fn options(
     if let Some(text) = target.text("dockerfile-inline") {
         options.dockerfile = DockerfileSource::Inline(text.to_owned());
     }
+    if let DockerfileSource::Path(path) = &options.dockerfile
+        && let Some(place) = target.place("dockerfile").filter(|_| !path.exists())
+        && options.context.dir().is_some()
+    {
+        let message = "there is no such file".to_owned();
+        let report = Report::new(format!("there is no Dockerfile {}", path.display()));
+        return Err(report
+            .context(format!("the target {} cannot be built", target.name))
+            .hint("dockerfile is relative to the context of the target")
+            .excerpt(excerpt_at(place, message)));
+    }
     let links = target.map("contexts").filter_map(|(name, value)| {
         let base = value.strip_prefix("target:")?;
         Some((name.to_owned(), NamedContext::Target(base.to_owned())))
@@ -90,6 +101,7 @@ fn located(report: Report, target: &Target) -> Report {
         found.any(|at| !end(at).is_some_and(|c| c.is_alphanumeric() || c == '-'))
     };
     let attribute = OPTIONS.iter().find(named).map(|(attribute, _)| *attribute);
+    let attribute = attribute.or_else(|| text.contains("build context").then_some("context"));
     let place = attribute.and_then(|attribute| target.place(attribute));
     let report = report.context(format!("the target {} cannot be built", target.name));
     match (place, attribute) {

@@ -15,9 +15,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cooper_cache::{ArchiveError, LayerId, MountError, RelPath, ResolveError, StoreError};
+use cooper_frontend::dockerignore::{DockerIgnore, DockerIgnoreError};
+use cooper_frontend::git::GitAddressError;
 use cooper_frontend::lower::Step;
 use cooper_frontend::{Code, Diagnostic, SourceFile, Span, Spanned};
-use cooper_oci::{Digest, ImageConfig, Platform};
+use cooper_oci::{Digest, ImageConfig, Platform, Reference};
 use cooper_runner::{CgroupError, Exit, RunError, StartError};
 
 use super::run::failed;
@@ -32,7 +34,7 @@ use crate::http::HttpError;
 use crate::progress::Summary;
 use crate::pull::PullError;
 use crate::push::PushError;
-use crate::registry::{Attempt, Failure, RegistryError};
+use crate::registry::{Attempt, ConfigError, Failure, RegistryError};
 use crate::shared_cache::{ServiceError, SharedCacheError};
 use crate::ssh::SshError;
 
@@ -61,7 +63,7 @@ kinds!(BuildError: Dockerfile Checks Definition Destination Context Secret Ssh F
     Solver Internal Target Leaks NotReproducible Interrupted Store Export Push CacheExport);
 kinds!(OpError: Process Start Foreign Runner File Store Fetch BaseLayer MissingSecret MissingSsh
     Device Relay Git Unasked UnknownContext Io Download Canceled NotARoot Unrelated);
-kinds!(FileError: NotFound Copy Source Pattern LinkLoop NotADirectory IsADirectory NamedOwner
+kinds!(FileError: NotFound Copy Source Pattern LinkLoop NotADirectory InTheWay IsADirectory NamedOwner
     OwnerRange Mode Exclude Store);
 kinds!(RunError: NotFound NoInterpreter NotExecutable Cgroup NoCommand NulByte UnknownUser
     UnknownGroup UnmappedId UnmappedMount WorkingDirectory Rootfs MountSource Mount SetUp Worker);
@@ -84,6 +86,11 @@ kinds!(SecretError: File);
 kinds!(SshError: Key Program Refused Silent);
 kinds!(ExportError: Write Stdout Missing ManifestList Store);
 kinds!(PushError: NoName Registry Store);
+kinds!(RegistryError: Failed NoPlatform NotAnImage NothingToPush Nesting Oversized Config Local
+    Canceled);
+kinds!(ServiceError: Status Transport Broken TooLong Answer Missing Absent Late Sink Http Canceled);
+kinds!(GitAddressError: UnknownKey NoValue Repeated InvalidValue Conflict NoCommit Invalid);
+kinds!(DockerIgnoreError: LoneNegation BadPattern);
 kinds!(SharedCacheError: Registry Service Io NotThere Corrupt Document Malformed NoCache Fetch
     Store);
 
@@ -233,7 +240,7 @@ fn unread() -> cooper_oci::DocumentError {
 }
 
 /// Renders one of each variant; each must have advice, unless the user has ended the build.
-fn table<E: Kind>(name: &'static str, samples: Vec<E>, wrap: impl Fn(E) -> BuildError) {
+fn table<E: Kind>(name: &'static str, samples: Vec<E>, mut wrap: impl FnMut(E) -> BuildError) {
     let kinds: Vec<_> = samples.iter().map(Kind::kind).collect();
     assert_eq!(kinds, E::ALL, "{name}: one sample of each variant");
     let mut out = String::new();

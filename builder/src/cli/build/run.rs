@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use cooper_cache::{Difference, Reason};
-use cooper_frontend::{Diagnostic, SourceFile, Span, Step};
+use cooper_frontend::{Diagnostic, SourceFile, Span, Step, git};
 use serde_json::Value;
 
 use super::super::cache::because;
@@ -14,7 +14,9 @@ use super::super::interrupt::Interrupt;
 use super::super::session::Session;
 use super::super::{Settings, collect};
 use super::{failed_step, warnings};
-use crate::build::{self, BuildError, Built, Checked, FailedStep, Leak, OpError, Unsteady};
+use crate::build::{
+    self, BuildError, Built, Checked, ContextError, FailedStep, Leak, OpError, Unsteady,
+};
 use crate::options::{BuildOptions, Method, ProgressMode};
 use crate::progress::{Display, DisplayOptions, Summary};
 use crate::report::{self, Excerpt, Exit, Report, Severity};
@@ -104,11 +106,14 @@ pub fn build_targets(targets: &[build::Target<'_>], settings: &Settings) -> Resu
     let told = shown.has_told();
     let summary = shown.finish();
     drop(interrupt);
-    // Who reads JSON has had them as that.
-    if !matches!(mode, ProgressMode::Quiet | ProgressMode::RawJson) {
-        for checked in &outcome.checked {
-            report::print_error(&warnings::text(checked, color));
+    // Who reads JSON has had them as that, and who wants quiet has only what stops the build.
+    for mut checked in outcome.checked.iter().cloned() {
+        match mode {
+            ProgressMode::RawJson => continue,
+            ProgressMode::Quiet => checked.keep_errors(),
+            _ => {}
         }
+        report::print_error(&warnings::text(&checked, color));
     }
     if options.explain {
         let said = outcome.explained.iter();
@@ -167,8 +172,12 @@ pub(super) fn failed(error: &BuildError, summary: Summary) -> Report {
                 .steps(summary.failed);
             match step {
                 Some(step) => {
-                    let span = token(step, source.word()).unwrap_or(step.span);
-                    report.excerpt(place(file, span, source.to_string()))
+                    let word = token(step, source.word()).or_else(|| ssh_address(step, source));
+                    let span = word.unwrap_or(step.span);
+                    report.excerpt(Excerpt {
+                        notes: trigger(&step.display).into_iter().collect(),
+                        ..place(file, span, source.to_string())
+                    })
                 }
                 None => report,
             }
@@ -178,6 +187,10 @@ pub(super) fn failed(error: &BuildError, summary: Summary) -> Report {
         } => Report::new("cannot use a base image")
             .causes_of(&**source)
             .excerpt(place(file, *span, source.to_string())),
+        BuildError::Context(ContextError::Ignore { file, source }) => {
+            let span = source.span(file.text());
+            Report::new(error.to_string()).excerpt(place(file, span, source.to_string()))
+        }
         BuildError::Target { source, .. } => match **source {
             // The names of steps say whose they are.
             BuildError::Step { step: Some(_), .. } => failed(source, summary),
@@ -262,6 +275,23 @@ fn token(step: &Step, word: Option<&str>) -> Option<Span> {
         .find(|one| one.as_str() == word)
         .or_else(|| words().find(|one| fragment(one)));
     found.map(|one| one.span)
+}
+
+/// Returns where a step names the repository that it would reach through a missing agent.
+fn ssh_address(step: &Step, error: &OpError) -> Option<Span> {
+    let is_ssh =
+        |word: &str| matches!(git::of_add(word), Some(Ok(git)) if git::is_ssh(&git.remote));
+    let mut words = step.words.iter();
+    let missing = matches!(error, OpError::MissingSsh { .. });
+    let word = words.find(|word| missing && is_ssh(word.as_str()))?;
+    Some(word.span)
+}
+
+/// Says which trigger of its base a step is; its place is the line that names the base.
+fn trigger(display: &str) -> Option<String> {
+    let (_, command) = display.split_once("] ")?;
+    let is_trigger = command.starts_with("ONBUILD ");
+    is_trigger.then(|| format!("in the trigger `{command}`"))
 }
 
 /// Returns the `[build 2/5]` of a step's display name.

@@ -341,10 +341,11 @@ fn bad_input_is_refused_with_a_reason() {
         ERROR: invalid value "UPPER" for --tag: invalid reference format: repository name (UPPER) must be lowercase
         ERROR: invalid value "a@sha256:0000000000000000000000000000000000000000000000000000000000000000" for --tag: an image cannot be given a name with a digest
         ERROR: cannot use no-such-directory as the build context: No such file or directory (os error 2)
-          hint: the last argument is a directory, a git or http address, or - for standard input
+          hint: a context is a directory, a git or http address, or - for standard input
         ERROR: cannot use Cargo.toml as the build context: it is no directory
           hint: to build that Dockerfile: cooper build -f Cargo.toml DIRECTORY; to build an archive: cooper build - <Cargo.toml
         ERROR: cannot use https://example.com/x.git#-x as the build context: invalid reference in a git address: "-x"
+          hint: write URL.git#REFERENCE:DIRECTORY; no name begins with a dash, nor has it blanks or any of ~^:?*[\
         ERROR: standard input cannot be both the build context and the Dockerfile
         ERROR: invalid value "default" for --ssh: no ssh agent runs: SSH_AUTH_SOCK is not set
           hint: start one (eval $(ssh-agent)) and add keys (ssh-add), or name a key file: --ssh ID=FILE

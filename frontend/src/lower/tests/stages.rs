@@ -171,6 +171,31 @@ fn stage_names_follow_dockers_rules() {
                 "invalid-platform@linux/amd64/v9/z: failed to parse platform linux/amd64/v9/z: invalid platform \"linux/amd64/v9/z\": expected OS/ARCH or OS/ARCH/VARIANT, such as linux/amd64 or linux/arm/v7",
             ],
         ),
+        ("ARG V=1\nFROM a:$V$TAG-$W", &[]),
+        (
+            "FROM a:$TAG",
+            &[
+                "invalid-reference@a:$TAG: failed to parse stage name \"a:\": invalid reference format: invalid tag \"\" (letters, digits, '_', '.' and '-', at most 128, not starting with '.' or '-') (TAG is not set here: give it a default with `ARG TAG=…` before the first FROM, or pass --build-arg TAG=…)",
+            ],
+        ),
+        (
+            "FROM a@sha256:abc",
+            &[
+                "invalid-reference@a@sha256:abc: failed to parse stage name \"a@sha256:abc\": invalid reference format: \"a@sha256:abc\" (a digest is sha256: and 64 hexadecimal digits)",
+            ],
+        ),
+        (
+            "FROM Debian",
+            &[
+                "invalid-reference@Debian: failed to parse stage name \"Debian\": invalid reference format: repository name (Debian) must be lowercase (write it in lower case: debian)",
+            ],
+        ),
+        (
+            "FROM a:",
+            &[
+                "invalid-reference@a:: failed to parse stage name \"a:\": invalid reference format: invalid tag \"\" (letters, digits, '_', '.' and '-', at most 128, not starting with '.' or '-') (a part of the name is empty: leave out what stands before it, or give it a value)",
+            ],
+        ),
         (
             "FROM a AS one\nFROM b\nRUN --mount=from=$x,target=/m y",
             &["blank-from@$x: --from ($x) is blank"],

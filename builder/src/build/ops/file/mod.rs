@@ -82,6 +82,12 @@ pub enum FileError {
         /// What is in the way.
         path: RelPath,
     },
+    /// A directory is to be made where something else is.
+    #[error("cannot make the directory: {path} is something else")]
+    InTheWay {
+        /// What is in the way.
+        path: RelPath,
+    },
     /// A file would replace a directory.
     #[error("cannot replace directory {path} with a file")]
     IsADirectory {
@@ -335,6 +341,10 @@ fn inline(
 
 fn mkdir(new: &mut NewLayer<'_>, path: &str, mode: u32, owner: Owner) -> Result<(), FileError> {
     let target = new.resolve(&RelPath::clean(path))?;
-    new.ensure_dir(&target, mode, owner)?;
+    new.ensure_dir(&target, mode, owner)
+        .map_err(|error| match error {
+            FileError::NotADirectory { path } => FileError::InTheWay { path },
+            other => other,
+        })?;
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! What stands around a build: its contexts, secrets and outputs.
 
+use std::time::Duration;
+
 use super::*;
 
 #[test]
@@ -14,12 +16,15 @@ fn what_is_wrong_around_a_build_reads_well() {
             path: path(),
             source: denied(),
         },
-        ContextError::Ignore {
-            path: "/srv/.dockerignore".into(),
-            reason: text("line 2: syntax error in pattern"),
-        },
+        ignored("a\n  b[c\n"),
     ];
     table("context", contexts, BuildError::Context);
+    let files = ["# !\n!\n", "\u{feff}*.o\r\n\r\n!\ta[b-]/*\r\n!x\r\n"];
+    let wrong = |text| DockerIgnore::parse(text).expect_err("malformed");
+    let mut left = files.iter();
+    table("ignore", files.map(wrong).into(), |_| {
+        BuildError::Context(ignored(left.next().expect("a file an error")))
+    });
     let destinations = vec![
         DestinationError::IsADirectory { path: path() },
         DestinationError::NotADirectory { path: path() },
@@ -59,6 +64,14 @@ fn what_is_wrong_around_a_build_reads_well() {
         SshError::Silent { id: id() },
     ];
     table("ssh", keys, BuildError::Ssh);
+}
+
+/// Returns what is said of an ignore file.
+fn ignored(text: &str) -> ContextError {
+    ContextError::Ignore {
+        file: Box::new(SourceFile::new("/srv/.dockerignore", text)),
+        source: DockerIgnore::parse(text).expect_err("malformed"),
+    }
 }
 
 #[test]
@@ -118,8 +131,55 @@ fn each_reason_why_a_result_did_not_leave_reads_well() {
         SharedCacheError::Fetch(Box::new(unfetched())),
         SharedCacheError::Store(full()),
     ];
-    table("cache", caches, |source| BuildError::CacheExport {
+    let exported = |source| BuildError::CacheExport {
         place: place(),
         source: Box::new(source),
+    };
+    table("cache", caches, exported);
+    table("service", services(), |source| {
+        exported(SharedCacheError::Service(source))
     });
+}
+
+fn services() -> Vec<ServiceError> {
+    let request = || text("GET https://cache.example/x");
+    vec![
+        ServiceError::Status {
+            request: request(),
+            status: ureq::http::StatusCode::FORBIDDEN,
+            code: text("AccessDenied"),
+            hint: None,
+            retry_after: None,
+        },
+        down(),
+        ServiceError::Broken {
+            request: request(),
+            source: ErrorKind::UnexpectedEof.into(),
+        },
+        ServiceError::TooLong {
+            request: request(),
+            limit: 1000,
+        },
+        ServiceError::Answer {
+            request: request(),
+            reason: text("no location"),
+        },
+        ServiceError::Missing { name: text("main") },
+        ServiceError::Absent {
+            service: "GitHub's cache",
+            missing: "ACTIONS_RUNTIME_TOKEN is not set",
+        },
+        ServiceError::Late {
+            limit: Duration::from_mins(10),
+        },
+        ServiceError::Sink {
+            request: request(),
+            source: ErrorKind::StorageFull.into(),
+        },
+        ServiceError::Http(HttpError::Proxy {
+            proxy: text("proxy:x"),
+            reason: text("invalid port"),
+        }),
+        ServiceError::Canceled,
+    ]
 }

@@ -1,5 +1,9 @@
 //! What a build brings in.
 
+use cooper_frontend::image::ResolvedImages;
+use cooper_frontend::settings::BuildSettings;
+use cooper_frontend::{Plan, git, parse};
+
 use super::*;
 
 #[test]
@@ -124,6 +128,81 @@ fn each_reason_why_a_download_failed_reads_well() {
             url: url(),
             source: Box::new(source),
         })
+    });
+}
+
+#[test]
+fn each_reason_why_an_address_is_no_repository_reads_well() {
+    let addresses = [
+        "https://example.com/a.git?brunch=x",
+        "https://example.com/a.git?tag=",
+        "https://example.com/a.git?tag=v1&tag=v2",
+        "https://example.com/a.git?submodules=maybe",
+        "https://example.com/a.git?ref=v1#v2",
+        "https://example.com/a.git?fetch-by-commit=true",
+        "https://example.com/a.git?ref=--upload-pack=x",
+    ];
+    let wrong = |address| git::of_add(address).expect("git").expect_err(address);
+    let mut left = addresses.iter();
+    table("git-address", addresses.map(wrong).into(), |_| {
+        let address = left.next().expect("an address an error");
+        let text = format!("FROM scratch\nADD --chown=1 {address} \\\n  /app/\n");
+        let file = SourceFile::new("Dockerfile", text);
+        let settings = BuildSettings::new(Platform::new("linux", "amd64"));
+        let plan = Plan::new(&parse(&file).expect("it parses"), &settings);
+        let diagnostics = plan.and_then(|plan| plan.lower(&ResolvedImages::new()));
+        BuildError::Dockerfile {
+            diagnostics: diagnostics.map(|_| ()).expect_err("an address is wrong"),
+            file,
+        }
+    });
+}
+
+#[test]
+fn each_reason_why_a_registry_does_not_serve_reads_well() {
+    let reference = || Box::new("reg.example/app:1".parse::<Reference>().expect("a name"));
+    let platform = |architecture| Platform::new("linux", architecture);
+    let samples = vec![
+        refused(),
+        RegistryError::NoPlatform {
+            reference: reference(),
+            wanted: Box::new(platform("amd64")),
+            available: vec![platform("arm64"), platform("s390x")],
+        },
+        RegistryError::NotAnImage {
+            reference: reference(),
+            media_type: text("application/vnd.cncf.helm.config.v1+json"),
+        },
+        RegistryError::NothingToPush {
+            reference: reference(),
+        },
+        RegistryError::Nesting {
+            reference: reference(),
+            limit: 8,
+        },
+        RegistryError::Oversized {
+            subject: text("the manifest of reg.example/app:1"),
+            size: 5_000_000,
+            limit: 4_194_304,
+        },
+        RegistryError::Config(ConfigError::Blocked {
+            name: text("reg.example/app"),
+        }),
+        RegistryError::Local {
+            verb: "write",
+            digest: digest('a'),
+            source: ErrorKind::StorageFull.into(),
+        },
+        RegistryError::Canceled,
+    ];
+    table("registry", samples, |source| BuildError::Image {
+        file: file(),
+        span: span_of("debian"),
+        suggestion: None,
+        source: Box::new(ResolveImageError::Registry {
+            name: text("debian"),
+            source: Box::new(source),
+        }),
     });
 }
 

@@ -101,6 +101,7 @@ fn each_kind_of_failed_copy_reads_well() {
         FileError::Pattern { written: written() },
         FileError::LinkLoop { path: "app".into() },
         FileError::NotADirectory { path: "app".into() },
+        FileError::InTheWay { path: "app".into() },
         FileError::IsADirectory {
             path: "app/main.rs".into(),
         },
