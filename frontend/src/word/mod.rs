@@ -201,10 +201,13 @@ impl Run<'_> {
                 let brace = self.text[start..].find('}');
                 brace.map_or(self.text.len(), |brace| start + brace + 1)
             }
-            WordErrorKind::UnclosedQuote { .. }
-            | WordErrorKind::MissingBrace
-            | WordErrorKind::MissingSlash
-            | WordErrorKind::TooDeep => self.text.len(),
+            // The rest of a here-document is not what lacks the brace.
+            WordErrorKind::MissingBrace | WordErrorKind::MissingSlash => {
+                let rest = self.text.get(start..).unwrap_or_default();
+                let line = rest.find(['\r', '\n']);
+                line.map_or(self.text.len(), |line| start + line)
+            }
+            WordErrorKind::UnclosedQuote { .. } | WordErrorKind::TooDeep => self.text.len(),
         };
         let start = start.min(self.text.len());
         let range = start..end.max(start);
@@ -432,6 +435,10 @@ impl Run<'_> {
             '+' | '-' | '?' => self.conditional(start, &name, operator, false),
             '#' | '%' => self.trimmed(start, &name, operator),
             '/' => self.replaced(start, &name),
+            end if end.is_control() => {
+                self.at -= end.len_utf8();
+                self.fail(start, WordErrorKind::MissingBrace)
+            }
             other => self.fail(
                 start,
                 WordErrorKind::UnsupportedModifier {

@@ -91,6 +91,7 @@ fn words_that_cannot_expand_say_why() {
         ),
         ("a${b", "syntax error: missing '}'", "${b"),
         ("${", "syntax error: missing '}'", "${"),
+        ("a ${b\nc }", "syntax error: missing '}'", "${b"),
         ("${}", "syntax error: bad substitution", "${}"),
         ("${{b}", "syntax error: bad substitution", "${{b}"),
         ("${:b}", "syntax error: bad substitution", "${:b}"),
