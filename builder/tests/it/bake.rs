@@ -203,7 +203,7 @@ fn what_is_wrong_in_a_definition_is_shown_where_it_is() {
             "target \"default\" {\n  dockerfile = \"Dockrfile\"\n}\n",
             &[
                 "bake.hcl:2:16",
-                "there is no Dockerfile ./Dockrfile",
+                "there is no Dockerfile Dockrfile",
                 "hint: dockerfile is relative",
             ],
         ),

@@ -1,5 +1,6 @@
 //! Build checks: after a build, alone, and as a reason not to build.
 
+use crate::support::process::run;
 use crate::support::{Context, Cooper};
 
 const WARNED: &str = "FROM scratch as base\nCOPY Dockerfile /$nothing\n";

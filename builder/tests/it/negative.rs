@@ -233,3 +233,385 @@ fn a_failed_step_can_be_looked_into() {
         "the last failure replaces the one before"
     );
 }
+
+/// Wrong Dockerfiles of each family of instructions: where the fault is shown, what is said of it,
+/// and what would help.
+const WRONG: [(&str, &[&str]); 44] = [
+    (
+        "FRM busybox\nRUN x\n",
+        &[
+            "Dockerfile:1:1",
+            "Dockerfile:2:1",
+            "unknown instruction: FRM",
+            "no build stage in current context: RUN before FROM",
+            "did you mean `FROM`?",
+            "a Dockerfile starts with FROM; only ARG may stand before it",
+        ],
+    ),
+    (
+        "FROM busybox AS 1a\n",
+        &[
+            "Dockerfile:1:17",
+            "invalid name for build stage: \"1a\", name can't start with a ",
+            "begin with a letter and go on with letters, digits, `-`,",
+        ],
+    ),
+    (
+        "FROM busybox:$TAG\n",
+        &[
+            "Dockerfile:1:6",
+            "failed to parse stage name \"busybox:\": invalid reference for",
+            "TAG is not set here: give it a default with `ARG TAG=…` ",
+        ],
+    ),
+    (
+        "FROM --platfrm=linux/amd64 busybox\n",
+        &[
+            "Dockerfile:1:6",
+            "unknown flag: --platfrm",
+            "did you mean `--platform`?",
+        ],
+    ),
+    (
+        "FROM busybox AS\n",
+        &[
+            "Dockerfile:1:6",
+            "FROM requires either one or three arguments",
+            "write `FROM image` or `FROM image AS name`",
+        ],
+    ),
+    (
+        "FROM busybox\nRUN --mount=type=cach,target=/x x\n",
+        &[
+            "Dockerfile:2:13",
+            "unsupported mount type \"cach\"",
+            "did you mean `cache`?",
+        ],
+    ),
+    (
+        "FROM busybox\nRUN --mount=type=cache,target=/a,sharing=lock x\n",
+        &[
+            "Dockerfile:2:34",
+            "unsupported sharing value \"lock\"",
+            "use shared, private or locked",
+        ],
+    ),
+    (
+        "FROM busybox\nRUN --mount=type=bind,source=nosuch,target=/a \\\n   echo hi \\\n  && echo there\n",
+        &[
+            "Dockerfile:2:30",
+            "\"/nosuch\": not found",
+            "there is nothing of that name in the build context",
+        ],
+    ),
+    (
+        "FROM busybox\nRUN --mount=type=secret,id=a,mode=0999 x\n",
+        &[
+            "Dockerfile:2:30",
+            "invalid value 0999 for mode",
+            "write an octal mode, such as 0440 or 0755",
+        ],
+    ),
+    (
+        "FROM busybox\nRUN --network=hots x\n",
+        &[
+            "Dockerfile:2:15",
+            "unsupported network mode \"hots\"",
+            "did you mean `host`?",
+        ],
+    ),
+    (
+        "FROM busybox\nRUN <<EOF\necho hi\nEOFF\n",
+        &[
+            "Dockerfile:2:5",
+            "unterminated heredoc",
+            "a line with exactly `EOF` and nothing else must end it",
+        ],
+    ),
+    (
+        "FROM busybox\nRUN echo a \\\n # comment\n && nosuchprogram --flag \\\n && echo b\n",
+        &[
+            "Dockerfile:2:1",
+            "process \"/bin/sh -c echo a  && nosuchprogram --flag  && echo",
+            "exit code 127 is a shell's answer to a command that is n",
+        ],
+    ),
+    (
+        "FROM busybox\nRUN [\"nosuchprogram\", \"x\"]\n",
+        &[
+            "Dockerfile:2:1",
+            "cannot run \"nosuchprogram x\" (exit code 127)",
+            "install nosuchprogram in an earlier RUN, or set PATH so ",
+        ],
+    ),
+    (
+        "FROM busybox\nCOPY a.tx /x\n",
+        &[
+            "Dockerfile:2:6",
+            "\"a.tx\": not found",
+            "did you mean a.txt?",
+        ],
+    ),
+    (
+        "FROM busybox\nCOPY a.txt\n",
+        &[
+            "Dockerfile:2:6",
+            "COPY requires at least two arguments, but only one was provi",
+            "add what the instruction is to work on",
+        ],
+    ),
+    (
+        "FROM busybox AS build\nFROM busybox\nCOPY --from=build /nosuch/file /b\n",
+        &[
+            "Dockerfile:3:19",
+            "\"/nosuch/file\": not found",
+            "there is nothing of that name in the stage or image",
+        ],
+    ),
+    (
+        "FROM busybox\nCOPY --chmod=u+q a.txt /x\n",
+        &[
+            "Dockerfile:2:14",
+            "invalid chmod parameter: 'u+q' is no mode",
+            "write an octal mode such as 0755, or a symbolic one such",
+        ],
+    ),
+    (
+        "FROM busybox\nCOPY --exclude=[ a.txt /x\n",
+        &[
+            "Dockerfile:2:16",
+            "syntax error in pattern \"[\"",
+            "close each `[` with `]`, and put a character after each ",
+        ],
+    ),
+    (
+        "FROM busybox\nCOPY <<EOF <<EOF2 /x\nhi\nEOF\n",
+        &[
+            "Dockerfile:2:12",
+            "unterminated heredoc",
+            "a line with exactly `EOF2` and nothing else must end it",
+        ],
+    ),
+    (
+        "FROM busybox\nCOPY <<EOF /x\n$a ${b\nEOF\n",
+        &["Dockerfile:3:4", "missing '}'", "close the substitution"],
+    ),
+    (
+        "FROM busybox\nCOPY d /etc/passwd\n",
+        &[
+            "Dockerfile:2:8",
+            "cannot copy \"d\"",
+            "/etc/passwd exists and is not a directory; a directory's",
+        ],
+    ),
+    (
+        "FROM busybox\nADD --checksum=sha256:12 http://127.0.0.1:9/x /x\n",
+        &[
+            "Dockerfile:2:16",
+            "invalid checksum \"sha256:12\": invalid digest length: sha256 ",
+            "write --checksum=sha256: and 64 hexadecimal digits",
+        ],
+    ),
+    (
+        "FROM busybox\nADD http://127.0.0.1:9/x /x\n",
+        &[
+            "Dockerfile:2:5",
+            "cannot download http://127.0.0.1:9/x",
+            "check the address, the network and the proxy settings",
+        ],
+    ),
+    (
+        "FROM busybox\nADD --keep-git-dir=true git@127.0.0.1:x/y.git#main /x\n",
+        &[
+            "Dockerfile:2:25",
+            "ssh agent default was not given",
+            "pass it with --ssh default, or keys with --ssh default=FILE",
+        ],
+    ),
+    (
+        "FROM busybox\nENV a\n",
+        &[
+            "Dockerfile:2:5",
+            "ENV must have two arguments",
+            "write ENV a=value",
+        ],
+    ),
+    (
+        "FROM busybox\nENV a=1 \\\n  b=${c^^} \\\n  d=${e\n",
+        &[
+            "Dockerfile:3:5",
+            "Dockerfile:4:5",
+            "failed to process \"${c^^}\": unsupported modifier (^) in substitution",
+            "failed to process \"${e\": syntax error: missing '}'",
+            "known are :- - :+ + :? ? and # ## % %% / // with a pattern",
+            "close the substitution with `}`; a literal `$` is writte",
+        ],
+    ),
+    (
+        "FROM busybox\nENV a=\"x\n",
+        &[
+            "Dockerfile:2:7",
+            "failed to process \"\\\"x\": unexpected end of statement while l",
+            "close the quote, or escape it if it is meant literally; ",
+        ],
+    ),
+    (
+        "FROM busybox\nLABEL =x\n",
+        &[
+            "Dockerfile:2:7",
+            "LABEL names can not be blank",
+            "write NAME=value, without blanks around `=`",
+        ],
+    ),
+    (
+        "FROM busybox\nARG\n",
+        &[
+            "Dockerfile:2:1",
+            "ARG requires at least one argument",
+            "add what the instruction is to work on",
+        ],
+    ),
+    (
+        "FROM busybox\nONBUILD ONBUILD RUN x\n",
+        &[
+            "Dockerfile:2:9",
+            "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed",
+            "write ONBUILD and one instruction other than ONBUILD, FR",
+        ],
+    ),
+    (
+        "FROM busybox AS p\nONBUILD COPY nosuch /x\nFROM p\nRUN true\n",
+        &[
+            "Dockerfile:3:1",
+            "\"nosuch\": not found",
+            "in the trigger `ONBUILD COPY nosuch /x`",
+            "there is nothing of that name in the build context",
+        ],
+    ),
+    (
+        "FROM busybox AS p\nONBUILD RUNN foo\nFROM p\n",
+        &[
+            "Dockerfile:3:1",
+            "unknown instruction: RUNN",
+            "in the trigger `ONBUILD RUNN foo`",
+            "did you mean `RUN`?",
+        ],
+    ),
+    (
+        "FROM busybox\nHEALTHCHECK --interval=3x CMD true\n",
+        &[
+            "Dockerfile:2:24",
+            "time: invalid duration \"3x\"",
+            "write a number with a unit, such as 30s, 1m30s or 500ms",
+        ],
+    ),
+    (
+        "FROM busybox\nHEALTHCHECK CM true\n",
+        &[
+            "Dockerfile:2:13",
+            "Unknown type \"CM\" in HEALTHCHECK (try CMD)",
+            "write HEALTHCHECK CMD followed by the command, or HEALTH",
+        ],
+    ),
+    (
+        "FROM busybox\nEXPOSE 80/tpc 90-80\n",
+        &[
+            "Dockerfile:2:8",
+            "Dockerfile:2:15",
+            "invalid proto: tpc",
+            "invalid containerPort: 90-80",
+            "write a number up to 65535 or a rising range, with tcp, ",
+        ],
+    ),
+    (
+        "FROM busybox\nUSER nosuch\nRUN id\n",
+        &[
+            "Dockerfile:3:1",
+            "cannot run \"/bin/sh -c id\" (exit code 125)",
+            "make the user in an earlier RUN (adduser nosuch), or nam",
+        ],
+    ),
+    (
+        "FROM busybox\nWORKDIR /etc/passwd\n",
+        &[
+            "Dockerfile:2:1",
+            "cannot make the directory: /etc/passwd is something else",
+            "name another directory, or remove /etc/passwd in a RUN b",
+        ],
+    ),
+    (
+        "FROM busybox\nSTOPSIGNAL SIGFOO\n",
+        &[
+            "Dockerfile:2:12",
+            "invalid signal: SIGFOO",
+            "write a name such as SIGTERM, or a number",
+        ],
+    ),
+    (
+        "FROM busybox\nSHELL /bin/sh\n",
+        &[
+            "Dockerfile:2:7",
+            "SHELL requires the arguments to be in JSON form",
+            "for example SHELL [\"/bin/bash\", \"-c\"]",
+        ],
+    ),
+    (
+        "FROM busybox\nVOLUME []\n",
+        &[
+            "Dockerfile:2:1",
+            "VOLUME requires at least one argument",
+            "add what the instruction is to work on",
+        ],
+    ),
+    (
+        "# escape=x\nFROM busybox\n",
+        &[
+            "Dockerfile:1:10",
+            "invalid escape token 'x' does not match ` or \\",
+            "use `# escape=\\` or `# escape=` followed by a backtick",
+        ],
+    ),
+    (
+        "# syntax=example/other:1\nFROM busybox\n",
+        &[
+            "Dockerfile:1:10",
+            "the Dockerfile asks for the frontend image example/other:1, ",
+            "only docker/dockerfile is built in; remove the directive",
+        ],
+    ),
+    (
+        "FROM busybox AS a\nCOPY --from=c / /\nFROM a AS c\n",
+        &[
+            "Dockerfile:3:6",
+            "circular dependency detected on stage: a",
+            "the stages need each other: a → c → a",
+            "move what both stages need to a stage of its own",
+        ],
+    ),
+    (
+        "FROM busybox\nENTRYPOINT\nRUN --device=a.b/c=d x\n",
+        &[
+            "Dockerfile:2:1",
+            "Dockerfile:3:14",
+            "device a.b/c=d is not allowed",
+            "pass --allow device=a.b/c=d if you trust this Dockerfile",
+        ],
+    ),
+];
+
+#[test]
+fn each_fault_is_shown_where_it_is_with_what_would_help() {
+    let Some(cooper) = Cooper::new() else { return };
+    let mut wrong = String::new();
+    for (dockerfile, expected) in WRONG {
+        let context = Context::new(dockerfile).with("a.txt", "x\n");
+        context.sh("mkdir d");
+        let outcome = cooper.build(&context, NONE);
+        let missing = |word: &&&str| !outcome.stderr.contains(**word);
+        let missing: Vec<_> = expected.iter().filter(missing).collect();
+        if outcome.code() != 1 || !missing.is_empty() {
+            let _ = writeln!(wrong, "\n### {dockerfile}missing {missing:?} in {outcome}");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
