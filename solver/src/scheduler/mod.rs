@@ -10,7 +10,7 @@
 //!
 //! # Two lanes
 //!
-//! Threads come in two lanes ([`lane`]), each with an allowance of its own:
+//! Jobs come in two lanes ([`crew`]), each with an allowance of its own:
 //!
 //! - *exec*: claims, runs and records ops; at most [`SolveOptions::jobs`] at once.
 //! - *key*: definitions, lookups and content digests; at most `jobs`, but two to four.
@@ -22,9 +22,9 @@
 //! the disk, or parallel by itself; two are the least that lets a lookup pass a
 //! long hash.
 //!
-//! Threads are started when there is a job for them and none is idle. A solve
-//! that finds everything remembered starts one thread or two and costs some tens of
-//! microseconds.
+//! Threads do the jobs of either lane, and are started when a lane has a job for them and
+//! none is idle. A solve that finds everything remembered starts one thread or two and
+//! costs some tens of microseconds.
 //!
 //! # Waiting for another solve
 //!
@@ -42,7 +42,7 @@
 //! - A job that was handed out is reported once, whatever happens in it.
 
 mod budget;
-mod lane;
+mod crew;
 mod machine;
 mod priority;
 mod state;

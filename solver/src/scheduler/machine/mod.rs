@@ -7,6 +7,7 @@
 mod reports;
 mod steps;
 
+use std::cell::OnceCell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::error::Error;
@@ -24,10 +25,10 @@ use crate::op::Op;
 use crate::options::{Clock, SolveOptions};
 
 use super::budget::Budget;
-use super::lane::Lane;
+use super::crew::Crew;
 use super::priority::longest_paths;
 use super::state::Slot;
-use super::worker::{Job, LaneName, Report, Worker};
+use super::worker::{Job, Report, Worker};
 
 /// How many definitions one job asks for, unless they turn out to be costly.
 const DEFINE_BATCH: usize = 128;
@@ -61,13 +62,14 @@ pub(super) struct Machine<'scope, 'env, O: Op> {
     named: Option<&'env dyn Fn(VertexId, CacheKey)>,
     clock: &'env dyn Clock,
     cancel: &'env CancelToken,
-    exec: Lane<'scope, 'env, O>,
-    key: Lane<'scope, 'env, O>,
+    crew: Crew<'scope, 'env, O>,
     /// What the targets reach, inputs before consumers.
     reached: Vec<VertexId>,
     /// By vertex; those that are not reached have none.
     slots: Vec<Option<Slot<O::Output>>>,
-    paths: Vec<Duration>,
+    durations: Option<&'env dyn Fn(VertexId) -> Option<Duration>>,
+    /// By vertex, once one is to run.
+    paths: OnceCell<Vec<Duration>>,
     steps: Vec<Step>,
     ready: BinaryHeap<Ready>,
     budget: Budget<'env>,
@@ -91,7 +93,6 @@ impl<'scope, 'env, O: Op> Machine<'scope, 'env, O> {
         let graph = worker.graph;
         let jobs = options.jobs.max(1);
         let reached = graph.reachable(targets);
-        let paths = longest_paths(graph, &reached, options.durations);
         let (slots, targets_left) = new_slots(graph, &reached, targets);
         Self {
             graph,
@@ -100,11 +101,11 @@ impl<'scope, 'env, O: Op> Machine<'scope, 'env, O> {
             named: options.named,
             clock: options.clock,
             cancel: worker.cancel,
-            exec: Lane::new("solve-exec", jobs, scope, worker),
-            key: Lane::new("solve-key", jobs.clamp(2, 4), scope, worker),
+            crew: Crew::new((jobs, jobs.clamp(2, 4)), scope, worker),
             reached,
             slots,
-            paths,
+            durations: options.durations,
+            paths: OnceCell::new(),
             steps: Vec::new(),
             ready: BinaryHeap::new(),
             budget: Budget::new(options.memory),
@@ -157,7 +158,7 @@ impl<'scope, 'env, O: Op> Machine<'scope, 'env, O> {
     }
 
     fn is_busy(&self) -> bool {
-        let pending = self.exec.pending() + self.key.pending();
+        let pending = self.crew.pending();
         if self.stop.is_some() || self.targets_left == 0 {
             return pending > 0;
         }
@@ -182,6 +183,14 @@ impl<'scope, 'env, O: Op> Machine<'scope, 'env, O> {
         }
     }
 
+    /// Returns how long the way from a vertex's start to the end of all is known to be.
+    fn path(&self, vertex: VertexId) -> Duration {
+        let paths = self
+            .paths
+            .get_or_init(|| longest_paths(self.graph, &self.reached, self.durations));
+        paths[vertex.index()]
+    }
+
     fn slot(&self, vertex: VertexId) -> &Slot<O::Output> {
         self.slots[vertex.index()]
             .as_ref()
@@ -203,11 +212,7 @@ impl<'scope, 'env, O: Op> Machine<'scope, 'env, O> {
         if self.stop.is_some() {
             return;
         }
-        let lane = match job.lane() {
-            LaneName::Exec => &mut self.exec,
-            LaneName::Key => &mut self.key,
-        };
-        if let Err(source) = lane.push(job) {
+        if let Err(source) = self.crew.push(job) {
             self.end(Stop::Failed(SolveError::Thread { source }));
         }
     }

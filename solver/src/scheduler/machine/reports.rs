@@ -26,10 +26,7 @@ impl<O: Op> Machine<'_, '_, O> {
         match report {
             Report::Canceled => self.end(Stop::Canceled),
             Report::Ended { lane, news } => {
-                match lane {
-                    LaneName::Exec => self.exec.reported(),
-                    LaneName::Key => self.key.reported(),
-                }
+                self.crew.reported(lane);
                 if let (LaneName::Exec, News::Vertex { vertex, .. }) = (lane, &news) {
                     self.budget.release(*vertex);
                 }

@@ -187,14 +187,14 @@ impl<O: Op> Machine<'_, '_, O> {
         let path = if keys.is_none() {
             Duration::MAX
         } else {
-            self.paths[vertex.index()]
+            self.path(vertex)
         };
         self.slot_mut(vertex).phase = Phase::Queued(keys);
         self.ready.push((path, Reverse(vertex)));
     }
 
     fn fill_slots(&mut self) {
-        while self.stop.is_none() && self.exec.has_room() {
+        while self.stop.is_none() && self.crew.has_room() {
             let Some(vertex) = self.next_to_run() else {
                 return;
             };
