@@ -10,10 +10,11 @@
 //! what is in use look old, so a lease also notes the time since boot; where the two
 //! disagree, nothing is taken.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
@@ -21,6 +22,7 @@ use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::error::{IoContext, StoreError};
+use crate::layer::LayerId;
 use crate::lock::{FileLock, Mode};
 use crate::store::{Shared, Store};
 
@@ -31,6 +33,7 @@ const DRIFT: i128 = 500_000_000;
 #[derive(Debug)]
 pub struct Lease {
     path: PathBuf,
+    in_use: Arc<InUse>,
     _own: FileLock,
     _lock: FileLock,
 }
@@ -75,8 +78,11 @@ impl Lease {
             // A collector may take the file of a dead lease for this one between the two calls.
             if let Some(own) = own.filter(|own| own.is_current(&path)) {
                 fs::write(&path, clock_offset().to_string()).during("write", &path)?;
+                let in_use = Arc::clone(&shared.in_use);
+                in_use.known().leases += 1;
                 return Ok(Self {
                     path,
+                    in_use,
                     _own: own,
                     _lock: lock,
                 });
@@ -87,7 +93,68 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        {
+            let mut known = self.in_use.known();
+            known.leases -= 1;
+            if known.leases == 0 {
+                known.forget();
+            }
+        }
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Layers that this process found and marked under a lease. As long as it holds one nobody takes
+/// them: they need not be looked for, nor marked, again.
+#[derive(Debug, Default)]
+pub(crate) struct InUse(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    leases: usize,
+    /// How often what was known was forgotten.
+    period: u64,
+    layers: HashSet<LayerId>,
+}
+
+impl Known {
+    fn forget(&mut self) {
+        self.period += 1;
+        self.layers.clear();
+    }
+}
+
+/// Says that a lease was held before something was looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Period(u64);
+
+impl InUse {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns whether a layer is in use.
+    pub(crate) fn has(&self, id: &LayerId) -> bool {
+        self.known().layers.contains(id)
+    }
+
+    /// Returns the time in which what is found now is in use; none if no lease is held.
+    pub(crate) fn period(&self) -> Option<Period> {
+        let known = self.known();
+        (known.leases > 0).then_some(Period(known.period))
+    }
+
+    /// Notes a layer that was found and marked since `period` was asked for, if that goes on.
+    pub(crate) fn note(&self, id: &LayerId, period: Option<Period>) {
+        let mut known = self.known();
+        if period == Some(Period(known.period)) {
+            known.layers.insert(id.clone());
+        }
+    }
+
+    /// Forgets all: something that was in use was removed.
+    pub(crate) fn forget(&self) {
+        self.known().forget();
     }
 }
 
@@ -254,6 +321,33 @@ mod tests {
                 .mark_used(&path, Mark::Modified)
                 .expect("mark")
         );
+    }
+
+    #[test]
+    fn what_is_in_use_is_known_as_long_as_a_lease_is_held() {
+        let (_dir, store) = store();
+        let in_use = &store.shared().in_use;
+        let id: LayerId = format!("sha256:{}", "0".repeat(64)).parse().expect("an id");
+        in_use.note(&id, in_use.period());
+        assert!(!in_use.has(&id), "nothing keeps it");
+        let lease = store.lease().expect("lease");
+        let early = in_use.period();
+        in_use.note(&id, early);
+        assert!(in_use.has(&id));
+        let second = store.lease().expect("lease");
+        drop(lease);
+        assert!(in_use.has(&id), "the second lease keeps it");
+        drop(second);
+        assert!(!in_use.has(&id));
+        let _later = store.lease().expect("lease");
+        in_use.note(&id, early);
+        assert!(
+            !in_use.has(&id),
+            "it may have been taken between the leases"
+        );
+        in_use.note(&id, in_use.period());
+        in_use.forget();
+        assert!(!in_use.has(&id));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::error::{IoContext, StoreError};
 use crate::images::Images;
 use crate::layer::{Layers, RecentIndices, Wanted};
 use crate::layout::{Layout, refused};
-use crate::lease::Lease;
+use crate::lease::{InUse, Lease};
 use crate::lock::{ClaimGuard, FileLock, Gate, Mode};
 use crate::meta::Meta;
 use crate::notes::Notes;
@@ -48,6 +48,7 @@ pub(crate) struct Shared {
     /// Bytes that the store may take; the greatest number is no limit.
     pub(crate) limit: AtomicU64,
     pub(crate) recent: Arc<RecentIndices>,
+    pub(crate) in_use: Arc<InUse>,
     tmp: PathBuf,
     counter: AtomicU64,
     // Held as long as this process may have work in `tmp`.
@@ -71,6 +72,7 @@ impl Store {
             gate: Gate::new(layout.dir("gate")),
             limit: AtomicU64::new(u64::MAX),
             recent: Arc::default(),
+            in_use: Arc::default(),
             layout,
             options,
             boot_mark: BootMark::of(&boot_id),

@@ -312,10 +312,17 @@ impl Layers {
     /// Returns an unpacked layer; nothing if it is not, or was damaged by a crash.
     pub fn get(&self, id: &LayerId) -> Result<Option<Layer>, StoreError> {
         let dir = self.shared.layout.layer(id);
+        let in_use = &self.shared.in_use;
+        let layer = |dir| Some(Layer::new(id.clone(), dir, &self.shared.recent));
+        if in_use.has(id) {
+            return Ok(layer(dir));
+        }
+        let period = in_use.period();
         if verify::is_sound(&self.shared, id, &dir)?
             && self.shared.mark_used(&dir.join("stamp"), Mark::Modified)?
         {
-            return Ok(Some(Layer::new(id.clone(), dir, &self.shared.recent)));
+            in_use.note(id, period);
+            return Ok(layer(dir));
         }
         match id {
             // A layer built here and packed is the layer that its tar would unpack to.
@@ -457,10 +464,18 @@ impl Layers {
         }
     }
 
+    /// Returns the digests of the tars of `ids`; those that are not known are made at once.
+    pub fn diff_ids(&self, ids: &[LayerId]) -> Result<Vec<DiffId>, StoreError> {
+        // What is known is a small file each, read sooner than threads are woken.
+        let known: Option<Vec<_>> = ids.iter().map(|id| pack::known_diff_id(self, id)).collect();
+        let made = || ids.par_iter().map(|id| self.diff_id(id)).collect();
+        known.map_or_else(made, Ok)
+    }
+
     /// Returns a blob that holds the layer in this compression, packing it once if need be.
     ///
     /// The bytes depend on the layer, the compression and the level alone. The
-    /// default levels are 6 for gzip and 3 for zstd.
+    /// default levels are 5 for gzip and 3 for zstd.
     pub fn pack(
         &self,
         id: &LayerId,

@@ -325,6 +325,9 @@ impl Layers {
 
     /// Notes beside a layer what it holds that must not leave, each in a sentence.
     pub fn note_leaks(&self, id: &LayerId, leaks: &[String]) -> Result<(), StoreError> {
+        if leaks.is_empty() {
+            return Ok(());
+        }
         let mut noted = self.noted_leaks(id)?;
         let known = noted.len();
         noted.extend(leaks.iter().cloned());

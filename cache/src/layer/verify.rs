@@ -37,6 +37,7 @@ pub(super) fn is_sound(shared: &Shared, id: &LayerId, dir: &Path) -> Result<bool
 
 /// Takes a layer's directory out of sight at once and removes it.
 pub(crate) fn discard(shared: &Shared, dir: &Path) {
+    shared.in_use.forget();
     let aside = shared.tmp_path();
     if fs::rename(dir, &aside).is_ok() {
         let _ = remove_tree(&aside);
