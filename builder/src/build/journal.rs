@@ -1,12 +1,11 @@
 //! What happens to the steps of one solve, and what is remembered of it.
 //!
-//! Before the solve it tells how long steps took ([`Journal::duration`]). While it goes on, it is
+//! Before the solve it tells what former ones left ([`Journal::past`]). While it goes on, it is
 //! told what came of each vertex. In the end it says of each step why it was executed or not, and
 //! renews the [`Memory`] if any was.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cooper_cache::{LayerId, Store};
 use cooper_frontend::Step;
@@ -16,7 +15,7 @@ use cooper_solver::{Graph, Origin, Record, SolveEvent, VertexId};
 
 use super::error::MAIN_CONTEXT;
 use super::explain::{Fate, why};
-use super::memory::{InputMemory, Memory, Place, StepMemory, describe};
+use super::memory::{InputMemory, Memory, Past, Place, StepMemory, describe, digest_of};
 use super::output::Output;
 
 /// Why a step was executed, or was not.
@@ -34,9 +33,10 @@ pub struct Explained {
 pub(super) struct Journal<'a> {
     graph: &'a Graph<BuildOp>,
     steps: &'a BTreeMap<VertexId, Step>,
+    store: &'a Store,
     place: Place,
     title: String,
-    before: Memory,
+    past: Arc<Past>,
     seen: Mutex<Seen>,
 }
 
@@ -57,29 +57,25 @@ struct Result {
 impl<'a> Journal<'a> {
     /// Opens the journal of a solve of `place`, which people know as `title`.
     pub(super) fn open(
-        store: &Store,
+        store: &'a Store,
         (place, title): (Place, String),
         graph: &'a Graph<BuildOp>,
-        steps: &'a BTreeMap<VertexId, Step>,
+        steps: &'a Arc<BTreeMap<VertexId, Step>>,
     ) -> Self {
         Self {
             graph,
             steps,
-            before: Memory::load(store, &place).unwrap_or_default(),
+            store,
+            past: Arc::new(Past::new(store.clone(), place.clone(), Arc::clone(steps))),
             place,
             title,
             seen: Mutex::default(),
         }
     }
 
-    /// Returns how long a vertex took when it was last executed, if that is known.
-    pub(super) fn duration(&self, vertex: VertexId) -> Option<Duration> {
-        self.before.duration(self.steps.get(&vertex)?)
-    }
-
-    /// Returns the layer on top of what a vertex gave when it was last executed, if that is known.
-    pub(super) fn last_layer(&self, vertex: VertexId) -> Option<&LayerId> {
-        self.before.of(self.steps.get(&vertex)?)?.layers.last()
+    /// Returns what former solves left.
+    pub(super) fn past(&self) -> &Arc<Past> {
+        &self.past
     }
 
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
@@ -125,17 +121,13 @@ impl<'a> Journal<'a> {
 
     /// Remembers the solve if it executed any step; losing that loses no result. Returns why each
     /// step was executed or not, in the order of the Dockerfile, if that is `asked`.
-    pub(super) fn close(self, store: &Store, now: i64, asked: bool) -> Vec<Explained> {
-        let executed = {
-            let fates = &self.seen().fates;
-            let fate = |(vertex, step): (&VertexId, _)| self.fate(fates, *vertex, step);
-            let executed = |fate: Fate| matches!(fate, Fate::Executed { .. });
-            self.steps.iter().filter_map(fate).any(executed)
-        };
+    pub(super) fn close(self, now: i64, asked: bool) -> Vec<Explained> {
+        let sources = digest_of(self.sources().map(|(_, op)| op));
+        let executed = self.executed_any(&sources);
         if !executed && !asked {
             return Vec::new();
         }
-        let steps = self.told(store);
+        let steps = self.told();
         let explained = steps
             .iter()
             .map(|step| Explained {
@@ -145,17 +137,39 @@ impl<'a> Journal<'a> {
             })
             .collect();
         if executed {
-            let _ = Memory::new(self.title, now, steps).save(store, &self.place);
+            let memory = Memory::new(self.title, now, steps);
+            let _ = memory.save(self.store, &self.place, &sources);
         }
         explained
     }
 
+    /// Returns the steps that are sources: a base image, a download.
+    fn sources(&self) -> impl Iterator<Item = (VertexId, &BuildOp)> {
+        let op = |vertex: &VertexId| (*vertex, &self.graph.vertex(*vertex).op);
+        let steps = self.steps.keys().map(op);
+        steps.filter(|(_, op)| matches!(op, BuildOp::Source(_)))
+    }
+
+    /// Returns whether any step was executed; a source counts if it is another than it was.
+    fn executed_any(&self, sources: &str) -> bool {
+        let fates = &self.seen().fates;
+        let executed = |vertex: &VertexId| matches!(fates.get(vertex), Some(Fate::Executed { .. }));
+        let is_source = |vertex: &VertexId| {
+            let op = &self.graph.vertex(*vertex).op;
+            matches!(op, BuildOp::Source(_))
+        };
+        let same = || self.past.has_sources(sources);
+        let mut steps = self.steps.keys();
+        steps.any(|vertex| executed(vertex) && !is_source(vertex))
+            || self.sources().any(|(vertex, _)| executed(&vertex)) && !same()
+    }
+
     /// Returns what came of a step. A base image is looked at each time: what it was is no news.
-    fn fate(&self, fates: &HashMap<VertexId, Fate>, vertex: VertexId, step: &Step) -> Option<Fate> {
+    fn fate(&self, fates: &HashMap<VertexId, Fate>, vertex: VertexId) -> Option<Fate> {
         let fate = *fates.get(&vertex)?;
         let op = &self.graph.vertex(vertex).op;
         let is_same = || {
-            let before = self.before.of(step);
+            let before = self.past.of(vertex);
             before.is_some_and(|before| before.op == describe(op))
         };
         match fate {
@@ -167,20 +181,20 @@ impl<'a> Journal<'a> {
     }
 
     /// Returns what is to be remembered of each step of this solve.
-    fn told(&self, store: &Store) -> Vec<StepMemory> {
+    fn told(&self) -> Vec<StepMemory> {
         let seen = self.seen();
         let mut steps = Vec::new();
         for (vertex, step) in self.steps {
-            let Some(fate) = self.fate(&seen.fates, *vertex, step) else {
+            let Some(fate) = self.fate(&seen.fates, *vertex) else {
                 continue;
             };
-            let before = self.before.of(step);
+            let before = self.past.of(*vertex);
             let mut memory = remembered(self.graph, self.steps, *vertex, step);
             match seen.results.get(vertex) {
                 Some(result) => result.fill(&mut memory, before),
                 None => carry_over(&mut memory, before),
             }
-            memory.why = why(store, fate, before, &memory);
+            memory.why = why(self.store, fate, before, &memory);
             steps.push(memory);
         }
         steps

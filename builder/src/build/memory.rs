@@ -3,22 +3,24 @@
 //! One small file for each Dockerfile, target and platform ([`Place`]) below the store's `builds/`
 //! tells of each step what it was made of, what it gave and how long it took. From it come the
 //! order in which steps start (the longest known path first), and the answer to why a step ran.
-//! It is a plain file, since every build reads it before it starts; losing it costs an answer,
-//! never a result. Values of variables are kept as hashes only.
+//! It is a plain file, since every build looks at it; losing it costs an answer, never a result.
+//! Its first line tells the sources of the steps, so that a build in which all is known and they
+//! are the same need not read on. Values of variables are kept as hashes only.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use cooper_cache::{LayerId, Store, StoreError};
 use cooper_frontend::ir::BuildOp;
 use cooper_frontend::lower::Step;
 use cooper_oci::ImageConfig;
-use cooper_solver::StableHasher;
+use cooper_solver::{StableHasher, VertexId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Bump when the form changes: files of another version count as none.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Digits of a short ID, as docker has them.
 const SHORT: usize = 12;
@@ -37,6 +39,91 @@ impl Place {
         }
         Self(hasher.finish_content().to_string())
     }
+}
+
+/// What former builds of some steps left. It is read when it is first asked for: where all is
+/// known nobody asks.
+pub(crate) struct Past {
+    store: Store,
+    place: Place,
+    steps: Arc<BTreeMap<VertexId, Step>>,
+    kept: OnceLock<Option<Kept>>,
+    memory: OnceLock<Memory>,
+}
+
+impl Past {
+    /// Prepares to tell of `steps`, which are of the definition at `place`.
+    pub(crate) fn new(store: Store, place: Place, steps: Arc<BTreeMap<VertexId, Step>>) -> Self {
+        Self {
+            store,
+            place,
+            steps,
+            kept: OnceLock::new(),
+            memory: OnceLock::new(),
+        }
+    }
+
+    fn kept(&self) -> Option<&Kept> {
+        let load = || self.store.notes().get(&self.place.0).map(Kept);
+        self.kept.get_or_init(load).as_ref()
+    }
+
+    fn memory(&self) -> &Memory {
+        let read = || self.kept().and_then(Kept::read).unwrap_or_default();
+        self.memory.get_or_init(read)
+    }
+
+    /// Returns whether the sources were these; see [`digest_of`].
+    pub(crate) fn has_sources(&self, digest: &str) -> bool {
+        self.kept().is_some_and(|kept| kept.has_sources(digest))
+    }
+
+    /// Returns what is remembered of a vertex.
+    pub(crate) fn of(&self, vertex: VertexId) -> Option<&StepMemory> {
+        self.memory().of(self.steps.get(&vertex)?)
+    }
+
+    /// Returns how long a vertex took when it was last executed, if that is known.
+    pub(crate) fn duration(&self, vertex: VertexId) -> Option<Duration> {
+        self.of(vertex)?.millis.map(Duration::from_millis)
+    }
+
+    /// Returns the layer on top of what a vertex gave when it was last executed, if that is known.
+    pub(crate) fn last_layer(&self, vertex: VertexId) -> Option<&LayerId> {
+        self.of(vertex)?.layers.last()
+    }
+}
+
+/// A memory's file, not read yet.
+struct Kept(Vec<u8>);
+
+impl Kept {
+    /// Returns its two parts: what tells the sources, and the memory in JSON.
+    fn parts(&self) -> Option<(&[u8], &[u8])> {
+        let end = self.0.iter().position(|byte| *byte == b'\n')?;
+        Some((&self.0[..end], &self.0[end + 1..]))
+    }
+
+    fn has_sources(&self, digest: &str) -> bool {
+        let parts = self.parts();
+        parts.is_some_and(|(sources, _)| sources == digest.as_bytes())
+    }
+
+    /// Returns the memory; none if it is damaged, or of another version.
+    fn read(&self) -> Option<Memory> {
+        let (_, json) = self.parts()?;
+        let memory: Memory = serde_json::from_slice(json).ok()?;
+        (memory.version == VERSION).then_some(memory)
+    }
+}
+
+/// Returns what tells sources from others.
+pub(crate) fn digest_of<'a>(sources: impl Iterator<Item = &'a BuildOp>) -> String {
+    let mut hasher = StableHasher::new("cooper.sources");
+    for op in sources {
+        hasher.write_str(&describe(op).to_string());
+    }
+    hasher.finish_content().to_string()
 }
 
 /// All that is remembered of a definition.
@@ -102,13 +189,6 @@ impl StepMemory {
 }
 
 impl Memory {
-    /// Returns what is remembered of a definition; nothing if that was never built, or is damaged.
-    pub(crate) fn load(store: &Store, place: &Place) -> Option<Self> {
-        let bytes = store.notes().get(&place.0)?;
-        let memory: Self = serde_json::from_slice(&bytes).ok()?;
-        (memory.version == VERSION).then_some(memory)
-    }
-
     /// Returns what is to be remembered of a build that ended at `at`.
     pub(crate) fn new(title: String, at: i64, steps: Vec<StepMemory>) -> Self {
         Self {
@@ -119,20 +199,23 @@ impl Memory {
         }
     }
 
-    /// Remembers this instead of what was.
-    pub(crate) fn save(&self, store: &Store, place: &Place) -> Result<(), StoreError> {
-        let bytes = serde_json::to_vec(self).expect("plain data always serialises");
-        store.notes().put(&place.0, &bytes)
+    /// Remembers this instead of what was, of steps with these sources; see [`digest_of`].
+    pub(crate) fn save(
+        &self,
+        store: &Store,
+        place: &Place,
+        sources: &str,
+    ) -> Result<(), StoreError> {
+        let json = serde_json::to_string(self).expect("plain data always serialises");
+        let file = format!("{sources}\n{json}");
+        store.notes().put(&place.0, file.as_bytes())
     }
 
     /// Returns everything that is remembered, the latest first.
     pub fn all(store: &Store) -> Result<Vec<Self>, StoreError> {
         let files = store.notes().all()?;
-        let mut found: Vec<Self> = files
-            .iter()
-            .filter_map(|bytes| serde_json::from_slice(bytes).ok())
-            .filter(|memory: &Self| memory.version == VERSION)
-            .collect();
+        let files = files.into_iter().map(Kept);
+        let mut found: Vec<Self> = files.filter_map(|kept| kept.read()).collect();
         found.sort_by_key(|memory| std::cmp::Reverse(memory.at));
         Ok(found)
     }
@@ -145,16 +228,11 @@ impl Memory {
 
     /// Returns what is remembered of a step: of the same instruction in the same stage, else of
     /// the one in its place.
-    pub(crate) fn of(&self, step: &Step) -> Option<&StepMemory> {
+    fn of(&self, step: &Step) -> Option<&StepMemory> {
         let same_stage = || self.steps.iter().filter(|old| old.stage == step.stage);
         let same = same_stage().filter(|old| old.command == step.command);
         same.min_by_key(|old| old.index.abs_diff(step.index))
             .or_else(|| same_stage().find(|old| old.index == step.index))
-    }
-
-    /// Returns how long a step took, if that is known.
-    pub(crate) fn duration(&self, step: &Step) -> Option<Duration> {
-        self.of(step)?.millis.map(Duration::from_millis)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The one solve of a build, and whom its failure is to be told of.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ptr::from_ref;
 use std::sync::Arc;
 
 use cooper_cache::Driver;
@@ -14,7 +15,7 @@ use super::error::{BuildError, OpError};
 use super::index::StoreIndex;
 use super::journal::{Explained, Journal};
 use super::memory::Place;
-use super::ops::{BoundOp, Outlook};
+use super::ops::{Before, BoundOp, Outlook};
 use super::output::Root;
 use super::sharing::Imports;
 use super::sharing::harvest::{Harvest, Keys};
@@ -25,7 +26,7 @@ use crate::driver;
 /// The graph of all targets, and whose each vertex is.
 struct Joined<'a> {
     graph: Graph<BuildOp>,
-    steps: BTreeMap<VertexId, Step>,
+    steps: Arc<BTreeMap<VertexId, Step>>,
     /// The target and variant that brought each vertex in.
     owners: Vec<(&'a TargetBuild<'a>, &'a Variant)>,
 }
@@ -158,7 +159,7 @@ impl<'a> Joined<'a> {
             .collect();
         Self {
             graph,
-            steps,
+            steps: Arc::new(steps),
             owners,
         }
     }
@@ -193,7 +194,7 @@ impl<'a> Joined<'a> {
         let graph = self.graph.map(|id, vertex| {
             let outlook = Outlook {
                 mounted: mounted.contains(&id),
-                before: journal.last_layer(id).cloned(),
+                before: Before(id, Arc::clone(journal.past())),
                 forms: forms.get(&id).cloned().unwrap_or_default(),
                 followed: wanted.len() > 1 || self.graph.consumers(id).next().is_some(),
             };
@@ -208,7 +209,7 @@ impl<'a> Joined<'a> {
             journal.note(&event);
             vertices.show(event);
         };
-        let durations = |vertex| journal.duration(vertex);
+        let durations = |vertex| journal.past().duration(vertex);
         let index = StoreIndex::new(shared.store(), shared.remote(), sharing.imports, &journal)
             .not_before(request.oldest_result(since_epoch()));
         let keys = Keys::default();
@@ -226,7 +227,7 @@ impl<'a> Joined<'a> {
             Err(_) => Vec::new(),
         };
         let asked = self.explains();
-        *explained = journal.close(shared.store(), since_epoch(), asked);
+        *explained = journal.close(since_epoch(), asked);
         let outputs = solved.map_err(|error| self.failure(error))?;
         let mut roots = BTreeMap::new();
         for (vertex, output) in wanted.iter().zip(outputs) {
@@ -294,7 +295,10 @@ impl<'a> Joined<'a> {
     fn place(&self) -> (Place, String) {
         let mut parts = Vec::new();
         let mut titles = Vec::new();
-        for (target, variant) in &self.owners {
+        let mut owners = self.owners.clone();
+        // A vertex has one owner, and an owner many vertices.
+        owners.dedup_by_key(|(target, variant)| (from_ref(*target), from_ref(*variant)));
+        for (target, variant) in owners {
             let options = target.target.options;
             let file = definition::identity(options);
             let stage = options.target.clone().unwrap_or_default();

@@ -16,11 +16,12 @@ use std::sync::Arc;
 
 use cooper_cache::{MergedTree, RelPath, StoreError};
 use cooper_frontend::ir::{BuildOp, ExecOp, FileAction, FileOp, MountKind, SourceOp};
-use cooper_solver::{CacheKey, ContentDigest, ExecContext, Op, StableHasher, Stream};
+use cooper_solver::{CacheKey, ContentDigest, ExecContext, Op, StableHasher, Stream, VertexId};
 
 use super::ahead::Forms;
 use super::engine::Engine;
 use super::error::OpError;
+use super::memory::Past;
 use super::output::{Output, Root};
 
 use file::absence::{Place, advice};
@@ -38,17 +39,21 @@ pub(crate) struct BoundOp {
 }
 
 /// What is known of a step before the solve.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Outlook {
     /// Whether a later step is going to mount what it makes.
     pub(crate) mounted: bool,
     /// The layer that it made when it was last executed.
-    pub(crate) before: Option<cooper_cache::LayerId>,
+    pub(crate) before: Before,
     /// In which forms its layers will be wanted.
     pub(crate) forms: Forms,
     /// Whether others may run once it has.
     pub(crate) followed: bool,
 }
+
+/// A step, and what tells the layer that it made when it was last executed.
+#[derive(Clone)]
+pub(crate) struct Before(pub(crate) VertexId, pub(crate) Arc<Past>);
 
 impl BoundOp {
     /// Binds `op` to the engine that will execute it.
@@ -139,10 +144,11 @@ impl BoundOp {
                 tree.as_ref().map(|tree| file::SourceTree { tree, foreign })
             })
             .collect();
+        let Before(vertex, past) = &self.outlook.before;
         let form = if self.outlook.mounted {
             file::Form::Files
         } else {
-            file::Form::Packed(self.outlook.before.as_ref())
+            file::Form::Packed(past.last_layer(*vertex))
         };
         let job = file::Job {
             layers: self.engine.layers(),
