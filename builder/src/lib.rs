@@ -24,6 +24,7 @@ pub mod container;
 mod driver;
 pub mod emulation;
 pub mod events;
+pub mod exit;
 pub mod export;
 pub mod git;
 pub mod http;

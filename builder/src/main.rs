@@ -5,9 +5,9 @@
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> std::process::ExitCode {
+fn main() {
     cooper_runner::init();
     cooper_builder::container::init();
     cooper_builder::network::init();
-    cooper_builder::cli::main(std::env::args_os())
+    cooper_builder::cli::main(std::env::args_os()).leave()
 }

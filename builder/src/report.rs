@@ -13,10 +13,10 @@
 //! | 125, 126, 127 | `run`: the container could not be set up, its program not invoked, not found |
 //! | 130 | interrupted |
 
+use crate::exit::ExitCode;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::ops::Range;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use annotate_snippets::renderer::DecorStyle;

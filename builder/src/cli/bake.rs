@@ -7,9 +7,9 @@ mod list;
 mod run;
 mod target;
 
+use crate::exit::ExitCode;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::{ArgAction, Args};
 

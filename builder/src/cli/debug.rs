@@ -1,8 +1,8 @@
 //! `cooper debug`: a shell with a static busybox in an image, a step of a build or a container,
 //! whatever is in it.
 
+use crate::exit::ExitCode;
 use std::path::Path;
-use std::process::ExitCode;
 
 use clap::Args;
 

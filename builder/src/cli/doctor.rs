@@ -5,10 +5,10 @@
 //! and asked to execute a program that does not exist. That it is not found proves everything
 //! before it.
 
+use crate::exit::ExitCode;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Args;
 use cooper_cache::{Driver, Store};

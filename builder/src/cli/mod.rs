@@ -56,10 +56,10 @@ pub mod usage_filter;
 pub mod value;
 pub mod volume;
 
+use crate::exit::ExitCode;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};

@@ -1,6 +1,6 @@
 //! `cooper pull`.
 
-use std::process::ExitCode;
+use crate::exit::ExitCode;
 
 use clap::{ArgAction, Args};
 use cooper_oci::{Platform, PlatformError, Reference};

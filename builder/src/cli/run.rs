@@ -8,8 +8,8 @@ mod network;
 mod process;
 mod resources;
 
+use crate::exit::ExitCode;
 use std::fs;
-use std::process::ExitCode;
 
 use clap::{ArgAction, Args};
 use cooper_cache::ImageRecord;

@@ -1,10 +1,10 @@
 //! `cooper load`, `save` and `push`: images in and out of the store.
 
+use crate::exit::ExitCode;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use cooper_cache::ImageRecord;

@@ -1,7 +1,7 @@
 //! `cooper bake --call`: what is said of the targets' Dockerfiles, one after the other.
 
+use crate::exit::ExitCode;
 use std::fmt::Write as _;
-use std::process::ExitCode;
 
 use serde_json::{Map, Value as Json, json};
 

@@ -1,6 +1,6 @@
 //! `cooper bake` itself: all targets as one build.
 
-use std::process::ExitCode;
+use crate::exit::ExitCode;
 
 use super::super::{Settings, build as cli_build};
 use super::BakeArgs;

@@ -3,8 +3,8 @@
 //! The text and the JSON are data and go to stdout in docker's form, so that programs that read
 //! it from `docker buildx build` can read it from here.
 
+use crate::exit::ExitCode;
 use std::fmt::Write as _;
-use std::process::ExitCode;
 
 use cooper_frontend::describe::{Outline, OutlineMount, Target};
 use cooper_frontend::{SourceFile, Span, lint};

@@ -1,8 +1,8 @@
 //! `cooper build` itself: display, signals, pipeline, and what is said in the end.
 
+use crate::exit::ExitCode;
 use std::fs::File;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use cooper_cache::{Difference, Reason};

@@ -1,10 +1,10 @@
 //! `cooper exec` and `cooper attach`: reaching into a running container.
 
+use crate::exit::ExitCode;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::thread::JoinHandle;
 
 use clap::Args;

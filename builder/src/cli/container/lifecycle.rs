@@ -1,6 +1,6 @@
 //! Starting, ending, waiting for, naming and removing containers.
 
-use std::process::ExitCode;
+use crate::exit::ExitCode;
 
 use clap::Args;
 

@@ -6,8 +6,8 @@
 
 mod list;
 
+use crate::exit::ExitCode;
 use std::fmt::Write;
-use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use cooper_oci::{Index, Reference, media_type};
