@@ -270,9 +270,14 @@ impl Loader<'_> {
     }
 
     fn read_file(&self, path: &Path) -> Result<(SourceFile, Option<PathBuf>), BuildError> {
+        let what = format!("Dockerfile {}", path.display());
         let file = path.to_owned();
         let read = move || std::fs::File::open(file).and_then(read_bounded);
-        let bytes = self.read_aside(&format!("Dockerfile {}", path.display()), read)??;
+        let bytes = if path.is_file() {
+            read().map_err(|source| not_read(&what, source))?
+        } else {
+            self.read_aside(&what, read)??
+        };
         let name = path
             .strip_prefix("./")
             .unwrap_or(path)

@@ -375,10 +375,15 @@ impl Answers<'_, '_> {
                 return Ok(());
             }
             let asking: &[Asker<'_>] = askers;
-            let answers: Vec<ResolvedImage> = questions
-                .par_iter()
-                .map(|question| self.answer(question, &asking[question.askers[0]]))
-                .collect::<Result<_, BuildError>>()?;
+            let answer = |question: &Question| self.answer(question, &asking[question.askers[0]]);
+            // For one no pool of threads is started.
+            let answers: Vec<ResolvedImage> = match &*questions {
+                [one] => vec![answer(one)?],
+                many => many
+                    .par_iter()
+                    .map(answer)
+                    .collect::<Result<_, BuildError>>()?,
+            };
             for (question, answer) in questions.into_iter().zip(answers) {
                 for at in question.askers {
                     let key = question.request.key.clone();

@@ -152,10 +152,7 @@ impl Image {
             Some(squashed) => squashed.layers.clone(),
             None => parts.root.iter().map(|layer| layer.id.clone()).collect(),
         };
-        let diff_ids: Vec<DiffId> = ids
-            .par_iter()
-            .map(|id| layers.diff_id(id))
-            .collect::<Result<_, _>>()?;
+        let diff_ids = layers.diff_ids(&ids)?;
         let last = parts.add_history();
         if let Some(squashed) = parts.squashed.take() {
             parts.squash_history(&squashed, &diff_ids, last.clone());

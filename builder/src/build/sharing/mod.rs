@@ -55,10 +55,12 @@ impl Imports {
         let canceled = || request.cancel.is_cancelled();
         let progress = request.progress;
         let load = |from: &&CacheFrom| load(from, client, progress, &canceled);
-        let sources = wanted.par_iter().filter_map(load);
-        Self {
-            sources: sources.collect(),
-        }
+        // Where there is one or none, no pool of threads is started for it.
+        let sources = match &*wanted {
+            [] | [_] => wanted.iter().filter_map(load).collect(),
+            many => many.par_iter().filter_map(load).collect(),
+        };
+        Self { sources }
     }
 
     /// Lets the caches' layers be fetched.
