@@ -9,20 +9,22 @@
 mod download;
 mod parallel;
 mod proxy;
+mod route;
 mod tls;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cooper_oci::Digest;
 use ureq::http::{HeaderMap, HeaderName, StatusCode};
-use ureq::tls::TlsConfig;
 use ureq::{Agent, Proxy};
 
 pub use download::{Download, Downloaded, HttpRequest, Meter};
 pub(crate) use parallel::{TRANSFERS, at_once, at_once_or_stop};
+
+use route::Routes;
 
 /// How many bytes are moved at a time.
 pub(crate) const BUFFER: usize = 256 * 1024;
@@ -42,9 +44,9 @@ pub struct HttpConfig {
     /// Directories such as `/etc/docker/certs.d`: what is in `HOST[:PORT]` there is for that
     /// server, `*.crt` to trust, `NAME.cert` with `NAME.key` to show.
     pub host_cert_dirs: Vec<PathBuf>,
-    /// The proxy of `http://` requests (`HTTP_PROXY`).
+    /// The proxy of `http://` requests (`HTTP_PROXY`), which makes them itself.
     pub http_proxy: Option<String>,
-    /// The proxy of `https://` requests (`HTTPS_PROXY`).
+    /// The proxy of `https://` requests (`HTTPS_PROXY`), a tunnel.
     pub https_proxy: Option<String>,
     /// Hosts that are reached without a proxy (`NO_PROXY`).
     pub no_proxy: Option<String>,
@@ -252,6 +254,7 @@ pub(crate) fn describe(error: &ureq::Error) -> String {
         ureq::Error::Io(error) => error.to_string(),
         ureq::Error::HostNotFound => "no such host".to_owned(),
         ureq::Error::Timeout(limit) => format!("timed out ({limit})"),
+        ureq::Error::Other(error) => error.to_string(),
         other => other.to_string(),
     }
 }
@@ -277,22 +280,26 @@ pub(crate) enum Trust {
     Unverified,
 }
 
-type AgentKey = (Trust, bool, bool, Option<String>);
-
 /// Connections, pooled, shared by all threads.
 pub struct HttpClient {
-    config: HttpConfig,
-    /// By trust, TLS, whether no proxy is asked, and the server if it has certificates of its own; made when first
-    /// needed, as reading the authorities takes milliseconds.
-    agents: Mutex<Vec<(AgentKey, Agent)>>,
+    config: Arc<HttpConfig>,
+    verified: (Agent, Routes),
+    unverified: (Agent, Routes),
 }
 
 impl HttpClient {
     /// Makes a client; nothing is read or connected yet.
     pub fn new(config: HttpConfig) -> Self {
+        let config = Arc::new(config);
+        let agent = |trust| {
+            let routes = Routes::new(Arc::clone(&config), trust);
+            let agent = Agent::with_parts(agent_config(&config), routes.clone(), routes.clone());
+            (agent, routes)
+        };
         Self {
+            verified: agent(Trust::Verified),
+            unverified: agent(Trust::Unverified),
             config,
-            agents: Mutex::new(Vec::new()),
         }
     }
 
@@ -303,68 +310,38 @@ impl HttpClient {
 
     /// Returns the agent for `url`.
     pub(crate) fn agent(&self, url: &str, trust: Trust) -> Result<Agent, HttpError> {
-        let tls = url.starts_with("https:");
-        let server = url
-            .strip_prefix("https://")
-            .and_then(|rest| rest.split(['/', '?', '#']).next())
-            .filter(|server| tls::has_own(&self.config, server));
-        let direct = proxy::is_direct(url, self.config.no_proxy.as_deref());
-        let key = (trust, tls, direct, server.map(str::to_owned));
-        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, agent)) = agents.iter().find(|(k, _)| *k == key) {
-            return Ok(agent.clone());
-        }
-        let proxy = match (direct, tls) {
-            (true, _) => None,
-            (false, true) => self.config.https_proxy.as_deref(),
-            (false, false) => self.config.http_proxy.as_deref(),
+        let (agent, routes) = match trust {
+            Trust::Verified => &self.verified,
+            Trust::Unverified => &self.unverified,
         };
-        let agent = self.build_agent(trust, tls, server, proxy)?;
-        agents.push((key, agent.clone()));
-        Ok(agent)
-    }
-
-    fn build_agent(
-        &self,
-        trust: Trust,
-        tls: bool,
-        server: Option<&str>,
-        proxy: Option<&str>,
-    ) -> Result<Agent, HttpError> {
-        let mut tls_config = TlsConfig::builder();
-        if tls {
-            let own = server
-                .map(|server| tls::own(&self.config, server))
-                .transpose()?;
-            let own = own.unwrap_or_default();
-            tls_config = match trust {
-                Trust::Unverified => tls_config.disable_verification(true),
-                Trust::Verified => {
-                    tls_config.root_certs(tls::root_certs(&self.config, &own.authorities)?)
-                }
-            };
-            tls_config = tls_config.client_cert(own.client);
-        }
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .user_agent(USER_AGENT)
-            .proxy(proxy.map(parse_proxy).transpose()?)
-            .tls_config(tls_config.build())
-            .max_idle_connections(32)
-            .max_idle_connections_per_host(8)
-            .save_redirect_history(true)
-            .timeout_connect(Some(self.config.connect_timeout))
-            .timeout_per_read(Some(self.config.idle_timeout))
-            .timeout_per_write(Some(self.config.idle_timeout))
-            .timeout_recv_response(Some(self.config.response_timeout))
-            .build();
-        Ok(Agent::new_with_config(config))
+        routes.check(url)?;
+        Ok(agent.clone())
     }
 }
 
-/// Reads `[scheme://][user:password@]host[:port]`.
+/// What holds for all connections. The proxy and whom to trust are each one's own (`route`).
+fn agent_config(config: &HttpConfig) -> ureq::config::Config {
+    Agent::config_builder()
+        .http_status_as_error(false)
+        .user_agent(USER_AGENT)
+        .proxy(None)
+        .max_idle_connections(32)
+        .max_idle_connections_per_host(8)
+        .save_redirect_history(true)
+        .timeout_connect(Some(config.connect_timeout))
+        .timeout_per_read(Some(config.idle_timeout))
+        .timeout_per_write(Some(config.idle_timeout))
+        .timeout_recv_response(Some(config.response_timeout))
+        .build()
+}
+
+/// Reads `[scheme://][user:password@]host[:port]`. As with docker's client a SOCKS proxy looks names
+/// up itself.
 fn parse_proxy(proxy: &str) -> Result<Proxy, HttpError> {
-    Proxy::new(proxy).map_err(|error| HttpError::Proxy {
+    let remote = proxy
+        .strip_prefix("socks5://")
+        .map(|rest| format!("socks5h://{rest}"));
+    Proxy::new(remote.as_deref().unwrap_or(proxy)).map_err(|error| HttpError::Proxy {
         proxy: redact(proxy),
         reason: error.to_string(),
     })

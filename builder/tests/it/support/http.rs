@@ -149,14 +149,15 @@ impl Server {
     }
 }
 
-/// A proxy that leads to every server by the same way, and tells which were asked for.
+/// A proxy as companies have them: it makes plain requests itself, and tunnels to port 443 alone.
+/// It leads to every server by the same way, and tells which were asked for.
 pub(crate) struct Proxy {
     address: String,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Proxy {
-    /// Starts one whose tunnels (RFC 9110, section 9.3.6) all end at `target`.
+    /// Starts one that makes all requests of `target`, in absolute form (RFC 9112, section 3.2.2).
     pub(crate) fn to(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
         let address = listener.local_addr().expect("address").to_string();
@@ -167,7 +168,7 @@ impl Proxy {
                 let (seen, target) = (Arc::clone(&seen), target.clone());
                 std::thread::spawn(move || {
                     // A client that goes away early is its own affair.
-                    let _ = tunnel(stream, &seen, &target);
+                    let _ = forward(stream, &seen, &target);
                 });
             }
         });
@@ -178,7 +179,7 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// Returns the servers that were asked for, `HOST:PORT`, each once.
+    /// Returns what was asked for, each once: `http://HOST[:PORT]`, or `HOST:PORT` of a tunnel.
     pub(crate) fn asked(&self) -> Vec<String> {
         let mut asked = self.asked.lock().unwrap().clone();
         asked.sort();
@@ -187,23 +188,24 @@ impl Proxy {
     }
 }
 
-fn tunnel(mut client: TcpStream, asked: &Mutex<Vec<String>>, target: &str) -> std::io::Result<()> {
+fn forward(mut client: TcpStream, asked: &Mutex<Vec<String>>, target: &str) -> std::io::Result<()> {
     let request = read(&client)?;
-    asked.lock().unwrap().push(request.path);
-    if request.method != "CONNECT" {
-        return client.write_all(b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n");
-    }
+    let url = request.path.strip_prefix("http://");
+    let Some((host, path)) = url.and_then(|url| url.split_once('/')) else {
+        asked.lock().unwrap().push(request.path);
+        return client.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
+    };
+    asked.lock().unwrap().push(format!("http://{host}"));
     let mut server = TcpStream::connect(target)?;
-    client.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
-    let (mut from_server, mut to_client) = (server.try_clone()?, client.try_clone()?);
-    let back = std::thread::spawn(move || {
-        let copied = std::io::copy(&mut from_server, &mut to_client);
-        let _ = to_client.shutdown(std::net::Shutdown::Write);
-        copied
-    });
-    let _ = std::io::copy(&mut client, &mut server);
-    let _ = server.shutdown(std::net::Shutdown::Write);
-    back.join().expect("the way back").map(drop)
+    let query = if request.query.is_empty() { "" } else { "?" };
+    let (method, query) = (&request.method, [query, &request.query].concat());
+    write!(server, "{method} /{path}{query} HTTP/1.1\r\n")?;
+    for (name, value) in &request.headers {
+        write!(server, "{name}: {value}\r\n")?;
+    }
+    write!(server, "Connection: close\r\n\r\n")?;
+    server.write_all(&request.body)?;
+    std::io::copy(&mut server, &mut client).map(drop)
 }
 
 fn serve(
