@@ -29,16 +29,6 @@ pub enum PullError {
         /// Why.
         source: StoreError,
     },
-    /// The image is for another platform.
-    #[error("{reference} is an image for {found}, not for {wanted}")]
-    Platform {
-        /// The image.
-        reference: String,
-        /// Its platform.
-        found: String,
-        /// The platform asked for.
-        wanted: String,
-    },
 }
 
 impl PullError {
@@ -46,7 +36,6 @@ impl PullError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Registry(error) => error.hint(),
-            Self::Platform { found, .. } => Some(format!("pull it with --platform {found}")),
             Self::Store { .. } => None,
         }
     }
@@ -74,7 +63,8 @@ pub struct Pull<'a> {
 }
 
 impl Pull<'_> {
-    /// Pulls what `reference` names for `platform`.
+    /// Pulls what `reference` names for `platform`. As with docker, an image that exists for another
+    /// one alone is worth a warning.
     pub fn run(&self, reference: &Reference, platform: &Platform) -> Result<Pulled, PullError> {
         let step = self.progress.step(format!("resolve {reference}"));
         let watch = Watch {
@@ -85,7 +75,13 @@ impl Pull<'_> {
             .client
             .resolve(reference, platform, watch)
             .map_err(PullError::from);
-        let resolved = step.silently(resolved.and_then(|resolved| check(resolved, platform)))?;
+        let resolved = step.silently(resolved)?;
+        let found = resolved.config.platform();
+        if !platform.matches(&found) {
+            let reference = &resolved.reference;
+            let text = format!("{reference} is an image for {found}, not for {platform}");
+            self.progress.warn(text);
+        }
         let step = self.progress.step(format!("pull {}", resolved.reference));
         let result = self.store_all(&resolved, &step);
         step.silently(result)
@@ -241,19 +237,6 @@ pub(crate) fn fetch_blob(
         })?;
     step.status(blob.digest.short(), blob.size, Some(blob.size), true);
     Ok(())
-}
-
-/// Refuses what is no image for `platform` before anything large is fetched.
-fn check(resolved: Resolved, platform: &Platform) -> Result<Resolved, PullError> {
-    let found = resolved.config.platform();
-    if platform.matches(&found) {
-        return Ok(resolved);
-    }
-    Err(PullError::Platform {
-        reference: resolved.reference.to_string(),
-        found: found.to_string(),
-        wanted: platform.to_string(),
-    })
 }
 
 /// Shows how far a transfer is, a hundred times at most.

@@ -213,7 +213,9 @@ impl Resolver<'_> {
         }
     }
 
-    /// The store answers first, unless a pull is asked for or its image is for another platform.
+    /// The store answers first, unless a pull is asked for or its image is for another platform. An
+    /// image that a registry or a layout has for another platform alone is taken, as BuildKit does;
+    /// a check tells of it.
     fn reference(
         &self,
         reference: &Reference,
@@ -297,9 +299,6 @@ impl Resolver<'_> {
                 name: request.name.clone(),
                 source: Box::new(source),
             })?;
-        if !request.platform.matches(&resolved.config.platform()) {
-            return Err(wrong_platform(request, &resolved.config.platform()));
-        }
         pull::note_origins(self.store, &resolved);
         let origin = Origin::Registry(resolved.reference.clone());
         let layers = self
@@ -398,13 +397,6 @@ impl LayoutImage<'_> {
             .map_err(|source| self.document(&self.path(descriptor), source))?;
         let config = ImageConfig::from_json(&self.blob(&manifest.config)?)
             .map_err(|source| self.document(&self.path(&manifest.config), source))?;
-        if !self.platform.matches(&config.platform()) {
-            return Err(ResolveImageError::Platform {
-                name: self.name.to_owned(),
-                found: config.platform().to_string(),
-                wanted: self.platform.to_string(),
-            });
-        }
         let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
         if layers != diff_ids {
             return Err(ResolveImageError::LayerCount {

@@ -13,6 +13,7 @@ use std::fs;
 
 use clap::{ArgAction, Args};
 use cooper_cache::ImageRecord;
+use cooper_oci::Platform;
 
 use super::session::Session;
 use super::value::ValueError;
@@ -318,6 +319,16 @@ impl ContainerArgs {
                 .context(format!("image {} cannot be run here", options.image));
             missing.hint().into_iter().fold(report, Report::hint)
         })?;
+        let (found, host) = (config.platform(), Platform::host());
+        if self.platform.is_none() && !host.matches(&found) {
+            let text = format!(
+                "image {} is for {found}, this machine is {host}",
+                options.image
+            );
+            print_error(&format!(
+                "warning: {text} (--platform={found} says it is meant)\n"
+            ));
+        }
         let options = with_images(options, session)?;
         let held = create(&options, &session.store, &image, &config)?;
         if let Some(path) = cidfile {

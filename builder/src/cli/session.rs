@@ -164,7 +164,11 @@ impl Session {
             Image::load(&self.store, record).map_err(|error| Report::from_error(&error))
         };
         if members.is_empty() {
-            return Ok(load(&self.image(name)?)?.into());
+            let record = self.image(name)?;
+            for platform in platforms {
+                self.image_for(name, Some(platform))?;
+            }
+            return Ok(load(&record)?.into());
         }
         let mut set = Vec::with_capacity(members.len());
         for member in members {

@@ -206,6 +206,29 @@ fn those_platforms_are_saved_and_loaded_that_are_named() {
     }
     let neither = ["load", "--platform=linux/arm64,linux/s390x", "-i", both];
     cooper.run(&neither).exits(1).says("linux/s390x");
+
+    // An image for one platform is no other's.
+    let single = Context::new("FROM scratch\nLABEL a=b\n");
+    cooper.build(&single, &["-t=single", arm]).ok();
+    let file = cooper.scratch("single.tar");
+    let file = file.to_str().expect("text");
+    let other = "--platform=linux/s390x";
+    let place = "localhost:1/single";
+    cooper.run(&["tag", "single", place]).ok();
+    for refused in [
+        &["save", other, "-o", file, "single"][..],
+        &["push", other, place],
+        &["history", other, "single"],
+        &["inspect", other, "single"],
+    ] {
+        let outcome = cooper.run(refused).exits(1);
+        outcome.says("no image for linux/s390x").says("linux/arm64");
+    }
+    assert!(!std::path::Path::new(file).exists());
+    cooper.run(&["save", arm, "-o", file, "single"]).ok();
+    let load = ["load", other, "-i", file];
+    cooper.run(&load).exits(1).says("it has linux/arm64");
+    cooper.run(&["load", arm, "-i", file]).ok();
 }
 
 #[test]
@@ -365,6 +388,7 @@ fn foreign_programs_run_where_an_emulator_is_registered() {
     let args = ["--platform=linux/arm64", option.as_str(), "-t=emulated"];
     let command = cooper.build_command(context.path(), &args);
     let mounted = Path::new("/proc/sys/fs/binfmt_misc/status").exists();
+    let emulator = "/usr/bin/qemu-aarch64-static";
     let doctor = cooper.run(&["doctor"]).out();
     let outcome = if doctor.contains("linux/arm64") {
         run(command)
@@ -381,7 +405,6 @@ fn foreign_programs_run_where_an_emulator_is_registered() {
             return;
         }
         let command = cooper.build_command(context.path(), &args);
-        let emulator = "/usr/bin/qemu-aarch64-static";
         // A program that is not there is said to be missing before a step looks for it.
         run(registered(&cooper, &command, "/nowhere/qemu"))
             .exits(1)
@@ -391,6 +414,20 @@ fn foreign_programs_run_where_an_emulator_is_registered() {
     };
     let native = std::env::consts::ARCH;
     outcome.ok().says(&format!("{native} aarch64 "));
+
+    // A container of another platform that nobody asked for by name is told of.
+    for (option, told) in [("--rm", true), ("--platform=linux/arm64", false)] {
+        let mut asked = cooper.command();
+        asked.args(["run", option, "emulated", "uname", "-m"]);
+        let asked = if doctor.contains("linux/arm64") {
+            asked
+        } else {
+            registered(&cooper, &asked, emulator)
+        };
+        let outcome = run(asked);
+        let text = "warning: image emulated is for linux/arm64, this machine is";
+        assert_eq!(outcome.stderr.contains(text), told, "{}", outcome.stderr);
+    }
 }
 
 /// Returns `command` with an emulator registered, without the flag F, while it runs: nobody else has the file system

@@ -187,6 +187,50 @@ fn an_index_is_read_by_platform() {
 }
 
 #[test]
+fn an_image_for_another_platform_alone_is_taken_with_a_warning() {
+    let Some(cooper) = Cooper::new() else { return };
+    let base = cooper.busybox_layout();
+    let foreign = cooper.scratch("foreign");
+    layout::with_config(base, &foreign, |config| {
+        config["architecture"] = "s390x".into();
+    });
+    let host = Image::read(base).config["architecture"].clone();
+    let mut lying = layout::index(&foreign)["manifests"][0].clone();
+    lying["platform"] = json!({ "os": "linux", "architecture": host });
+    // Nothing says in advance whom it is for; an index says what is not so.
+    for (case, registry) in [
+        ("one", FakeRegistry::honest(&foreign)),
+        ("lying", FakeRegistry::index(&foreign, &[lying])),
+    ] {
+        let name = format!("{}/{case}/image:1", registry.host());
+        let context = Context::new(&format!("FROM {name}\nLABEL a=b\n"));
+        let built = cooper.build(&context, &["-t=built"]).ok();
+        built
+            .says("InvalidBaseImagePlatform")
+            .says("was pulled with platform \"linux/s390x\", expected");
+        cooper
+            .run(&["pull", &name])
+            .ok()
+            .says("is an image for linux/s390x, not for linux/");
+        let pulled = cooper.run(&["pull", "--platform=linux/s390x", &name]);
+        match case {
+            "one" => assert!(!pulled.ok().stderr.contains("not for")),
+            _ => drop(pulled.exits(1).says("linux/s390x")),
+        }
+        cooper
+            .run(&["run", "--rm", &name, "true"])
+            .exits(125)
+            .says("linux/s390x");
+    }
+    let option = format!("--build-context=base=oci-layout://{}", foreign.display());
+    let context = Context::new("FROM base\nLABEL a=c\n");
+    cooper
+        .build(&context, &[option])
+        .ok()
+        .says("InvalidBaseImagePlatform");
+}
+
+#[test]
 fn the_registry_of_these_tests_is_one_that_skopeo_reads() {
     if need::tool("skopeo").is_none() {
         return;

@@ -107,7 +107,7 @@ pub enum LoadError {
     /// The archive's only image is for other platforms.
     #[error("the archive has no image for {wanted}; it has {available}")]
     NoPlatform {
-        /// The platform of this machine.
+        /// The platform asked for, or this machine's.
         wanted: String,
         /// What there is.
         available: String,
@@ -320,6 +320,22 @@ impl Loader<'_> {
         Err(LoadError::Nesting { name: top })
     }
 
+    /// Refuses an image that is for none of the platforms asked for.
+    fn check(&self, found: &Platform) -> Result<(), LoadError> {
+        if self.platforms.is_empty() || self.platforms.iter().any(|one| one.matches(found)) {
+            return Ok(());
+        }
+        Err(LoadError::NoPlatform {
+            wanted: self
+                .platforms
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", "),
+            available: found.to_string(),
+        })
+    }
+
     fn oci_image(
         &self,
         descriptor: &Descriptor,
@@ -351,6 +367,7 @@ impl Loader<'_> {
     ) -> Result<Loaded, LoadError> {
         let config = self.blob(id, "manifest")?;
         let config = ImageConfig::from_json(&config).map_err(|e| malformed(id.as_str(), &e))?;
+        self.check(&config.platform())?;
         let diff_ids = config.rootfs.diff_ids;
         if diff_ids.len() != blobs.len() {
             return Err(LoadError::LayerCount {
