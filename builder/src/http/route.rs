@@ -31,7 +31,7 @@ pub(super) struct Routes {
     config: Arc<HttpConfig>,
     trust: Trust,
     /// Made when first needed, as reading the authorities takes milliseconds.
-    known: Arc<Mutex<Vec<(Key, Arc<Route>)>>>,
+    known: Arc<Mutex<Vec<Arc<Route>>>>,
 }
 
 /// What a way depends on.
@@ -45,6 +45,7 @@ struct Key {
 
 /// One way.
 struct Route {
+    key: Key,
     connector: DefaultConnector,
     /// Whom the connection trusts, and the proxy that it has to get past.
     config: Config,
@@ -79,15 +80,15 @@ impl Routes {
             server: server.map(str::to_owned),
         };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, route)) = known.iter().find(|(k, _)| *k == key) {
+        if let Some(route) = known.iter().find(|route| route.key == key) {
             return Ok(Arc::clone(route));
         }
-        let route = Arc::new(self.find(&key)?);
-        known.push((key, Arc::clone(&route)));
+        let route = Arc::new(self.find(key)?);
+        known.push(Arc::clone(&route));
         Ok(route)
     }
 
-    fn find(&self, key: &Key) -> Result<Route, HttpError> {
+    fn find(&self, key: Key) -> Result<Route, HttpError> {
         let proxy = match (key.direct, key.tls) {
             (true, _) => None,
             (false, true) => self.config.https_proxy.as_deref(),
@@ -104,6 +105,7 @@ impl Routes {
             config = config.tls_config(self.tls_config(key.server.as_deref())?);
         }
         Ok(Route {
+            key,
             connector: DefaultConnector::new(),
             config: config.build(),
             proxy,

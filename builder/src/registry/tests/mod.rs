@@ -1,3 +1,4 @@
 mod auth;
+mod misbehaviour;
 mod pull;
 mod push;
