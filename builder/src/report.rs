@@ -22,7 +22,7 @@ use std::sync::Arc;
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use crate::progress::FailedStep;
+use crate::progress::{FailedStep, Secrets};
 
 /// Lines of a failed step that are repeated when the display has shown them already.
 const REPEATED: usize = 20;
@@ -144,6 +144,7 @@ struct Body {
     steps: Vec<FailedStep>,
     hints: Vec<String>,
     exit: Exit,
+    redaction: Secrets,
 }
 
 impl Report {
@@ -156,6 +157,7 @@ impl Report {
             steps: Vec::new(),
             hints: Vec::new(),
             exit: Exit::Failure,
+            redaction: Secrets::default(),
         }))
     }
 
@@ -228,6 +230,13 @@ impl Report {
         self
     }
 
+    /// Keeps the values of secrets out of all that is said, source texts included.
+    #[must_use]
+    pub fn redact(mut self, secrets: Secrets) -> Self {
+        self.0.redaction = secrets;
+        self
+    }
+
     /// Sets how the process ends.
     #[must_use]
     pub fn exit(mut self, exit: Exit) -> Self {
@@ -266,7 +275,7 @@ impl Report {
         for hint in &self.0.hints {
             let _ = writeln!(out, "  {} {hint}", style.bold("hint:"));
         }
-        out
+        self.0.redaction.mask(&out)
     }
 
     /// Prints the report and returns the process's exit code.

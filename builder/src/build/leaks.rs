@@ -64,12 +64,13 @@ impl Product<'_> {
 }
 
 impl Guard {
-    /// Prepares to look for everything that must not leave.
+    /// Prepares to look for everything that must not leave, and keeps it from being shown.
     pub(super) fn new<'s>(
         layers: &Layers,
         secrets: impl Iterator<Item = &'s Secrets>,
         keys: Vec<(String, Vec<u8>)>,
         options: &BuildOptions,
+        progress: &Progress,
     ) -> Result<Self, StoreError> {
         let mut redaction = Redaction::default();
         let mut values: Vec<(Sought, Vec<u8>)> = Vec::new();
@@ -92,6 +93,7 @@ impl Guard {
         for (_, value) in &values {
             redaction.add(value);
         }
+        progress.redact(values.iter().map(|(_, value)| value.clone()).collect());
         Ok(Self {
             search: Search::new(layers, &values, options.leaks.credentials)?,
             gaps,
@@ -160,7 +162,7 @@ impl Guard {
             return Ok(());
         }
         Err(BuildError::Leaks {
-            file: self.masked(outcome.file),
+            file: outcome.file.clone(),
             leaks: unique,
         })
     }
@@ -269,11 +271,6 @@ impl Guard {
         Ok(leaks)
     }
 
-    /// Returns the Dockerfile as it can be shown, should it have a secret in it.
-    fn masked(&self, file: &SourceFile) -> SourceFile {
-        SourceFile::new(file.name(), self.redaction.mask(file.text()))
-    }
-
     fn shown(&self, path: &RelPath) -> String {
         self.redaction.clean(&path.to_string())
     }
@@ -292,7 +289,10 @@ impl Guard {
             };
             let step = outcome.history.iter().find(wanted).map(|item| item.span);
             leaks.push(Leak {
-                message: format!("{what} is in {}", config_place(place)),
+                message: format!(
+                    "{what} is in {}",
+                    self.redaction.clean(&config_place(place))
+                ),
                 span: step,
                 removed: false,
             });
@@ -304,14 +304,16 @@ impl Guard {
         let mut leaks = Vec::new();
         for format in outputs.iter().filter_map(Output::format) {
             for annotation in &format.annotations {
-                let key = &annotation.name;
-                self.search.in_text(&annotation.value, &mut |what| {
+                let key = self.redaction.clean(&annotation.name);
+                let mut found = |what| {
                     leaks.push(Leak {
                         message: format!("{what} is in the annotation {key}"),
                         span: None,
                         removed: false,
                     });
-                });
+                };
+                self.search.in_text(&annotation.name, &mut found);
+                self.search.in_text(&annotation.value, &mut found);
             }
         }
         leaks
@@ -322,7 +324,7 @@ impl Guard {
         for said in &image.attestations {
             self.search
                 .in_document(&said.predicate, &mut |place, what| {
-                    let place = place.trim_start_matches('.');
+                    let place = self.redaction.clean(place.trim_start_matches('.'));
                     leaks.push(Leak {
                         message: format!("{what} is in {}, in {place}", said.file_name),
                         span: None,

@@ -480,7 +480,7 @@ fn guards(
         let options = target.target.options;
         let all = targets.iter().map(|one| one.target.options);
         let keys = all.flat_map(leaks::keys).collect();
-        let guard = Guard::new(shared.layers(), secrets, keys, options)?;
+        let guard = Guard::new(shared.layers(), secrets, keys, options, progress)?;
         if let Some(needles) = guard.needles() {
             shared.watch(needles);
         }

@@ -88,6 +88,8 @@ pub struct Summary {
     pub done: usize,
     /// How many steps there were.
     pub total: usize,
+    /// What must not be shown of it.
+    pub redaction: Secrets,
 }
 
 /// A step that failed, with what it had printed.
@@ -563,6 +565,7 @@ impl Worker {
             elapsed,
             done,
             total,
+            redaction: self.model.secrets().clone(),
         }
     }
 }

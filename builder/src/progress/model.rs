@@ -126,6 +126,11 @@ pub(super) struct Model {
 }
 
 impl Model {
+    /// Returns what must not be shown.
+    pub(super) fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
     /// Returns the step; the model made every id that it gives out.
     pub(super) fn step(&self, id: StepId) -> Option<&Step> {
         self.steps.get(&id)

@@ -417,7 +417,8 @@ fn search_entry(
     if let EntryKind::Symlink { target } = &entry.kind {
         needles.each_in(target, |group, string, _| add(group, string));
     }
-    for (_, value) in &entry.xattrs {
+    for (name, value) in &entry.xattrs {
+        needles.each_in(name, |group, string, _| add(group, string));
         needles.each_in(value, |group, string, _| add(group, string));
     }
     if entry.is_file() && entry.size() > 0 {

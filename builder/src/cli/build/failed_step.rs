@@ -60,7 +60,7 @@ impl Shown {
     /// Says what failed, and opens a shell there until it ends.
     pub(super) fn open_shell(&self, error: &BuildError, step: &FailedStep<'_>) {
         self.end();
-        let summary = self.summary.take();
+        let summary = self.summary.borrow().clone();
         report::print_error(&failed(error, summary).render(self.color));
         self.told.set(true);
         if let Err(report) = shell(step) {

@@ -113,7 +113,8 @@ pub fn build_targets(targets: &[build::Target<'_>], settings: &Settings) -> Resu
             ProgressMode::Quiet => checked.keep_errors(),
             _ => {}
         }
-        report::print_error(&warnings::text(&checked, color));
+        let text = warnings::text(&checked, color);
+        report::print_error(&summary.redaction.mask(&text));
     }
     if options.explain {
         let said = outcome.explained.iter();
@@ -155,6 +156,7 @@ fn finished(built: &Built, options: &BuildOptions) -> Result<ExitCode, Report> {
 
 /// Says what went wrong, where in the Dockerfile, and what to do about it.
 pub(super) fn failed(error: &BuildError, summary: Summary) -> Report {
+    let redaction = summary.redaction.clone();
     let report = match error {
         BuildError::Dockerfile { file, diagnostics } => diagnostics.iter().fold(
             Report::new("the Dockerfile cannot be built"),
@@ -202,7 +204,8 @@ pub(super) fn failed(error: &BuildError, summary: Summary) -> Report {
         BuildError::Solver { .. } => Report::from_error(error).exit(Exit::Internal),
         _ => Report::from_error(error),
     };
-    error.hints().into_iter().fold(report, Report::hint)
+    let report = error.hints().into_iter().fold(report, Report::hint);
+    report.redact(redaction)
 }
 
 /// Says which files differ between two executions, by the instruction that makes them.

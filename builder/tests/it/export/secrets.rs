@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use crate::support::{Context, Cooper, Outcome};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::support::{Context, Cooper, Outcome, need};
 
 const VALUE: &str = "corr3ct-h0rse+battery/staple";
 
@@ -159,6 +162,130 @@ fn the_configuration_and_annotations_are_searched() {
     let annotation = format!("--annotation=note={VALUE}");
     let outcome = build(&cooper, &plain, &["-t=leak", &annotation]);
     refused(&outcome, &["the secret token is in the annotation note"]);
+}
+
+#[test]
+fn a_secret_is_found_in_places_where_nobody_looks() {
+    let Some(cooper) = cooper() else { return };
+    let text = |line: &str| Context::new(&format!("FROM busybox\n{line}\nRUN true\n"));
+    let file = |line: &str, script: &str| {
+        let context = text(line).with("f", "x");
+        context.sh(script);
+        context
+    };
+    let mut cases: Vec<(Context, &str)> = vec![
+        (text(&format!("ARG T=\"{VALUE}\"")), "the image's history"),
+        (text(&format!("LABEL a=\"{VALUE}\"")), "in config.Labels.a"),
+        (
+            text(&format!("LABEL \"{VALUE}\"=a")),
+            "configuration, in config.Labels",
+        ),
+        (text(&format!("MAINTAINER {VALUE}")), "in author"),
+        (
+            text(&format!("CMD [\"x\", \"-p{VALUE}\"]")),
+            "in config.Cmd[1]",
+        ),
+        (text(&format!("WORKDIR \"/{VALUE}\"")), "token is in /"),
+        (text(&format!("COPY <<E /f\n{VALUE}\nE")), "token is in /f"),
+        (
+            file(
+                "COPY d /d",
+                &format!("mkdir -p 'd/{VALUE}' && touch 'd/{VALUE}/x'"),
+            ),
+            "token is in /d/",
+        ),
+        (
+            file(
+                "ADD a.tar.gz /a",
+                &format!("echo {VALUE} >in; tar -czf a.tar.gz in"),
+            ),
+            "token is in /a/in",
+        ),
+        (
+            file("COPY in /in", &format!("printf 'x%65530s{VALUE}' >in")),
+            "token is in /in",
+        ),
+    ];
+    if need::tool("setfattr").is_some() {
+        for attribute in [
+            format!("-n user.a -v '{VALUE}'"),
+            format!("-n 'user.{VALUE}' -v x"),
+        ] {
+            let script = format!("setfattr {attribute} f; tar --xattrs -cf a.tar f");
+            cases.push((file("ADD a.tar /", &script), "token is in /f"));
+        }
+    }
+    for (context, place) in cases {
+        let outcome = build(&cooper, &context, &["-t=leak"]);
+        refused(&outcome, &["the secret token", place]);
+    }
+    let plain = Context::new("FROM busybox\n");
+    let outcome = build(
+        &cooper,
+        &plain,
+        &["-t=x", &format!("--annotation={VALUE}=x")],
+    );
+    refused(
+        &outcome,
+        &["the secret token is in the annotation [REDACTED]"],
+    );
+}
+
+#[test]
+fn what_is_printed_of_a_build_has_no_secret_in_it() {
+    let Some(cooper) = cooper() else { return };
+    let context = Context::new(
+        "FROM busybox\nRUN --mount=type=secret,id=token,env=T \\\n\
+         echo out $T; echo $T | base64 >&2; echo $T | head -c 9; sleep 0.2; echo $T | tail -c 20; exit 3\n",
+    );
+    let records = cooper.scratch("records.json").display().to_string();
+    let metadata = format!("--metadata-file={records}");
+    for progress in ["plain", "tty", "rawjson", "quiet"] {
+        let option = format!("--progress={progress}");
+        let args = [
+            option.as_str(),
+            "--provenance=mode=max",
+            &metadata,
+            "--no-cache",
+        ];
+        let outcome = build(&cooper, &context, &args);
+        assert_eq!(outcome.code(), 1, "{}", outcome.stderr);
+        let mut said = outcome.stderr.clone() + &outcome.out();
+        for line in outcome.stderr.lines() {
+            let event: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+            for log in event["logs"].as_array().into_iter().flatten() {
+                let data = log["data"].as_str().unwrap_or_default();
+                let data = STANDARD.decode(data).expect("base64");
+                said += &String::from_utf8_lossy(&data);
+            }
+        }
+        if progress != "quiet" {
+            assert!(said.contains("out [REDACTED]"), "{progress}: {said}");
+        }
+        let encoded = STANDARD.encode(VALUE);
+        for form in [VALUE, &encoded[..30]] {
+            assert!(!said.contains(form), "{progress}: {said}");
+        }
+    }
+    let history = cooper.run(&["builder", "history", "logs"]);
+    assert!(
+        !(history.stderr.clone() + &history.out()).contains(VALUE),
+        "{history}"
+    );
+    let bake = Context::new("FROM busybox\n").with(
+        "docker-bake.hcl",
+        "target \"default\" { secret = [\"id=token,env=T\"] }",
+    );
+    let mut command = cooper.command();
+    command
+        .args(["bake", "--print"])
+        .current_dir(bake.path())
+        .env("T", VALUE);
+    let printed = crate::support::process::run(command).ok();
+    assert!(
+        !(printed.stderr.clone() + &printed.out()).contains(VALUE),
+        "{printed}"
+    );
 }
 
 #[test]
