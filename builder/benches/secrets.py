@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Show what looking for secrets adds to packing a layer.
 
-usage: secrets.py COOPER DIR [ROUNDS]
+usage: secrets.py COOPER DIR [ROUNDS [KIND]...]
 
-Makes the layer of W5s (workload.py) in DIR and packs it with no secret, with one and with twenty,
-as gzip, as zstd and plain, each time in a store of its own, the contenders in turn. Prints the
-least processor time (user and system) of each, in seconds, and how much more than with no secret
-that is; the time that the COPY itself takes is not in it. Each round packs 2.3 GiB.
+Makes the layer of W5s (workload.py) in DIR and packs it with no secret, with one, with twenty,
+with twenty of eight characters and with a search for credentials, as gzip, as zstd and plain, each
+time in a store of its own, the contenders in turn. Prints the least and the middle processor time
+(user and system) of each, in seconds, and how much more than with no secret those are; the time
+that the COPY itself takes is not in it. Each round packs 3.8 GiB.
 """
 
 import os
@@ -14,25 +15,35 @@ import pathlib
 import random
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 
 import workload
 
-COUNTS = (0, 1, 20)
 KINDS = ("gzip", "zstd", "uncompressed")
 
 
-def secrets(root):
-    """Values as they are in use: tokens and passwords of 12 to 60 characters."""
+def secrets(root, name, count, shortest, longest):
+    """Values as they are in use: tokens and passwords."""
     rng = random.Random(7)
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_/+"
     options = []
-    for number in range(max(COUNTS)):
-        path = root / f"secret{number}"
-        path.write_text("".join(rng.choices(alphabet, k=rng.randint(12, 60))))
+    for number in range(count):
+        path = root / f"{name}{number}"
+        path.write_text("".join(rng.choices(alphabet, k=rng.randint(shortest, longest))))
         options += ["--secret", f"id=s{number},src={path}"]
     return options
+
+
+def contenders(root):
+    return {
+        "nothing": [],
+        "1 secret": secrets(root, "one", 1, 12, 60),
+        "20 secrets": secrets(root, "token", 20, 12, 60),
+        "20 of 8 bytes": secrets(root, "password", 20, 8, 8),
+        "credentials": ["--detect-credentials"],
+    }
 
 
 def processor_time(command):
@@ -54,22 +65,22 @@ def packing(cooper, root, kind, options):
 def main():
     cooper, root = sys.argv[1], pathlib.Path(sys.argv[2])
     rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 5
+    kinds = sys.argv[4:] or KINDS
     context = root / "context"
     if not context.exists():
         workload.w5s(context)
     (context / "Dockerfile").write_text("FROM scratch\nCOPY tree /tree\n")
-    options = secrets(root)
     times = {}
     for _ in range(rounds):
-        for kind in KINDS:
-            for count in COUNTS:
-                time = packing(cooper, root, kind, options[: 2 * count])
-                times.setdefault((kind, count), []).append(time)
-    for kind in KINDS:
-        none = min(times[kind, COUNTS[0]])
-        for count in COUNTS:
-            least = min(times[kind, count])
-            print(f"{kind:12} {count:3} secrets {least:7.2f} s {100 * (least / none - 1):+6.1f} %")
+        for kind in kinds:
+            for name, options in contenders(root).items():
+                times.setdefault((kind, name), []).append(packing(cooper, root, kind, options))
+    for (kind, name), all_times in times.items():
+        columns = []
+        for measure in (min, statistics.median):
+            time, none = measure(all_times), measure(times[kind, "nothing"])
+            columns.append(f"{time:7.2f} s {100 * (time / none - 1):+6.1f} %")
+        print(f"{kind:12} {name:13}", *columns)
     shutil.rmtree(root / "store", ignore_errors=True)
 
 

@@ -3,14 +3,15 @@
 //! To read files, to digest a tar and to write it cost about as much each. A stream is therefore
 //! cut into blocks that another thread digests, while the one that makes it goes on writing. What
 //! is digested is searched for secrets too, which costs a tenth of that while a block is in the
-//! processor's cache. A stream of one block costs no thread.
+//! processor's cache. Blocks come back to be filled again: memory that is new each time has to be
+//! cleared by the kernel, which costs more than the search. A stream of one block costs no thread.
 
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::thread::{Scope, ScopedJoinHandle};
 
 use cooper_oci::{Digest, Sha256Hasher};
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::error::StoreError;
 use crate::layer::scan::{Searcher, Watch};
@@ -18,7 +19,7 @@ use crate::layer::scan::{Searcher, Watch};
 /// Bytes that are handed on together: what stays in a processor's second cache.
 const BLOCK: usize = 1 << 18;
 /// How many blocks may wait to be digested.
-const AHEAD: usize = 32;
+const AHEAD: usize = 8;
 
 /// Writes what `source` gives to `to`; returns its SHA-256 digest, with everything searched.
 pub(super) fn digesting(
@@ -53,12 +54,15 @@ struct Pieces<'scope, 'env, 'a> {
 /// The thread beside the one that writes.
 struct Beside<'scope> {
     to_hasher: Sender<Arc<Vec<u8>>>,
+    /// Blocks that are done with.
+    done: Receiver<Arc<Vec<u8>>>,
     hasher: ScopedJoinHandle<'scope, Digest>,
 }
 
 impl<'scope> Beside<'scope> {
     fn start<'env>(scope: &'scope Scope<'scope, 'env>, watch: Option<&'env Watch>) -> Self {
         let (to_hasher, blocks) = bounded::<Arc<Vec<u8>>>(AHEAD);
+        let (give_back, done) = unbounded();
         let hasher = scope.spawn(move || {
             let mut hasher = Sha256Hasher::new();
             let mut searcher = watch.map(Searcher::new);
@@ -67,27 +71,38 @@ impl<'scope> Beside<'scope> {
                 if let Some(searcher) = &mut searcher {
                     searcher.pass(&block);
                 }
+                // At the end nobody takes it.
+                let _ = give_back.send(block);
             }
             if let Some(searcher) = searcher {
                 searcher.finish();
             }
             hasher.finish()
         });
-        Self { to_hasher, hasher }
+        Self {
+            to_hasher,
+            done,
+            hasher,
+        }
+    }
+
+    /// Returns a block to fill, empty.
+    fn block(&self) -> Vec<u8> {
+        let used = self.done.try_recv().ok().and_then(Arc::into_inner);
+        let mut block = used.unwrap_or_else(|| Vec::with_capacity(BLOCK));
+        block.clear();
+        block
     }
 }
 
 impl Pieces<'_, '_, '_> {
     /// Hands a full block on.
     fn send(&mut self) -> io::Result<()> {
-        let block = Arc::new(std::mem::replace(
-            &mut self.block,
-            Vec::with_capacity(BLOCK),
-        ));
         let (scope, watch) = (self.scope, self.watch);
         let beside = self
             .beside
             .get_or_insert_with(|| Beside::start(scope, watch));
+        let block = Arc::new(std::mem::replace(&mut self.block, beside.block()));
         let sent = beside.to_hasher.send(block.clone());
         sent.map_err(|_| io::ErrorKind::BrokenPipe)?;
         self.to.write_all(&block)

@@ -67,7 +67,8 @@ impl Sieve {
             }));
         }
         grams.sort_unstable();
-        let mut table = Box::new([0; SLOTS]);
+        let table = vec![0; SLOTS].into_boxed_slice();
+        let mut table: Box<[u8; SLOTS]> = table.try_into().expect("as long as it was made");
         for gram in &grams {
             table[slot(gram.hash)] |= mark(gram.hash);
         }
