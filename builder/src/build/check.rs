@@ -18,6 +18,7 @@ use super::remote::RemoteLayers;
 use super::target::{Answers, Asker, TargetBuild, fetcher, rounds};
 use super::{Request, Session, settings};
 use crate::options::{BuildOptions, NamedContext};
+use crate::progress::Secrets;
 
 /// What the checks have to say of a Dockerfile.
 #[derive(Debug, Clone)]
@@ -31,6 +32,16 @@ pub struct Checked {
 }
 
 impl Checked {
+    /// Keeps secrets out of what is shown of the Dockerfile.
+    pub(super) fn mask(&mut self, secrets: &Secrets) {
+        self.file = SourceFile::new(self.file.name(), secrets.mask(self.file.text()));
+        let warned = self.warnings.iter_mut().map(|one| &mut one.message);
+        let noted = self.notes.iter_mut().map(|one| &mut one.message);
+        for message in warned.chain(noted) {
+            *message = secrets.mask(message);
+        }
+    }
+
     /// Runs the checks.
     pub(super) fn run(
         file: &SourceFile,

@@ -328,6 +328,11 @@ fn execute(
     let mut graph = GraphBuilder::default();
     let targets = prepare(request, shared, &mut graph, checked)?;
     let guards = guards(&targets, shared, request.progress)?;
+    for guard in &guards {
+        for found in checked.iter_mut() {
+            found.mask(guard.redaction());
+        }
+    }
     let plan = Prepared {
         started,
         targets: &targets,

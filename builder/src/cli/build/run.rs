@@ -113,8 +113,7 @@ pub fn build_targets(targets: &[build::Target<'_>], settings: &Settings) -> Resu
             ProgressMode::Quiet => checked.keep_errors(),
             _ => {}
         }
-        let text = warnings::text(&checked, color);
-        report::print_error(&summary.redaction.mask(&text));
+        report::print_error(&warnings::text(&checked, color));
     }
     if options.explain {
         let said = outcome.explained.iter();
