@@ -4,11 +4,12 @@
 //! ROOT/
 //!   format                     one line: "cooper-store 1 trusted" or "… user"
 //!   lock                       leases: shared flock; gc, if no build runs: exclusive flock
-//!   leases/NAME                a lease: flocked by its owner, its mtime says since when
+//!   leases/NUMBER              a lease while its owner has it flocked; its mtime says since when
 //!   collector                  exclusive flock of the one collector or checker
 //!   driver                     boot id and how layers are mounted under it
 //!   counted                    free bytes and time (JSON) when the store was counted last
 //!   holds/NAME                 layers (JSON) that a container needs
+//!   hold-lists/HEX             a further link to each different one of these
 //!   uses                       keys of records, one for each use since the last collection
 //!   gate                       shared flock to mark something as used, exclusive to take it
 //!   blobs/sha256/HEX           verified bytes

@@ -2,7 +2,7 @@
 //!
 //! A lease shields what exists or is made while it is held. It is a shared lock on `lock`,
 //! which a collector that wants the store for itself must have alone, and a file below
-//! `leases/`, locked by its owner, by which a collector that works beside running builds knows
+//! `leases/`, locked by its owner (and left for the next one, which costs less than another), by which a collector that works beside running builds knows
 //! since when the oldest of them runs: it takes nothing that was made, found or used since
 //! then. For this, what is found is marked with the time of its use ([`Shared::mark_used`]).
 //!
@@ -13,7 +13,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,11 +32,15 @@ const DRIFT: i128 = 500_000_000;
 /// Shields everything a running build uses from garbage collection, while it lives.
 #[derive(Debug)]
 pub struct Lease {
-    path: PathBuf,
+    #[cfg(test)]
+    path: std::path::PathBuf,
     in_use: Arc<InUse>,
     _own: FileLock,
     _lock: FileLock,
 }
+
+/// How long a note is: that of any clock, so that none leaves part of another.
+const WIDTH: usize = 40;
 
 /// A moment of the file system's clock, in nanoseconds since the epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,8 +70,9 @@ impl Lease {
     pub(crate) fn hold(shared: &Arc<Shared>) -> Result<Self, StoreError> {
         let lock = FileLock::wait(&shared.layout.dir("lock"), Mode::Shared)?;
         let dir = shared.layout.dir("leases");
+        let mut slot = 0;
         loop {
-            let path = dir.join(shared.unique_name());
+            let path = dir.join(slot.to_string());
             let own = match FileLock::attempt(&path, Mode::Exclusive) {
                 Err(error) if error.is_not_found() => {
                     fs::create_dir_all(&dir).during("create", &dir)?;
@@ -75,12 +80,19 @@ impl Lease {
                 }
                 other => other?,
             };
-            // A collector may take the file of a dead lease for this one between the two calls.
-            if let Some(own) = own.filter(|own| own.is_current(&path)) {
-                fs::write(&path, clock_offset().to_string()).during("write", &path)?;
+            let Some(own) = own else {
+                slot += 1;
+                continue;
+            };
+            // A collector may take the file of an ended lease away between the two calls.
+            if own.is_current(&path) {
+                // Over what another one noted: that it began earlier only shields more meanwhile.
+                let note = format!("{:<WIDTH$}", clock_offset());
+                own.write(note.as_bytes()).during("write", &path)?;
                 let in_use = Arc::clone(&shared.in_use);
                 in_use.known().leases += 1;
                 return Ok(Self {
+                    #[cfg(test)]
                     path,
                     in_use,
                     _own: own,
@@ -93,14 +105,11 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        {
-            let mut known = self.in_use.known();
-            known.leases -= 1;
-            if known.leases == 0 {
-                known.forget();
-            }
+        let mut known = self.in_use.known();
+        known.leases -= 1;
+        if known.leases == 0 {
+            known.forget();
         }
-        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -189,7 +198,7 @@ impl Store {
 }
 
 fn read_lease(path: &Path) -> Option<(Moment, i128)> {
-    let offset = fs::read_to_string(path).ok()?.parse().ok()?;
+    let offset = fs::read_to_string(path).ok()?.trim_end().parse().ok()?;
     Some((used_at(path, Mark::Modified)?, offset))
 }
 

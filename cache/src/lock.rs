@@ -66,6 +66,12 @@ impl FileLock {
         }
     }
 
+    /// Writes to the beginning of the file that is locked.
+    pub(crate) fn write(&self, bytes: &[u8]) -> std::io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        self.file.write_all_at(bytes, 0)
+    }
+
     /// Whether `path` still names the file that is locked, not a later one.
     pub(crate) fn is_current(&self, path: &Path) -> bool {
         use std::os::unix::fs::MetadataExt;

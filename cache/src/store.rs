@@ -3,8 +3,8 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::content::{Blobs, BootMark};
 use crate::driver::Driver;
@@ -49,24 +49,28 @@ pub(crate) struct Shared {
     pub(crate) limit: AtomicU64,
     pub(crate) recent: Arc<RecentIndices>,
     pub(crate) in_use: Arc<InUse>,
-    tmp: PathBuf,
+    /// The name of what this process has in `tmp/`.
+    owner: String,
+    unfinished: OnceLock<Unfinished>,
     counter: AtomicU64,
-    // Held as long as this process may have work in `tmp`.
-    _owner: FileLock,
+}
+
+/// A directory in `tmp/`.
+#[derive(Debug)]
+struct Unfinished {
+    dir: PathBuf,
+    /// Held as long as this process may have work there; none where none could be made: what is
+    /// written there fails as that did.
+    lock: Option<FileLock>,
 }
 
 impl Store {
     /// Opens the store at `root`, making it if there is none.
-    ///
-    /// What dead processes left in `tmp/` is removed on the way.
     pub fn open(root: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         fs::create_dir_all(root).map_err(|error| refused("create", root, error))?;
         let root = root.canonicalize().during("resolve", root)?;
         let layout = Layout::new(root);
         layout.ensure(options.userxattr)?;
-        let tmp_root = layout.dir("tmp");
-        let (tmp, owner) = own_tmp(&tmp_root)?;
-        sweep_tmp(&tmp_root)?;
         let boot_id = boot_id();
         let shared = Shared {
             gate: Gate::new(layout.dir("gate")),
@@ -77,9 +81,9 @@ impl Store {
             options,
             boot_mark: BootMark::of(&boot_id),
             boot_id,
-            tmp,
+            owner: owner_name(),
+            unfinished: OnceLock::new(),
             counter: AtomicU64::new(0),
-            _owner: owner,
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -148,10 +152,10 @@ impl Store {
 
     /// Returns this process' directory for unfinished work, on the store's file system.
     ///
-    /// It is removed when the last clone of this store goes, or after a crash
-    /// by the next process that opens the store.
+    /// It is made when it is asked for first, and removed when the last clone of this store goes,
+    /// or after a crash by the next process that makes one.
     pub fn tmp(&self) -> &Path {
-        &self.shared.tmp
+        &self.shared.unfinished().dir
     }
 
     /// Returns where the stat index of the build context at `root` is kept.
@@ -187,15 +191,23 @@ impl Store {
 impl Shared {
     /// Returns a fresh path below this process' temporary directory.
     pub(crate) fn tmp_path(&self) -> PathBuf {
-        self.tmp
-            .join(self.counter.fetch_add(1, Ordering::Relaxed).to_string())
+        let serial = self.counter.fetch_add(1, Ordering::Relaxed).to_string();
+        let unfinished = self.unfinished();
+        match unfinished.lock {
+            Some(_) => unfinished.dir.join(serial),
+            None => unfinished.dir.with_extension(serial),
+        }
     }
 
-    /// Returns a name that nothing else in the store has.
-    pub(crate) fn unique_name(&self) -> String {
-        let owner = self.tmp.file_name().unwrap_or_default();
-        let serial = self.counter.fetch_add(1, Ordering::Relaxed);
-        format!("{}-{serial}", owner.to_string_lossy())
+    fn unfinished(&self) -> &Unfinished {
+        self.unfinished.get_or_init(|| {
+            let root = self.layout.dir("tmp");
+            let dir = root.join(&self.owner);
+            let lock = own_tmp(&dir).ok();
+            // What cannot be removed now is found again.
+            let _ = sweep_tmp(&root);
+            Unfinished { dir, lock }
+        })
     }
 
     /// Writes a small file so that it appears at `path` whole or not at all.
@@ -214,9 +226,11 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // The lock file outlives the directory: what is left of it without an owner is garbage.
-        let _ = fs::remove_dir_all(&self.tmp);
-        let _ = fs::remove_file(lock_of(&self.tmp));
+        if let Some(Unfinished { dir, lock: Some(_) }) = self.unfinished.get() {
+            // The lock file outlives the directory: what is left of it without an owner is garbage.
+            let _ = fs::remove_dir(dir).or_else(|_| fs::remove_dir_all(dir));
+            let _ = fs::remove_file(lock_of(dir));
+        }
     }
 }
 
@@ -224,24 +238,24 @@ fn lock_of(tmp: &Path) -> PathBuf {
     tmp.with_extension("lock")
 }
 
-/// Makes a directory in `tmp/` and holds its lock.
-fn own_tmp(root: &Path) -> Result<(PathBuf, FileLock), StoreError> {
+/// Returns a name that no other process has, and no other store of this one.
+fn owner_name() -> String {
     static OPENED: AtomicU64 = AtomicU64::new(0);
+    let serial = OPENED.fetch_add(1, Ordering::Relaxed);
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed();
+    let nanos = since.unwrap_or_default().as_nanos();
+    format!("{}-{serial}-{nanos:x}", std::process::id())
+}
+
+/// Makes a directory in `tmp/` and holds its lock.
+fn own_tmp(dir: &Path) -> Result<FileLock, StoreError> {
+    let path = lock_of(dir);
     loop {
-        let serial = OPENED.fetch_add(1, Ordering::Relaxed);
-        let nanos = std::time::SystemTime::UNIX_EPOCH
-            .elapsed()
-            .unwrap_or_default()
-            .as_nanos();
-        let tmp = root.join(format!("{}-{serial}-{nanos:x}", std::process::id()));
-        let lock = lock_of(&tmp);
         // A sweeper may remove the lock file between its creation and our lock.
-        let Some(owner) = FileLock::attempt(&lock, Mode::Exclusive)? else {
-            continue;
-        };
-        if owner.is_current(&lock) {
-            fs::create_dir(&tmp).map_err(|error| refused("create", &tmp, error))?;
-            return Ok((tmp, owner));
+        let lock = FileLock::attempt(&path, Mode::Exclusive)?;
+        if let Some(lock) = lock.filter(|lock| lock.is_current(&path)) {
+            fs::create_dir(dir).map_err(|error| refused("create", dir, error))?;
+            return Ok(lock);
         }
     }
 }

@@ -122,6 +122,7 @@ impl Store {
         drop(quiet);
         remove_aside(&aside);
         sweep_tmp(&layout.dir("tmp"))?;
+        self.sweep_lists()?;
         Ok(report)
     }
 

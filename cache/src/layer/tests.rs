@@ -276,6 +276,7 @@ fn stale_work_of_dead_processes_is_swept_and_a_format_from_the_future_refused() 
     fs::set_permissions(garbage.join("fs/locked"), fs::Permissions::from_mode(0o0)).expect("chmod");
     let held = store.layers().prepare().expect("prepare");
     let second = crate::Store::open(dir.path(), crate::StoreOptions::default()).expect("open");
+    assert!(second.tmp().is_dir());
     assert!(!garbage.exists() && held.fs().exists());
     assert_eq!(
         fs::read_dir(dir.path().join("tmp")).expect("tmp").count(),

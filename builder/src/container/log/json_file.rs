@@ -26,7 +26,8 @@ struct Line<'a> {
 #[derive(Debug)]
 pub(crate) struct JsonFile {
     path: PathBuf,
-    file: File,
+    /// None until something is written, where nobody looks for the file.
+    file: Option<File>,
     size: u64,
     rotation: Rotation,
     attributes: Attributes,
@@ -35,16 +36,30 @@ pub(crate) struct JsonFile {
 impl JsonFile {
     /// Opens the log of the container at `dir`; `attributes` go with each line.
     pub(crate) fn open(dir: &Path, rotation: Rotation, attributes: Attributes) -> io::Result<Self> {
-        let path = dir.join("json.log");
-        let file = append(&path)?;
-        let size = file.metadata()?.len();
-        Ok(Self {
-            path,
-            file,
-            size,
+        let mut log = Self::later(dir, rotation, attributes);
+        log.size = log.file()?.metadata()?.len();
+        Ok(log)
+    }
+
+    /// As [`open`](Self::open), of a container that begins anew and goes at its end: the file is
+    /// made with the first line.
+    pub(crate) fn later(dir: &Path, rotation: Rotation, attributes: Attributes) -> Self {
+        Self {
+            path: path(dir),
+            file: None,
+            size: 0,
             rotation,
             attributes,
-        })
+        }
+    }
+
+    fn file(&mut self) -> io::Result<&mut File> {
+        if self.file.is_none() {
+            self.file = Some(append(&self.path)?);
+        }
+        self.file
+            .as_mut()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// Writes one entry.
@@ -61,19 +76,19 @@ impl JsonFile {
         if full {
             self.rotate()?;
         }
-        self.file.write_all(&bytes)?;
+        self.file()?.write_all(&bytes)?;
         self.size += bytes.len() as u64;
         Ok(())
     }
 
     /// Makes each file one older, and begins a new one.
     fn rotate(&mut self) -> io::Result<()> {
-        let Self { path, rotation, .. } = self;
-        if rotation.max_file < 2 {
-            self.file.set_len(0)?;
+        if self.rotation.max_file < 2 {
+            self.file()?.set_len(0)?;
             self.size = 0;
             return Ok(());
         }
+        let Self { path, rotation, .. } = self;
         let gone = rotation.max_file - 1;
         for end in ["", ".gz"] {
             absent(fs::remove_file(older(path, gone, end)))?;
@@ -88,10 +103,15 @@ impl JsonFile {
         if rotation.compress {
             compress(&newest, &older(path, 1, ".gz"))?;
         }
-        self.file = append(&self.path)?;
+        self.file = Some(append(&self.path)?);
         self.size = 0;
         Ok(())
     }
+}
+
+/// Returns the newest file of the log of the container at `dir`.
+pub(super) fn path(dir: &Path) -> PathBuf {
+    dir.join("json.log")
 }
 
 fn append(path: &Path) -> io::Result<File> {

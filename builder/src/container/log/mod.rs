@@ -72,7 +72,14 @@ impl Log {
         let config = &container.config.log;
         let options = options(config)?;
         let attributes = options.selection.of(container);
-        let open = |rotation| JsonFile::open(dir, rotation, attributes);
+        let anew = container.config.lifecycle.remove && !json_file::path(dir).exists();
+        let open = |rotation| {
+            if anew {
+                Ok(JsonFile::later(dir, rotation, attributes))
+            } else {
+                JsonFile::open(dir, rotation, attributes)
+            }
+        };
         Ok(Self {
             files: options.rotation.map(open).transpose()?,
             elsewhere: Elsewhere::open(config.driver, options, container)?,

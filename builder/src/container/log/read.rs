@@ -40,7 +40,7 @@ impl Reader {
     /// Returns a reader of the log of the container at `dir`.
     pub(crate) fn of(dir: &Path) -> Self {
         Self {
-            path: dir.join("json.log"),
+            path: super::json_file::path(dir),
             current: None,
             rest: Vec::new(),
         }
