@@ -95,7 +95,7 @@ fn of_running(found: &Found) -> Result<(OwnedFd, Option<OwnedFd>), Report> {
 }
 
 /// Returns `path` below the root, without `.` and `..`.
-fn clean(path: &Path) -> PathBuf {
+pub(crate) fn clean(path: &Path) -> PathBuf {
     let mut clean = PathBuf::from("/");
     for component in path.components() {
         match component {

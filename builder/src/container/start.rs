@@ -364,6 +364,7 @@ impl Start<'_> {
                 .hold(&held.container.id, &all)
                 .map_err(|error| failed(&error))?;
         }
+        forget_mark(&held.work()).map_err(|error| failed(&error))?;
         let lowers: Vec<PathBuf> = lowers.iter().map(Layer::fs).collect();
         if let Some(top) = lowers.first() {
             inherit(top, &held.upper()).map_err(|error| failed(&error))?;
@@ -517,6 +518,16 @@ fn make_dirs(tree: &MergedTree, path: &RelPath, upper: &Path) -> io::Result<()> 
         fs::set_permissions(&dir, fs::Permissions::from_mode(mode))?;
     }
     Ok(())
+}
+
+/// Takes away overlayfs' mark of a mount whose writes may have been lost in a power failure, with
+/// which it refuses to mount the directories again. Commands that copy files mount them so, and
+/// what they have copied is as safe as what any program has written.
+fn forget_mark(work: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(work.join("work/incompat")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
 }
 
 /// Gives the root of the container's own layer the mode and owner of the image's.

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use rustix::fs::MemfdFlags;
@@ -12,7 +12,7 @@ use super::failed;
 use crate::cli::Settings;
 use crate::cli::session::Session;
 use crate::container::Containers;
-use crate::container::root::Root;
+use crate::container::root::{Root, clean};
 use crate::container::transfer::{From, To};
 use crate::events::Journal;
 use crate::report::Report;
@@ -87,7 +87,9 @@ impl CpArgs {
                 self.out_of(&open(name, path, "archive-path")?, path, target)
             }
             (source, Place::Container(name, path)) => {
-                self.into(source, &open(name, path, "extract-to-dir")?, path)
+                let root = open(name, path, "extract-to-dir")?;
+                check_writable(&session, name, &clean(Path::new(path)))?;
+                self.into(source, &root, path)
             }
             _ => Ok(()),
         };
@@ -149,6 +151,29 @@ impl CpArgs {
     }
 }
 
+/// Refuses to write what the container could not: its read-only root, and read-only volumes.
+fn check_writable(session: &Session, name: &str, path: &Path) -> Result<(), Report> {
+    let found = Containers::of(session.store.root()).one(name);
+    let found = found.map_err(|error| failed(&error))?;
+    let config = &found.container.config;
+    let tmpfs = config.mounts.tmpfs.iter().map(|one| (&one.target, false));
+    let volumes = config.mounts.volumes.iter();
+    let mounts = volumes.map(|one| (&one.target, one.readonly)).chain(tmpfs);
+    let around = mounts.filter(|(target, _)| path.starts_with(target));
+    let mount = around.max_by_key(|(target, _)| target.components().count());
+    match mount {
+        Some((target, true)) => Err(Report::new(format!(
+            "the volume at {} of container {name} is mounted read-only",
+            target.display()
+        ))),
+        None if config.isolation.read_only => Err(Report::new(format!(
+            "the root file system of container {name} is read-only"
+        ))
+        .hint("copy into one of its volumes")),
+        _ => Ok(()),
+    }
+}
+
 /// Work in a child below a container's root; what went wrong there is written to memory.
 struct Child {
     below: cooper_runner::Below,
@@ -164,7 +189,10 @@ impl Child {
         let said = File::from(rustix::fs::memfd_create("cooper-cp", MemfdFlags::CLOEXEC)?);
         let user = root.user.as_ref().map(AsFd::as_fd);
         let below = cooper_runner::below_root(root.directory.as_fd(), user, not_its, || {
-            if let Err(error) = work() {
+            // Nobody reads on: the other side says why.
+            if let Err(error) = work()
+                && error.kind() != io::ErrorKind::BrokenPipe
+            {
                 let _ = (&said).write_all(error.to_string().as_bytes());
             }
         })?;

@@ -209,3 +209,73 @@ fn a_leaked_secret_stays_in_the_layers_until_they_are_flattened() {
     let history = scene.run(&["history", "-q", "flat"]).ok();
     assert_eq!(history.out().lines().count(), 1, "{history}");
 }
+
+#[test]
+fn nothing_is_copied_to_where_the_container_cannot_write() {
+    let Some(scene) = loaded() else { return };
+    let file = scene.scratch("file");
+    fs::write(&file, "copied\n").expect("writes");
+    let file = file.display().to_string();
+    let options = ["--read-only", "-v=data:/data", "-v=given:/given:ro"];
+    let create = [
+        &["create", "--name=web"],
+        &options[..],
+        &["busybox", "sleep", "1000"],
+    ]
+    .concat();
+    scene.run(&create).ok();
+    let tried = |running: bool| {
+        for (to, said) in [
+            (
+                "web:/etc/file",
+                "the root file system of container web is read-only",
+            ),
+            (
+                "web:/given/file",
+                "the volume at /given of container web is mounted read-only",
+            ),
+            (
+                "web:/data/../file",
+                "the root file system of container web is read-only",
+            ),
+        ] {
+            let outcome = scene.run(&["cp", &file, to]).exits(1);
+            assert!(outcome.stderr.contains(said), "{running}: {outcome}");
+        }
+        scene.run(&["cp", &file, "web:/data/file"]).ok();
+    };
+    tried(false);
+    scene.run(&["start", "web"]).ok();
+    tried(true);
+    scene
+        .run(&["exec", "web", "cat", "/data/file"])
+        .ok()
+        .prints("copied\n");
+}
+
+#[test]
+fn what_is_copied_before_the_start_is_there_after_it() {
+    let Some(scene) = loaded() else { return };
+    let file = scene.scratch("file");
+    fs::write(&file, "copied\n").expect("writes");
+    let file = file.display().to_string();
+    scene
+        .run(&["create", "--name=web", "busybox", "cat", "/etc/file"])
+        .ok();
+    let nowhere = format!("{file}.missing/");
+    let outcome = scene.run(&["cp", "web:/etc/passwd", &nowhere]);
+    outcome.exits(1).says("is no directory");
+    for _ in 0..2 {
+        scene.run(&["cp", &file, "web:/etc/file"]).ok();
+        scene.run(&["cp", "web:/etc/file", "-"]).ok();
+        scene
+            .run(&[
+                "export",
+                "web",
+                "-o",
+                &scene.scratch("tar").display().to_string(),
+            ])
+            .ok();
+        scene.run(&["start", "-a", "web"]).ok().prints("copied\n");
+    }
+}
