@@ -152,6 +152,9 @@ impl RunError {
         match self {
             Self::NotFound { .. } | Self::NoInterpreter { .. } => 127,
             Self::NotExecutable { .. } => 126,
+            Self::WorkingDirectory { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                127
+            }
             _ => 125,
         }
     }

@@ -504,7 +504,7 @@ impl Context {
                 .unwrap_or_default()
         };
         match self.steps.get(step as usize) {
-            Some(Step::WorkingDirectory(_)) => RunError::WorkingDirectory {
+            Some(Step::WorkingDirectory { .. }) => RunError::WorkingDirectory {
                 path: self.cwd.clone(),
                 source,
             },

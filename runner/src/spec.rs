@@ -76,7 +76,7 @@ pub struct ProcessSpec {
     pub hostname_file: Option<Vec<u8>>,
     /// Allocates a terminal of this size in the container; the process' stdio is that terminal.
     pub terminal: Option<WindowSize>,
-    /// Size of `/dev/shm` in bytes.
+    /// Size of `/dev/shm` in bytes; 0 for none to be mounted.
     pub shm_size: u64,
     /// The file-mode creation mask.
     pub umask: u32,

@@ -162,7 +162,9 @@ impl PsArgs {
         json!({
             "Command": self.command(container),
             "CreatedAt": human::date(Some(&container.created)),
+            "HealthStatus": found.state.health.as_ref().map_or("", |health| health.status.name()),
             "ID": self.id(container),
+            "IPAddresses": connections.addresses(found),
             "Image": container.config.image,
             "Labels": labels.join(","),
             "LocalVolumes": volumes(container).to_string(),
@@ -210,6 +212,19 @@ impl Connections {
         let image = self.images.get(&found.container.config.image_id);
         let all = written + image.copied().unwrap_or_default();
         format!("{} (virtual {})", human::size(written), human::size(all))
+    }
+
+    /// Returns the addresses of a container that runs, as NETWORK/ADDRESS.
+    fn addresses(&self, found: &Found) -> Vec<String> {
+        let here = |endpoint: &&Endpoint| endpoint.container == found.container.id;
+        let endpoints = self.endpoints.iter().filter(here);
+        let all = endpoints.flat_map(|endpoint| {
+            let known = |network: &&Network| network.id == endpoint.network;
+            let network = self.networks.iter().find(known);
+            let addresses = endpoint.addresses.iter();
+            addresses.filter_map(move |ip| Some(format!("{}/{ip}", network?.name)))
+        });
+        all.collect()
     }
 
     /// Returns where the ports of a container are published, and which are only exposed; of one
@@ -356,8 +371,8 @@ mod tests {
             ..PsArgs::default()
         };
         insta::assert_snapshot!(render(&json), @r#"
-        {"Command":"\"sh -c sleep 100 && …\"","CreatedAt":"2024-05-01 10:00:00 +0000 UTC","ID":"aaaaaaaaaaaa","Image":"busybox","Labels":"a=b","LocalVolumes":"0","Mounts":"","Names":"a_name","Networks":"","Ports":"","RunningFor":"2 hours ago","Size":"0B","State":"running","Status":"Up 2 minutes"}
-        {"Command":"\"sh -c sleep 100 && …\"","CreatedAt":"2024-05-01 10:00:00 +0000 UTC","ID":"cccccccccccc","Image":"busybox","Labels":"a=b","LocalVolumes":"0","Mounts":"","Names":"c_name","Networks":"","Ports":"","RunningFor":"2 hours ago","Size":"0B","State":"restarting","Status":"Restarting (1) About a minute ago"}
+        {"Command":"\"sh -c sleep 100 && …\"","CreatedAt":"2024-05-01 10:00:00 +0000 UTC","HealthStatus":"","ID":"aaaaaaaaaaaa","IPAddresses":[],"Image":"busybox","Labels":"a=b","LocalVolumes":"0","Mounts":"","Names":"a_name","Networks":"","Ports":"","RunningFor":"2 hours ago","Size":"0B","State":"running","Status":"Up 2 minutes"}
+        {"Command":"\"sh -c sleep 100 && …\"","CreatedAt":"2024-05-01 10:00:00 +0000 UTC","HealthStatus":"","ID":"cccccccccccc","IPAddresses":[],"Image":"busybox","Labels":"a=b","LocalVolumes":"0","Mounts":"","Names":"c_name","Networks":"","Ports":"","RunningFor":"2 hours ago","Size":"0B","State":"restarting","Status":"Restarting (1) About a minute ago"}
         "#);
     }
 }

@@ -162,6 +162,9 @@ impl RunArgs {
 
     fn run_to_end(&self, settings: &Settings) -> Result<u8, Report> {
         let attach = self.attach_options()?;
+        if self.detach && !self.attach.is_empty() {
+            return Err(Report::new("--detach and --attach exclude each other"));
+        }
         let options = self.container.resolve(settings)?;
         let session = Session::open(settings)?;
         let monitor = Monitor::ahead(&options)?;
@@ -244,17 +247,22 @@ fn no_settings_of_the_host(options: RunOptions) -> Result<RunOptions, Report> {
     }
 }
 
-/// A container that shares the network of another has that one's name.
+/// A container that shares the network of another has that one's name, and one that shares the
+/// host's name would set it for the whole machine.
 fn no_name_beside_a_shared_one(options: RunOptions) -> Result<RunOptions, Report> {
-    let shared = matches!(options.network.mode, NetworkMode::Container(_));
+    let of_another = matches!(options.network.mode, NetworkMode::Container(_));
+    let of_host = options.isolation.uts == NamespaceMode::Host;
+    let (shared, with) = if of_host {
+        (true, "--uts=host")
+    } else {
+        (of_another, "--network=container:NAME")
+    };
     let named = [
         ("--hostname", &options.hostname),
         ("--domainname", &options.domainname),
     ];
     if let Some((option, _)) = named.iter().find(|(_, name)| shared && name.is_some()) {
-        return Err(Report::new(format!(
-            "{option} has no meaning with --network=container:NAME"
-        )));
+        return Err(Report::new(format!("{option} has no meaning with {with}")));
     }
     Ok(options)
 }
@@ -329,6 +337,11 @@ impl ContainerArgs {
                 "warning: {text} (--platform={found} says it is meant)\n"
             ));
         }
+        if options.network.mode == NetworkMode::Host && !options.network.ports.is_empty() {
+            print_error(
+                "WARNING: published ports mean nothing with --network=host: all are this machine's\n",
+            );
+        }
         let options = with_images(options, session)?;
         let held = create(&options, &session.store, &image, &config)?;
         if let Some(path) = cidfile {
@@ -393,9 +406,19 @@ impl ContainerArgs {
         }
         // One that is here for another platform only is what docker would pull again.
         let found = match found {
-            Some(record) if self.platform.is_some() && wanted != Pull::Never => {
-                let config = session.config(&record)?;
-                platform.matches(&config.platform()).then_some(record)
+            Some(record) if self.platform.is_some() => {
+                let here = session.config(&record)?.platform();
+                if platform.matches(&here) {
+                    Some(record)
+                } else if wanted == Pull::Never {
+                    let image = &self.image;
+                    return Err(Report::new(format!(
+                        "{image} is here for {here}, not for {platform}"
+                    ))
+                    .hint("leave --pull=never out to have it fetched"));
+                } else {
+                    None
+                }
             }
             found => found,
         };

@@ -136,6 +136,8 @@ pub struct Isolation {
     pub pid: NamespaceMode,
     /// System V objects and message queues it sees.
     pub ipc: NamespaceMode,
+    /// Whether it has no /dev/shm.
+    pub no_shm: bool,
     /// Host name it sees.
     pub uts: NamespaceMode,
     /// Ids it has outside.

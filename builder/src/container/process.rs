@@ -97,6 +97,9 @@ impl Config {
         spec.devices = devices;
         spec.own_cgroups = !isolation.host_cgroups;
         spec.shm_size = self.resources.shm_size.unwrap_or(spec.shm_size);
+        if isolation.no_shm {
+            spec.shm_size = 0;
+        }
         spec.privileged = isolation.privileged;
         if isolation.open_paths {
             spec.masked_paths.clear();

@@ -340,6 +340,11 @@ fn the_network_of_the_highest_priority_leads_outside() {
     cooper.run(&wrong).exits(125).says("no number");
     let web = started(&cooper, "web", &["--network=one"], "");
     let found = || cooper.run(&["exec", "web", "sh", "-c", way]).ok().out();
+    let listed = [
+        "ps",
+        "--format={{join .IPAddresses \", \"}} {{.HealthStatus}}",
+    ];
+    cooper.run(&listed).ok().prints("one/10.1.0.2 \n");
     let connect = ["network", "connect", "--gw-priority=1"];
     cooper
         .run(&[&connect[..], &["two", &web.name]].concat())

@@ -229,7 +229,7 @@ impl<'a> Child<'a> {
             Step::User { user, groups } => self.resolve_user(user, groups),
             Step::Streams => self.connect_streams(),
             Step::EnterUser => self.enter_user(),
-            Step::WorkingDirectory(path) => process::enter_directory(path),
+            Step::WorkingDirectory { path, make } => process::enter_directory(path, *make),
             Step::Limit {
                 resource,
                 soft,

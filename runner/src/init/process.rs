@@ -286,9 +286,9 @@ fn database(path: &CStr) -> StepResult<String> {
 
 /// Enters the working directory, and makes sure that it is inside the root: neither a link of
 /// proc to an open directory nor a leaked descriptor may lead out. One that is missing is made.
-pub(super) fn enter_directory(path: &CStr) -> StepResult {
+pub(super) fn enter_directory(path: &CStr, make: bool) -> StepResult {
     let directory = match open_directory(path) {
-        Err(Errno::NOENT) => make_directories(path)?,
+        Err(Errno::NOENT) if make => make_directories(path)?,
         opened => opened?,
     };
     rustix::process::fchdir(&directory)?;

@@ -113,6 +113,8 @@ fn base(spec: &ProcessSpec) -> Result<Base, RunError> {
             },
             Standard::Files,
         ]
+        .into_iter()
+        .filter(|standard| *standard != Standard::Shm { size: 0 })
         .map(Step::Make),
     );
     steps.push(Step::EnterSkeleton);
@@ -199,7 +201,7 @@ pub(crate) fn join(spec: &ExecSpec) -> Result<Job, RunError> {
             cols: size.cols,
         });
     }
-    steps.extend(process(spec)?);
+    steps.extend(process(spec, false)?);
     steps.push(execute(spec)?);
     Ok(Job { steps })
 }
@@ -265,7 +267,7 @@ fn job(spec: &ProcessSpec, around: &Surroundings) -> Result<Vec<Step>, RunError>
         steps.extend(domain.map(|name| Step::Domain(name.clone().into_bytes())));
     }
     let itself = spec.itself();
-    steps.extend(process(&itself)?);
+    steps.extend(process(&itself, true)?);
     if spec.init {
         steps.push(Step::Init);
     }
@@ -445,7 +447,7 @@ fn confined_paths(spec: &ProcessSpec, wanted: Scope) -> Result<Vec<Step>, RunErr
 }
 
 /// The process itself, whether it starts a container or joins one.
-fn process(spec: &ExecSpec) -> Result<Vec<Step>, RunError> {
+fn process(spec: &ExecSpec, make_cwd: bool) -> Result<Vec<Step>, RunError> {
     let mut steps = vec![
         Step::User {
             user: spec.user.0.clone(),
@@ -459,10 +461,10 @@ fn process(spec: &ExecSpec) -> Result<Vec<Step>, RunError> {
         steps.append(&mut limits);
         steps.push(Step::EnterUser);
     }
-    steps.push(Step::WorkingDirectory(c_path(
-        "the working directory",
-        &spec.cwd,
-    )?));
+    steps.push(Step::WorkingDirectory {
+        path: c_path("the working directory", &spec.cwd)?,
+        make: make_cwd,
+    });
     steps.append(&mut limits);
     steps.push(Step::Umask(spec.umask));
     steps.push(Step::Confine {
@@ -612,7 +614,7 @@ mod tests {
             }),
             position(&steps, |step| matches!(step, Step::Pivot { .. })),
             position(&steps, |step| matches!(step, Step::User { .. })),
-            position(&steps, |step| matches!(step, Step::WorkingDirectory(_))),
+            position(&steps, |step| matches!(step, Step::WorkingDirectory { .. })),
             position(&steps, |step| matches!(step, Step::Confine { .. })),
             position(&steps, |step| matches!(step, Step::Execute { .. })),
         ];

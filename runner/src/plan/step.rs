@@ -116,7 +116,11 @@ pub(crate) enum Step {
         user: String,
         groups: Vec<String>,
     },
-    WorkingDirectory(CString),
+    WorkingDirectory {
+        path: CString,
+        /// Whether it is made if it is missing.
+        make: bool,
+    },
     Limit {
         resource: u32,
         soft: u64,

@@ -192,7 +192,7 @@ fn host_config(config: &Config) -> Value {
         "CapAdd": list(&isolation.cap_add),
         "CapDrop": list(&isolation.cap_drop),
         "GroupAdd": list(&config.groups),
-        "IpcMode": mode(&isolation.ipc, "private"),
+        "IpcMode": if isolation.no_shm { "none".into() } else { mode(&isolation.ipc, "private") },
         "PidMode": mode(&isolation.pid, ""),
         "UTSMode": mode(&isolation.uts, ""),
         "UsernsMode": if isolation.users == UserMode::Host { "" } else { "private" },

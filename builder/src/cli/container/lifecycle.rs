@@ -13,7 +13,7 @@ use crate::container::run::Attached;
 use crate::container::start::{Attachment, start, warn_of_discarded};
 use crate::container::{Containers, Found, RestartPolicy, Status, signal};
 use crate::events::Journal;
-use crate::report::{Report, print_data};
+use crate::report::{Report, print_data, print_error};
 
 /// Options of `cooper start`.
 #[derive(Args, Clone, Debug)]
@@ -305,9 +305,9 @@ impl RmArgs {
             .iter()
             .cloned()
             .partition(|name| !self.force || containers.one(name).is_ok());
-        absent
-            .iter()
-            .try_for_each(|name| print_data(&format!("{name}\n")))?;
+        for name in absent {
+            print_error(&format!("no such container: {name}\n"));
+        }
         each(&containers, &present, |found| {
             self.remove(&containers, found)
         })
@@ -372,6 +372,9 @@ impl UpdateArgs {
             .as_deref()
             .map(|text| restart_policy(text).map_err(|error| error.report("--restart", text)));
         let policy = policy.transpose()?;
+        if policy.is_none() && self.limits.is_empty() {
+            return Err(Report::new("nothing is to be changed").hint("give a limit, or --restart"));
+        }
         let session = Session::open(settings)?;
         let containers = Containers::of(session.store.root());
         each(&containers, &self.containers, |found| {

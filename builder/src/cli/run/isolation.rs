@@ -39,7 +39,8 @@ pub struct IsolationArgs {
     #[arg(long, value_name = "MODE")]
     pub pid: Option<String>,
 
-    /// Shared memory and queues to see: those of the host, or of container:NAME
+    /// Shared memory and queues to see: those of the host, or of container:NAME; none for no
+    /// /dev/shm
     #[arg(long, value_name = "MODE")]
     pub ipc: Option<String>,
 
@@ -85,7 +86,8 @@ impl IsolationArgs {
             security_opt: self.security_opt.clone(),
             read_only: self.read_only,
             pid: namespace("--pid", self.pid.as_deref())?,
-            ipc: namespace("--ipc", self.ipc.as_deref())?,
+            ipc: namespace("--ipc", self.ipc.as_deref().filter(|mode| *mode != "none"))?,
+            no_shm: self.ipc.as_deref() == Some("none"),
             uts: namespace("--uts", self.uts.as_deref())?,
             users: self.users(settings)?,
             sysctls: sysctls.collect(),

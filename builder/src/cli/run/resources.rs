@@ -112,7 +112,7 @@ impl ResourceArgs {
     pub fn resolve(&self) -> Result<Resources, Report> {
         let mut resources = Resources {
             ulimits: each("--ulimit", &self.ulimit, ulimit)?,
-            shm_size: bytes("--shm-size", self.shm_size.as_deref())?,
+            shm_size: bytes("--shm-size", self.shm_size.as_deref())?.filter(|size| *size > 0),
             device_rates: self.device_rates()?,
             oom_score_adj: self.oom_score_adj,
             cgroup_parent: self.cgroup_parent.clone(),

@@ -149,7 +149,11 @@ impl Monitor {
     fn pause(&mut self, index: usize, pause: bool) {
         let name = &self.held.container.name;
         let (from, to, problem) = if pause {
-            (Status::Running, Status::Paused, "is not running")
+            let problem = match self.held.state.status {
+                Status::Paused => "is paused already",
+                _ => "is not running",
+            };
+            (Status::Running, Status::Paused, problem)
         } else {
             (Status::Paused, Status::Running, "is not paused")
         };

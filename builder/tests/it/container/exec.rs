@@ -107,3 +107,13 @@ fn attaching_shows_what_comes_and_the_end() {
     let started = scene.run(&["start", "-a", "web"]);
     started.exits(8).prints("seen\n");
 }
+
+#[test]
+fn a_further_process_has_a_working_directory_that_is_there() {
+    let Some(scene) = loaded() else { return };
+    scene.detached(&["--name=web", "-w=/made"], &["sleep", "1000"]);
+    scene.run(&["exec", "web", "pwd"]).ok().prints("/made\n");
+    let missing = scene.run(&["exec", "-w=/missing", "web", "pwd"]).exits(127);
+    missing.says("working directory \"/missing\" cannot be entered");
+    scene.run(&["diff", "web"]).ok().prints("A /made\n");
+}

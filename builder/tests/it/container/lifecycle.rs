@@ -110,6 +110,10 @@ fn a_paused_container_does_nothing() {
     scene.run(&["exec", "busy", "true"]).exits(1).says("paused");
     let count = || scene.run(&["cp", "busy:/count", "-"]).ok().stdout;
     assert_eq!(count(), count());
+    scene
+        .run(&["pause", "busy"])
+        .exits(1)
+        .says("paused already");
     scene.run(&["unpause", "busy"]).ok();
     assert_eq!(state(), None);
     scene.run(&["unpause", "busy"]).exits(1).says("not paused");

@@ -300,3 +300,71 @@ fn an_image_for_another_architecture_is_not_run() {
             .says("s390x");
     }
 }
+
+#[test]
+fn what_docker_refuses_together_is_refused() {
+    let Some(scene) = loaded() else { return };
+    let rows: [(&[&str], &str); 6] = [
+        (
+            &["--uts=host", "--hostname=x"],
+            "--hostname has no meaning with --uts=host",
+        ),
+        (
+            &["--uts=host", "--domainname=x"],
+            "--domainname has no meaning with --uts=host",
+        ),
+        (
+            &["--network=container:x", "--hostname=y"],
+            "--network=container:NAME",
+        ),
+        (
+            &["--detach", "--attach=stdout"],
+            "--detach and --attach exclude each other",
+        ),
+        (
+            &["--rm", "--restart=always"],
+            "--rm and --restart exclude each other",
+        ),
+        (
+            &["--platform=linux/s390x", "--pull=never"],
+            "not for linux/s390x",
+        ),
+    ];
+    for (options, said) in rows {
+        let args = [&["run"], options, &["busybox", "true"]].concat();
+        scene.run(&args).exits(125).says(said);
+    }
+    scene.run(&["ps", "-aq"]).ok().prints("");
+    let discarded = [
+        "run",
+        "--rm",
+        "--network=host",
+        "-p=80:80",
+        "busybox",
+        "true",
+    ];
+    scene
+        .run(&discarded)
+        .ok()
+        .says("WARNING: published ports mean nothing");
+    scene
+        .run(&["rm", "-f", "absent"])
+        .ok()
+        .says("no such container: absent")
+        .prints("");
+    scene.run(&["create", "--name=web", "busybox", "true"]).ok();
+    scene
+        .run(&["update", "web"])
+        .exits(1)
+        .says("nothing is to be changed");
+}
+
+#[test]
+fn without_shared_memory_there_is_none() {
+    let Some(scene) = loaded() else { return };
+    let look = "grep -c ' /dev/shm ' /proc/mounts; ls -A /dev/shm | wc -l";
+    let args = |mode| ["run", "--rm", mode, "busybox", "sh", "-c", look];
+    scene.run(&args("--ipc=none")).ok().prints("0\n0\n");
+    scene.run(&args("--ipc=private")).ok().prints("1\n0\n");
+    scene.run(&args("--shm-size=0")).ok().prints("1\n0\n");
+}
