@@ -155,7 +155,10 @@ impl Runner {
         if let Some(cgroup) = cgroup {
             plan::enter_group(cgroup, &mut base, &mut job)?;
         }
-        plan::guard(&self.guards.of(spec, cgroup), &mut base, &mut job)?;
+        let guard = self.guards.of(spec, cgroup);
+        let own = cgroup.and_then(Cgroup::directory_of_two);
+        // It enters that by itself: born there, children that are kept ready would keep it, too.
+        plan::guard(&guard, own, &mut base, &mut job)?;
         let worker = |source| RunError::Worker { source };
         let (child, childs_end) = channel::pair().map_err(worker)?;
         let (exit, workers_end) = channel::pair().map_err(worker)?;

@@ -148,7 +148,11 @@ impl Launcher {
             plan::enter_group(cgroup, &mut base, &mut job)?;
         }
         let guard = self.guards.of(spec, cgroup);
-        plan::guard(&guard, &mut base, &mut job)?;
+        let own = cgroup.and_then(Cgroup::directory_of_two);
+        plan::guard(&guard, own, &mut base, &mut job)?;
+        if base.birthplace.is_none() {
+            base.birthplace = own.map(Path::to_owned);
+        }
         *self.guard.borrow_mut() = guard;
         let (child, request) = request(stdio)?;
         let pidfd = self

@@ -135,16 +135,21 @@ pub(crate) fn enter_group(group: &Cgroup, base: &mut Base, job: &mut Job) -> Res
     }
     steps.append(&mut base.steps);
     job.steps.splice(..0, steps);
-    base.birthplace = group.directory_of_two().map(Path::to_owned);
     Ok(())
 }
 
-/// Keeps the process from devices that it is not given.
-pub(crate) fn guard(guard: &Guard, base: &mut Base, job: &mut Job) -> Result<(), RunError> {
+/// Keeps the process from devices that it is not given; `own` is its control group of version 2, if
+/// it has one for itself.
+pub(crate) fn guard(
+    guard: &Guard,
+    own: Option<&Path>,
+    base: &mut Base,
+    job: &mut Job,
+) -> Result<(), RunError> {
     match guard {
         Guard::Needless => {}
-        // Its own control group has the guard's program.
-        Guard::Group(directory) if base.birthplace.as_deref() == Some(directory) => {}
+        // That has the guard's program.
+        Guard::Group(directory) if own == Some(directory) => {}
         Guard::Group(directory) => {
             let step = Step::EnterGuard(c_path("a control group", directory)?);
             base.steps.insert(0, step);
