@@ -575,6 +575,40 @@ mod tests {
     }
 
     #[test]
+    fn a_guard_is_entered_first_and_where_there_is_none_no_node_is_made() {
+        let guarded = |one: &Guard, own: Option<&Path>| {
+            let (mut base, mut job) = plan(&spec(), &Surroundings::default()).unwrap();
+            guard(one, own, &mut base, &mut job).unwrap();
+            (base, job)
+        };
+        let makes_nodes = |job: &Job| {
+            job.steps.iter().any(|step| {
+                matches!(step, Step::Confine { capabilities, .. } if capabilities & MAKING_NODES != 0)
+            })
+        };
+        let opens = |job: &Job| {
+            job.steps
+                .iter()
+                .any(|step| matches!(step, Step::Pivot { devices: true, .. }))
+        };
+        let group = Guard::Group("/g".into());
+        let (base, job) = guarded(&group, None);
+        assert_eq!(base.steps[0], Step::EnterGuard(c"/g".into()));
+        assert_eq!(base.birthplace.as_deref(), Some(Path::new("/g")));
+        assert!(makes_nodes(&job) && opens(&job));
+        // One that has the program in a group of its own is in no other.
+        let (base, _) = guarded(&group, Some(Path::new("/g")));
+        assert!(!matches!(base.steps[0], Step::EnterGuard(_)) && base.birthplace.is_none());
+        let (base, job) = guarded(&Guard::None, None);
+        assert!(base.birthplace.is_none() && !makes_nodes(&job) && !opens(&job));
+        let mut joined = join(&spec().itself()).unwrap();
+        guard_joined(&Guard::Needless, &mut joined);
+        assert!(makes_nodes(&joined));
+        guard_joined(&Guard::None, &mut joined);
+        assert!(!makes_nodes(&joined));
+    }
+
+    #[test]
     fn isolation_comes_in_order() {
         let mut spec = spec();
         spec.masked_paths.push("/etc/hidden".into());
