@@ -2,7 +2,8 @@
 //! is read that they do not bring along, and what they claim takes neither memory nor disk.
 //!
 //! Each case is an archive for `cooper load` and, if that takes it, a build whose result is written
-//! to a directory. Beside it lies a witness that must stay as it is.
+//! to a directory; layers are imported, added and copied from as well. Beside it lies a witness that
+//! must stay as it is.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -131,6 +132,44 @@ impl Prey {
         (outcome, dest)
     }
 
+    /// Imports a tar, adds it to an image, and copies from an image that has it as a layer, out of
+    /// the store and out of a layout. Each works or is refused; none does harm.
+    fn other_ways_in(&self, layer: &[u8], case: &str) {
+        let cooper = &self.cooper;
+        let adding = Context::new("FROM scratch\nADD x.tar /in/\n").with("x.tar", layer);
+        let copying = Context::new("FROM scratch\nCOPY --from=hostile:1 / /c/\n");
+        let foreign = Context::new("FROM scratch\nCOPY --from=other / /c/\n");
+        let layout = cooper.scratch("layout");
+        let _ = fs::remove_dir_all(&layout);
+        fs::create_dir(&layout).expect("mkdir");
+        let saved = cooper.scratch("saved.tar");
+        let _ = fs::remove_file(&saved);
+        let saved = saved.to_str().expect("text");
+        if cooper.run(&["save", "-o", saved, "hostile:1"]).code() == 0 {
+            let unpacked = std::process::Command::new("tar")
+                .args(["-xf", saved, "-C"])
+                .arg(&layout)
+                .status();
+            assert!(unpacked.expect("tar").success(), "{case}");
+        }
+        let other = format!("--build-context=other=oci-layout://{}:1", layout.display());
+        for (way, context, option) in [
+            ("add", &adding, "--pull=false"),
+            ("copy", &copying, "--pull=false"),
+            ("layout", &foreign, other.as_str()),
+        ] {
+            let dest = cooper.scratch("other-result");
+            let _ = fs::remove_dir_all(&dest);
+            let output = format!("-otype=local,dest={}", dest.display());
+            let outcome = cooper.build(context, &[option, &output]);
+            assert!(matches!(outcome.code(), 0 | 1), "{case}, {way}: {outcome}");
+            self.is_unharmed(&format!("{case}, {way}"));
+        }
+        let imported = cooper.start(&["import", "-", "imported"], layer).finish();
+        assert!(matches!(imported.code(), 0 | 1), "{case}: {imported}");
+        self.is_unharmed(&format!("{case}, import"));
+    }
+
     #[track_caller]
     fn is_unharmed(&self, case: &str) {
         let names: Vec<_> = fs::read_dir(&self.outside)
@@ -254,11 +293,13 @@ fn layers_stay_in_their_snapshot() {
     for (case, layer, mut expected) in cases {
         // Where the names of the witness's directory sort depends on where the project lies.
         expected.sort_unstable();
-        prey.load(&image(&layer.finish())).ok();
+        let layer = layer.finish();
+        prey.load(&image(&layer)).ok();
         let (outcome, dest) = prey.unpack();
         outcome.ok();
         assert_eq!(names(&dest), expected, "{case}");
         prey.is_unharmed(case);
+        prey.other_ways_in(&layer, case);
     }
 }
 
@@ -337,12 +378,14 @@ fn layers_that_cannot_be_are_refused() {
         ),
     ];
     for (case, layer, expected) in cases {
-        prey.load(&image(&layer.finish())).ok();
+        let layer = layer.finish();
+        prey.load(&image(&layer)).ok();
         let (outcome, dest) = prey.unpack();
         assert_eq!(outcome.code(), 1, "{case}: {outcome}");
         assert!(outcome.stderr.contains(expected), "{case}: {outcome}");
         assert!(!dest.exists() || names(&dest).is_empty(), "{case}");
         prey.is_unharmed(case);
+        prey.other_ways_in(&layer, case);
     }
 }
 
