@@ -35,7 +35,7 @@
 //!   records/HH/HEX             solver records, by key
 //!   images/sha256/HEX          image records (JSON), by config digest
 //!   refs/HEX                   {reference, image} (JSON), by hash of the reference
-//!   builds/HEX                 what builds of a Dockerfile note about themselves (JSON)
+//!   builds/HEX                 what builds of a Dockerfile note about themselves
 //!   contexts/HEX               stat indices of build contexts
 //!   mounts/NAME/               a RUN cache mount; NAME.used, NAME.lock: flocked by its users
 //!   known_hosts                keys of the ssh servers that git has met

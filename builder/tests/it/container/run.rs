@@ -160,10 +160,10 @@ fn signals_are_passed_on() {
     container.wait_until_says("ready");
     container.signal(Signal::TERM);
     container
-        .finish_within(Duration::from_secs(20))
+        .finish_within(Duration::from_secs(60))
         .exits(7)
         .says("caught");
-    await_no_process_with(&seconds, Duration::from_secs(5));
+    await_no_process_with(&seconds, Duration::from_secs(60));
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn a_container_outlives_a_killed_run_and_not_its_monitor() {
     let listed = cooper.run(&["ps", "--format={{.Names}} {{.State}}"]).ok();
     listed.prints("left running\n");
     cooper.kill_monitor("left");
-    await_no_process_with(&seconds, Duration::from_secs(5));
+    await_no_process_with(&seconds, Duration::from_secs(60));
     let listed = cooper.run(&["ps", "-a", "--format={{.Names}} {{.State}}"]);
     listed.ok().prints("left exited\n");
     cooper.run(&["rm", "left"]).ok();

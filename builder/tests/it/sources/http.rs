@@ -147,5 +147,5 @@ fn a_server_that_hangs_can_be_interrupted() {
         build.finish_within(Duration::from_secs(60)).exits(130);
     }
     // Git and its helpers are gone as well.
-    process::await_no_process_with(&address.to_string(), Duration::from_secs(20));
+    process::await_no_process_with(&address.to_string(), Duration::from_secs(60));
 }
