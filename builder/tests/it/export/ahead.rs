@@ -236,7 +236,7 @@ fn packing_ahead_ends_with_the_build() {
     };
     wait_for("packing", &running, in_work);
     running.signal(Signal::INT);
-    running.finish_within(Duration::from_secs(30)).exits(130);
+    running.finish_within(Duration::from_secs(120)).exits(130);
     assert_eq!(memos(&cooper, ".zstd-22"), 0);
     cooper.run(&["cache", "fsck"]).ok();
 }
