@@ -69,7 +69,7 @@ fn cache_mounts_travel_by_themselves_and_only_what_changed() {
             "FROM busybox\nRUN --mount=type=cache,target=/c {what}\n"
         ))
     };
-    let fill = step("dd if=/dev/urandom of=/c/big bs=1M count=12 2>/dev/null; cat /c/big | md5sum");
+    let fill = step("dd if=/dev/urandom of=/c/big bs=1M count=40 2>/dev/null; cat /c/big | md5sum");
     let sum = here.steps(&fill, &["-otype=cacheonly"]).ok().output();
     let exported = here
         .run(&["cache", "export", "--progress=plain", &cache])
