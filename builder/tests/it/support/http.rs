@@ -188,24 +188,41 @@ impl Proxy {
     }
 }
 
+/// Makes one request after the other over a connection, as long as the client has any.
 fn forward(mut client: TcpStream, asked: &Mutex<Vec<String>>, target: &str) -> std::io::Result<()> {
-    let request = read(&client)?;
-    let url = request.path.strip_prefix("http://");
-    let Some((host, path)) = url.and_then(|url| url.split_once('/')) else {
-        asked.lock().unwrap().push(request.path);
-        return client.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
-    };
-    asked.lock().unwrap().push(format!("http://{host}"));
-    let mut server = TcpStream::connect(target)?;
-    let query = if request.query.is_empty() { "" } else { "?" };
-    let (method, query) = (&request.method, [query, &request.query].concat());
-    write!(server, "{method} /{path}{query} HTTP/1.1\r\n")?;
-    for (name, value) in &request.headers {
-        write!(server, "{name}: {value}\r\n")?;
+    let mut server: Option<TcpStream> = None;
+    loop {
+        let request = read(&client)?;
+        if request.method.is_empty() {
+            return Ok(());
+        }
+        let url = request.path.strip_prefix("http://");
+        let Some((host, path)) = url.and_then(|url| url.split_once('/')) else {
+            asked.lock().unwrap().push(request.path);
+            return client.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
+        };
+        asked.lock().unwrap().push(format!("http://{host}"));
+        let server = match &mut server {
+            Some(server) => server,
+            none => {
+                let (mut to, server) = (client.try_clone()?, TcpStream::connect(target)?);
+                let mut from = server.try_clone()?;
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(std::net::Shutdown::Both);
+                });
+                none.insert(server)
+            }
+        };
+        let query = if request.query.is_empty() { "" } else { "?" };
+        let (method, query) = (&request.method, [query, &request.query].concat());
+        write!(server, "{method} /{path}{query} HTTP/1.1\r\n")?;
+        for (name, value) in &request.headers {
+            write!(server, "{name}: {value}\r\n")?;
+        }
+        server.write_all(b"\r\n")?;
+        server.write_all(&request.body)?;
     }
-    write!(server, "Connection: close\r\n\r\n")?;
-    server.write_all(&request.body)?;
-    std::io::copy(&mut server, &mut client).map(drop)
 }
 
 fn serve(
