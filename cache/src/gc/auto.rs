@@ -2,8 +2,9 @@
 //!
 //! Counting what the store takes costs a look at every layer, too much after every build. The
 //! free space of the file system costs nothing to ask for: only when it has shrunk by a
-//! noticeable part of the limit since the last count, when too little is left, or when the last
-//! count is old, the store is counted and the policy applied.
+//! noticeable part of the limit since the last count, or when the last count is old, the store is
+//! counted and the policy applied. Where too little was left even so, others have the space: it is
+//! asked again when still less is left, or after a minute.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -19,7 +20,10 @@ use crate::store::Store;
 /// How old a count may be.
 const OLD: Duration = Duration::from_secs(3600);
 
-/// Which part of the limit, one in this many, the store may grow by without a count.
+/// How old it may be where too little is left.
+const OLD_WHEN_SHORT: Duration = Duration::from_secs(60);
+
+/// Which part of a limit, one in this many, may be used up without a count.
 const NOTICEABLE: u64 = 20;
 
 /// The last count.
@@ -96,11 +100,13 @@ fn is_due(policy: Policy, last: Option<&Count>, free: u64, now: i64) -> bool {
     let Some(last) = last else {
         return true;
     };
-    let short = policy.min_free_space.is_some_and(|min| free < min);
-    let limit = policy.max_used_space.unwrap_or(u64::MAX);
-    let grown = last.free.saturating_sub(free) > limit / NOTICEABLE;
-    let old = now.abs_diff(last.at) > OLD.as_secs();
-    short || grown || old
+    let (max, min) = (policy.max_used_space, policy.min_free_space.unwrap_or(0));
+    let used_up = last.free.saturating_sub(free);
+    let grown = used_up > max.unwrap_or(u64::MAX) / NOTICEABLE;
+    let short = free < min;
+    let shorter = short && (last.free >= min || used_up > min / NOTICEABLE);
+    let age = if short { OLD_WHEN_SHORT } else { OLD };
+    grown || shorter || now.abs_diff(last.at) > age.as_secs()
 }
 
 #[cfg(test)]
@@ -115,20 +121,28 @@ mod tests {
             min_free_space: Some(100),
             ..Policy::default()
         };
-        let last = Count { free: 500, at: 0 };
-        for (free, now, due) in [
-            (500, 10, false),
-            (460, 10, false),
-            (440, 10, true),
-            (90, 10, true),
-            (900, 10, false),
-            (500, 4000, true),
-            (500, -4000, true),
+        for (before, free, now, due) in [
+            (500, 500, 10, false),
+            (500, 460, 10, false),
+            (500, 440, 10, true),
+            (500, 900, 10, false),
+            (500, 500, 4000, true),
+            (500, 500, -4000, true),
+            (110, 90, 10, true),
+            (90, 90, 10, false),
+            (90, 86, 10, false),
+            (90, 84, 10, true),
+            (90, 90, 70, true),
+            (90, 110, 70, false),
         ] {
+            let last = Count {
+                free: before,
+                at: 0,
+            };
             assert_eq!(
                 is_due(policy, Some(&last), free, now),
                 due,
-                "{free} at {now}"
+                "{free} at {now} after {before}"
             );
         }
         assert!(is_due(policy, None, 500, 10));

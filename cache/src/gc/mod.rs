@@ -434,7 +434,7 @@ impl Store {
     /// Whether a layer is there under one of its names, without marking it as used.
     fn is_there(&self, id: &LayerId) -> bool {
         let dir = |id: &LayerId| self.shared().layout.layer(id).exists();
-        let otherwise = match id {
+        let otherwise = || match id {
             LayerId::Pulled(diff_id) => {
                 self.has_noted_blob(diff_id)
                     || self
@@ -447,7 +447,7 @@ impl Store {
                 .noted_diff_id(id)
                 .is_some_and(|diff_id| self.has_noted_blob(&diff_id)),
         };
-        dir(id) || otherwise
+        dir(id) || otherwise()
     }
 
     fn has_noted_blob(&self, diff_id: &DiffId) -> bool {

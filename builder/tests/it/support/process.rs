@@ -83,10 +83,28 @@ impl std::fmt::Display for Outcome {
 /// A program that is running.
 pub(crate) struct Running {
     what: String,
-    child: Child,
+    child: Leader,
     begun: Instant,
     stdout: thread::JoinHandle<Vec<u8>>,
     stderr: Captured,
+}
+
+/// A process and those of its group, which a test that fails does not leave behind.
+struct Leader(Child);
+
+impl Leader {
+    fn kill(&mut self) {
+        let _ = kill_process_group(Pid::from_child(&self.0), Signal::KILL);
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            self.kill();
+        }
+    }
 }
 
 struct Captured {
@@ -141,13 +159,13 @@ pub(crate) fn start(mut command: Command, input: &[u8]) -> Running {
         begun,
         stdout: read_all(child.stdout.take().expect("stdout is a pipe")),
         stderr: capture(child.stderr.take().expect("stderr is a pipe")),
-        child,
+        child: Leader(child),
     }
 }
 
 impl Running {
     fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
+        Pid::from_child(&self.child.0)
     }
 
     /// Returns what has been written to standard error so far.
@@ -160,7 +178,7 @@ impl Running {
     pub(crate) fn wait_until_says(&mut self, text: &str) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while !self.stderr_so_far().contains(text) {
-            let ended = self.child.try_wait().expect("wait");
+            let ended = self.child.0.try_wait().expect("wait");
             assert!(
                 ended.is_none() && Instant::now() < deadline,
                 "{} never said {text:?} (ended: {ended:?}): {}",
@@ -192,12 +210,11 @@ impl Running {
     pub(crate) fn finish_within(mut self, limit: Duration) -> Outcome {
         let deadline = Instant::now() + limit;
         let status = loop {
-            if let Some(status) = self.child.try_wait().expect("wait") {
+            if let Some(status) = self.child.0.try_wait().expect("wait") {
                 break status;
             }
             if Instant::now() > deadline {
-                let _ = kill_process_group(self.pid(), Signal::KILL);
-                let _ = self.child.wait();
+                self.child.kill();
                 panic!(
                     "{} took more than {limit:?}: {}",
                     self.what,
