@@ -3,6 +3,7 @@
 //! HCL ([`hcl`](super::hcl)) and JSON ([`json`](super::json)) are both read into these types, so
 //! that there is one evaluator. Every node knows its [`Place`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cooper_frontend::{SourceFile, Span};
@@ -74,6 +75,52 @@ pub struct Expr {
     pub kind: ExprKind,
     /// Where it stands.
     pub place: Place,
+}
+
+/// Where the value of an attribute stands: the whole of it, and each text in it.
+#[derive(Clone, Debug)]
+pub struct Written {
+    whole: Place,
+    texts: BTreeMap<String, Place>,
+}
+
+impl Written {
+    /// Returns where all of it stands.
+    pub fn whole(&self) -> &Place {
+        &self.whole
+    }
+
+    /// Returns where `text` stands, which is somewhere in it.
+    pub fn text(&self, text: &str) -> &Place {
+        self.texts.get(text).unwrap_or(&self.whole)
+    }
+}
+
+impl From<Place> for Written {
+    fn from(whole: Place) -> Self {
+        Self {
+            whole,
+            texts: BTreeMap::new(),
+        }
+    }
+}
+
+impl From<&Expr> for Written {
+    fn from(expr: &Expr) -> Self {
+        let elements: Vec<&Expr> = match &expr.kind {
+            ExprKind::Tuple(items) => items.iter().collect(),
+            ExprKind::Object(entries) => entries.iter().map(|(_, value)| value).collect(),
+            _ => Vec::new(),
+        };
+        let text = |element: &Expr| match &element.kind {
+            ExprKind::Literal(Value::String(text)) => Some((text.clone(), element.place.clone())),
+            _ => None,
+        };
+        Self {
+            whole: expr.place.clone(),
+            texts: elements.into_iter().filter_map(text).collect(),
+        }
+    }
 }
 
 /// The kinds of expressions.

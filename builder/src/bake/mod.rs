@@ -37,7 +37,7 @@ use std::sync::Arc;
 use cooper_frontend::SourceFile;
 use thiserror::Error;
 
-pub use ast::Place;
+pub use ast::{Place, Written};
 pub(crate) use compose::attestation;
 pub use entry::Entry;
 pub use fault::Fault;
@@ -74,6 +74,8 @@ pub enum ResolveError {
         suggestion: Option<String>,
         /// All targets and groups.
         known: Vec<String>,
+        /// Where that is written, if it is in a bake file.
+        fault: Option<Box<Fault>>,
     },
     /// A target inherits from one that is not there.
     #[error("the target {name} inherits from {parent}, which is not there")]
@@ -133,10 +135,18 @@ pub fn is_remote(context: &str) -> bool {
 }
 
 impl ResolveError {
-    /// Says who named a target that is not there.
-    fn named_by(mut self, who: String) -> Self {
-        if let Self::UnknownTarget { by, .. } = &mut self {
-            by.get_or_insert(who);
+    /// Says who named a target that is not there, and where.
+    fn named_by(mut self, who: String, place: Option<&Place>) -> Self {
+        if let Self::UnknownTarget {
+            name,
+            by: by @ None,
+            suggestion,
+            fault,
+            ..
+        } = &mut self
+        {
+            *by = Some(who);
+            *fault = place.map(|place| nowhere(name, suggestion.as_deref(), place));
         }
         self
     }
@@ -149,11 +159,8 @@ impl ResolveError {
                 suggestion,
                 ..
             } => {
-                let fault = target.place("inherits").map(|place| {
-                    let message = format!("there is no target {parent}");
-                    let fault = Fault::new("unknown-target", place, message);
-                    Box::new(fault.suggest(&parent, suggestion.as_deref()))
-                });
+                let place = target.place_of("inherits", &parent);
+                let fault = place.map(|place| nowhere(&parent, suggestion.as_deref(), place));
                 Self::UnknownParent {
                     name: target.name.clone(),
                     parent,
@@ -164,6 +171,11 @@ impl ResolveError {
             other => other,
         }
     }
+}
+
+fn nowhere(name: &str, suggestion: Option<&str>, place: &Place) -> Box<Fault> {
+    let message = format!("there is no target {name}");
+    Box::new(Fault::new("unknown-target", place, message).suggest(name, suggestion))
 }
 
 impl Definition {
@@ -315,10 +327,13 @@ fn group(module: &Module<'_>, index: usize) -> Result<Group, Vec<Fault>> {
         name: module.instances()[index].name.clone(),
         ..Group::default()
     };
-    for (name, value, _) in attributes(module, index)? {
+    for (name, value, written) in attributes(module, index)? {
         match value {
             Value::String(text) if name == "description" => group.description = text,
-            Value::List(items) => group.targets = items.iter().filter_map(Value::to_text).collect(),
+            Value::List(items) => {
+                group.targets = items.iter().filter_map(Value::to_text).collect();
+                group.written = Some(written.into());
+            }
             _ => {}
         }
     }
@@ -328,12 +343,13 @@ fn group(module: &Module<'_>, index: usize) -> Result<Group, Vec<Fault>> {
 fn target(module: &Module<'_>, index: usize) -> Result<Target, Vec<Fault>> {
     let mut target = Target::new(&module.instances()[index].name);
     let mut faults = Vec::new();
-    for (name, value, place) in attributes(module, index)? {
+    for (name, value, written) in attributes(module, index)? {
         let Some(known) = shape::attribute_of_target(name) else {
             continue;
         };
-        match Field::of_value(known, &value, place) {
-            Ok(Some(field)) => target.set_at(known.name, field, place.clone()),
+        let written = Written::from(written);
+        match Field::of_value(known, &value, &written) {
+            Ok(Some(field)) => target.set_at(known.name, field, written),
             Ok(None) => {}
             Err(fault) => faults.push(fault),
         }
@@ -345,18 +361,19 @@ fn target(module: &Module<'_>, index: usize) -> Result<Target, Vec<Fault>> {
     }
 }
 
-/// Returns the attributes of a block with their values and places, or all that is wrong with it.
+/// Returns the attributes of a block with their values and how they are written, or all that is
+/// wrong with it.
 fn attributes<'m>(
     module: &'m Module<'_>,
     index: usize,
-) -> Result<Vec<(&'m str, Value, &'m ast::Place)>, Vec<Fault>> {
+) -> Result<Vec<(&'m str, Value, &'m ast::Expr)>, Vec<Fault>> {
     let instance = &module.instances()[index];
     let mut out = Vec::new();
     let mut faults = Vec::new();
     for attribute in &instance.body.attributes {
         let name = attribute.name.text.as_str();
         match module.instance_attribute(index, name, &attribute.name.place) {
-            Ok(value) => out.push((name, value, &attribute.value.place)),
+            Ok(value) => out.push((name, value, &attribute.value)),
             Err(fault) => faults.push(fault),
         }
     }

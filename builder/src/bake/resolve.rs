@@ -99,7 +99,11 @@ impl Definition {
                 if !plan.targets.contains_key(&target) {
                     let resolved = self.resolve(&target, &overrides).map_err(|error| {
                         match self.group_of(&target).filter(|_| target != *name) {
-                            Some(group) => error.named_by(format!("the group {group}")),
+                            Some(group) => {
+                                let written = group.written.as_ref();
+                                let place = written.map(|written| written.text(&target));
+                                error.named_by(format!("the group {}", group.name), place)
+                            }
                             None => error,
                         }
                     });
@@ -186,10 +190,9 @@ impl Definition {
     }
 
     /// Returns a group that names `member`.
-    fn group_of(&self, member: &str) -> Option<&str> {
+    fn group_of(&self, member: &str) -> Option<&Group> {
         let mut groups = self.groups.iter();
-        let group = groups.find(|group| group.targets.iter().any(|target| target == member))?;
-        Some(&group.name)
+        groups.find(|group| group.targets.iter().any(|target| target == member))
     }
 
     fn unknown(&self, name: &str) -> ResolveError {
@@ -201,6 +204,7 @@ impl Definition {
             by: None,
             suggestion: did_you_mean(name, known.iter().copied()).map(str::to_owned),
             known: known.into_iter().map(str::to_owned).collect(),
+            fault: None,
         }
     }
 
@@ -284,8 +288,11 @@ impl Definition {
             }
             if !plan.targets.contains_key(&other) {
                 let target = self.resolve(&other, overrides);
-                let by = || format!("a context of the target {name}");
-                let mut target = target.map_err(|error| error.named_by(by()))?;
+                let mut target = target.map_err(|error| {
+                    let written =
+                        plan.targets[name].place_of("contexts", &format!("target:{other}"));
+                    error.named_by(format!("a context of the target {name}"), written)
+                })?;
                 let nowhere = Entry::parse(Entries::Output, "type=cacheonly").unwrap_or_default();
                 target.set("output", Field::Entries(nowhere));
                 target.linked = true;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::ast::Place;
+use super::ast::{Place, Written};
 use super::entry::Entry;
 use super::fault::Fault;
 use super::shape::{ATTRIBUTES, Attribute, Merge, Shape};
@@ -33,13 +33,13 @@ pub struct Target {
     pub name: String,
     fields: BTreeMap<&'static str, Field>,
     /// Where attributes were set last, for those of bake files.
-    places: BTreeMap<&'static str, Place>,
+    places: BTreeMap<&'static str, Written>,
     /// Whether it is built only because another target needs it.
     pub linked: bool,
 }
 
 /// Several targets under one name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Group {
     /// Its name.
     pub name: String,
@@ -47,6 +47,8 @@ pub struct Group {
     pub description: String,
     /// Names of targets and groups.
     pub targets: Vec<String>,
+    /// Where they are written, if in a bake file.
+    pub written: Option<Written>,
 }
 
 impl Field {
@@ -54,7 +56,7 @@ impl Field {
     pub fn of_value(
         attribute: &Attribute,
         value: &Value,
-        place: &Place,
+        written: &Written,
     ) -> Result<Option<Self>, Fault> {
         let texts = |items: &[Value]| items.iter().filter_map(Value::to_text).collect();
         Ok(Some(match (attribute.shape, value) {
@@ -72,6 +74,7 @@ impl Field {
                 for item in items {
                     let more = Entry::of_value(kind, item).map_err(|message| {
                         let name = attribute.name;
+                        let place = written.text(&item.to_text().unwrap_or_default());
                         Fault::new("entry", place, format!("{name}: {message}"))
                     })?;
                     entries.extend(more);
@@ -134,9 +137,9 @@ impl Target {
         self.fields.insert(name, field);
     }
 
-    /// Sets an attribute that a bake file sets at `place`.
-    pub fn set_at(&mut self, name: &'static str, field: Field, place: Place) {
-        self.places.insert(name, place);
+    /// Sets an attribute that a bake file sets there.
+    pub fn set_at(&mut self, name: &'static str, field: Field, written: impl Into<Written>) {
+        self.places.insert(name, written.into());
         self.set(name, field);
     }
 
@@ -147,7 +150,12 @@ impl Target {
 
     /// Returns where an attribute was set, if a bake file sets it.
     pub fn place(&self, name: &str) -> Option<&Place> {
-        self.places.get(name)
+        self.places.get(name).map(Written::whole)
+    }
+
+    /// Returns where a text in an attribute was written, if a bake file sets it.
+    pub fn place_of(&self, name: &str, text: &str) -> Option<&Place> {
+        Some(self.places.get(name)?.text(text))
     }
 
     /// Returns the attributes that are set, in the order in which they are printed.

@@ -122,6 +122,23 @@ fn faults_of_what_surrounds_a_file() {
         }) => all += &shown(vec![*fault]),
         other => panic!("{other:?}"),
     }
+    // Each name is pointed at where it stands in its list.
+    let app = "target \"app\" {\n  contexts = {\n    base = \"target:bsae\"\n  }\n}\n";
+    for (text, asked) in [
+        (
+            "group \"all\" {\n  targets = [\"app\", \"wbe\"]\n}\ntarget \"app\" {}\ntarget \"web\" {}\n",
+            "all",
+        ),
+        (app, "app"),
+    ] {
+        let definition = Case::of("docker-bake.hcl", text).read().expect("valid");
+        match definition.plan(&[asked.to_owned()], &[]) {
+            Err(ResolveError::UnknownTarget {
+                fault: Some(fault), ..
+            }) => all += &shown(vec![*fault]),
+            other => panic!("{other:?}"),
+        }
+    }
     // What the option that an attribute becomes does not take.
     let text = "target \"app\" {\n  output = [\"type=locl,dest=x\"]\n}\n";
     let definition = Case::of("docker-bake.hcl", text).read().expect("valid");

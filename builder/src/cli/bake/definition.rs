@@ -171,14 +171,24 @@ pub(super) fn unresolved(error: ResolveError) -> Report {
     let report = Report::from_error(&error);
     match error {
         ResolveError::UnknownTarget {
+            suggestion: Some(_),
+            fault: Some(fault),
+            ..
+        } => report.excerpt(fault.excerpt()),
+        ResolveError::UnknownTarget {
             suggestion: Some(meant),
             ..
         } => report.hint(format!("did you mean {meant:?}?")),
         ResolveError::UnknownTarget { known, .. } if known.is_empty() => {
             report.hint("the definition has no targets")
         }
-        ResolveError::UnknownTarget { name, known, .. } => {
+        ResolveError::UnknownTarget {
+            name, known, fault, ..
+        } => {
             let known = known.join(", ");
+            let report = fault
+                .into_iter()
+                .fold(report, |report, fault| report.excerpt(fault.excerpt()));
             if name == "default" {
                 report.hint(format!(
                     "name the targets to build, or write a group \"default\": {known}"
@@ -217,6 +227,7 @@ mod tests {
             name: app(),
             suggestion: suggestion.map(str::to_owned),
             known: known.iter().map(|&name| name.to_owned()).collect(),
+            fault: None,
         };
         let all = vec![
             unknown(Some("api"), &["api"]),
