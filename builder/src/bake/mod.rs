@@ -146,7 +146,7 @@ impl ResolveError {
         } = &mut self
         {
             *by = Some(who);
-            *fault = place.map(|place| nowhere(name, suggestion.as_deref(), place));
+            *fault = place.map(|place| Box::new(nowhere(name, suggestion.as_deref(), place)));
         }
         self
     }
@@ -161,6 +161,7 @@ impl ResolveError {
             } => {
                 let place = target.place_of("inherits", &parent);
                 let fault = place.map(|place| nowhere(&parent, suggestion.as_deref(), place));
+                let fault = fault.map(Box::new);
                 Self::UnknownParent {
                     name: target.name.clone(),
                     parent,
@@ -173,9 +174,9 @@ impl ResolveError {
     }
 }
 
-fn nowhere(name: &str, suggestion: Option<&str>, place: &Place) -> Box<Fault> {
+fn nowhere(name: &str, suggestion: Option<&str>, place: &Place) -> Fault {
     let message = format!("there is no target {name}");
-    Box::new(Fault::new("unknown-target", place, message).suggest(name, suggestion))
+    Fault::new("unknown-target", place, message).suggest(name, suggestion)
 }
 
 impl Definition {
