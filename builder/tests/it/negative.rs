@@ -124,26 +124,6 @@ fn a_dockerfile_that_is_in_the_context_only() {
 }
 
 #[test]
-fn a_base_for_another_architecture() {
-    let Some(cooper) = Cooper::new() else { return };
-    let foreign = cooper.scratch("foreign");
-    layout::with_config(cooper.busybox_layout(), &foreign, |config| {
-        config["architecture"] = "s390x".into();
-    });
-    let context = Context::new("FROM foreign\nRUN true\n");
-    cooper
-        .build(
-            &context,
-            &[format!(
-                "--build-context=foreign=oci-layout://{}",
-                foreign.display()
-            )],
-        )
-        .exits(1)
-        .says("s390x");
-}
-
-#[test]
 fn a_corrupt_archive_is_not_loaded() {
     let Some(cooper) = Cooper::new() else { return };
     let good = cooper.scratch("good.tar");
