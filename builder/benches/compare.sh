@@ -4,7 +4,7 @@
 # usage: compare.sh [-n RUNS] [-w W1,W3,W4] [-p cooper,docker,buildah] [-d DIR]
 #
 #   -n  runs of every workload (default 3); the table shows medians
-#   -w  workloads: W1 W3 W4 W5s W5 W6 W7 W10 W10copy W10env (see workload.py; W7 is `run --rm busybox true`).
+#   -w  workloads: W1 W3 W4 W5s W5 W6 W7 W10 W10few W10copy W10env (see workload.py; W7 is `run --rm busybox true`).
 #       W5s and W5 also save the image: gzip, zstd and uncompressed, where a contender can, with
 #       the archives' sizes; -1cpu is the same on one processor
 #   -p  contenders; the ones that are not installed are left out with a note
