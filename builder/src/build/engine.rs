@@ -14,7 +14,6 @@ use cooper_cache::{
 use cooper_oci::Platform;
 use cooper_runner::{Runner, RunnerOptions};
 use cooper_solver::CancelToken;
-use rayon::prelude::*;
 
 use super::ahead::{Ahead, Form};
 use super::context::{ContextFiles, Contexts};
@@ -26,6 +25,7 @@ use super::output::{Output, Root, ScannedContext};
 use super::remote::{FetchError, RemoteLayers};
 use super::secrets::Secrets;
 use crate::emulation::{self, Execution, Missing};
+use crate::http::{TRANSFERS, at_once};
 use crate::options::Dns;
 
 /// Prepared children of the runner: one shortens a chain of steps; more only compete with them.
@@ -363,10 +363,19 @@ impl Engine {
         remote
             .ensure_blobs(store, layers.iter().cloned())
             .map_err(failed)?;
-        layers.par_iter().try_for_each(|layer| {
+        let mut missing = Vec::new();
+        for layer in layers {
+            if !store.layers().is_ready(layer, is_mounted(layer))? {
+                missing.push(layer);
+            }
+        }
+        // A layer that another step has in work is waited for, by no thread of the pool: what makes
+        // the layer needs them.
+        let ensure = |layer: &&LayerId| {
             let ensured = remote.ensure(store, layer, is_mounted(layer));
-            ensured.map_err(|source| failed((layer.clone(), source)))
-        })
+            ensured.map_err(|source| failed(((*layer).clone(), source)))
+        };
+        at_once(&missing, TRANSFERS, ensure).map(drop)
     }
 
     /// Returns the directories of a root's layers, topmost first, as overlayfs wants them.

@@ -57,6 +57,7 @@ use crate::content::Blobs;
 use crate::error::{IoContext, StoreError};
 use crate::images::read_json;
 use crate::lease::Mark;
+use crate::lock::ClaimGuard;
 use crate::path::RelPath;
 use crate::store::Shared;
 use crate::tree::MergedTree;
@@ -428,18 +429,32 @@ impl Layers {
         if let Some(layer) = self.get(id)? {
             return Ok(layer);
         }
-        if let Some(diff_id) = self.noted_diff_id(id)
-            && let Some(blob) = self.pending_blob(&diff_id)
-        {
-            let unpacked = self.unpack(id.clone(), &diff_id, &blob, shape);
-            if matches!(id, LayerId::Built(_)) && unpacked.as_ref().is_err_and(is_lie) {
-                // It stands for nothing: what was built on it is built anew.
-                let path = self.shared.layout.pending(&diff_id);
-                let _ = fs::remove_file(path);
-            }
-            return unpacked;
+        let diff_id = self.noted_diff_id(id);
+        let noted = diff_id.and_then(|diff_id| Some((self.pending_blob(&diff_id)?, diff_id)));
+        let Some((blob, diff_id)) = noted else {
+            return Err(StoreError::MissingLayer { id: id.clone() });
+        };
+        // All steps of a build begin on the same base: one unpacks it, the others wait. That one
+        // works with threads of its own, so that it is no matter if those of the pool wait, too.
+        let name = blake3::hash(self.shared.layout.layer(id).as_os_str().as_encoded_bytes());
+        let path = self.shared.layout.dir("locks").join(name.to_hex().as_str());
+        let _claim = ClaimGuard::wait(path)?;
+        if let Some(layer) = self.get(id)? {
+            return Ok(layer);
         }
-        Err(StoreError::MissingLayer { id: id.clone() })
+        let unpacked = self.unpack(id.clone(), &diff_id, &blob, shape);
+        if matches!(id, LayerId::Built(_)) && unpacked.as_ref().is_err_and(is_lie) {
+            // It stands for nothing: what was built on it is built anew.
+            let path = self.shared.layout.pending(&diff_id);
+            let _ = fs::remove_file(path);
+        }
+        unpacked
+    }
+
+    /// Returns whether the layer is there, with its files if they are to be `mounted`.
+    pub fn is_ready(&self, id: &LayerId, mounted: bool) -> Result<bool, StoreError> {
+        let layer = self.get(id)?;
+        Ok(layer.is_some_and(|layer| !mounted || layer.fs().exists()))
     }
 
     /// Returns the merged tree of `chain`, base first, unpacking what is not unpacked yet.

@@ -350,6 +350,47 @@ fn carry(from: &Store, to: &Store, id: &LayerId) -> DiffId {
 }
 
 #[test]
+fn a_layer_that_many_want_at_once_is_unpacked_by_one_of_them() {
+    let (_dir, from) = store();
+    let make = |data: &str| {
+        let staging = from.layers().prepare().expect("prepare");
+        for number in 0..200 {
+            write(&staging, &format!("f{number}"), data);
+        }
+        let layer = from.layers().commit(staging).expect("commit");
+        layer.id().clone()
+    };
+    let (first, second) = (make("first"), make("second"));
+    let (_dir, to) = store();
+    carry(&from, &to, &first);
+    carry(&from, &to, &second);
+    let serial = || {
+        let path = to.shared().tmp_path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.and_then(|name| name.rsplit('.').next()?.parse::<u64>().ok())
+    };
+    let taken = |work: &dyn Fn()| {
+        let before = serial().expect("a number");
+        work();
+        serial().expect("a number") - before
+    };
+    let ensure = |id: &LayerId| to.layers().ensure_dir(id).map(drop).expect("ensure");
+    let by_one = taken(&|| ensure(&first));
+    let start = std::sync::Barrier::new(8);
+    let by_many = taken(&|| {
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    start.wait();
+                    ensure(&second);
+                });
+            }
+        });
+    });
+    assert_eq!(by_many, by_one, "of everything unfinished there was one");
+}
+
+#[test]
 fn a_built_layer_arrives_in_another_store_as_its_blob_and_is_the_same_there() {
     if !is_root("makes devices and trusted attributes") {
         return;
