@@ -219,7 +219,10 @@ fn set_up_errors() {
 
 fn network_none() {
     let sandbox = Sandbox::new();
-    let mut spec = sandbox.spec("ip -o link; ip -o addr; nc -l -p 9999 & sleep 0.1; echo x | nc 127.0.0.1 9999; ls /sys/class/net");
+    let mut spec = sandbox.spec(
+        "ip -o link; ip -o addr; nc -l -p 9999 & \
+         until echo x | nc 127.0.0.1 9999 2>/dev/null; do sleep 0.05; done; wait; ls /sys/class/net",
+    );
     spec.network = Network::None;
     let output = run(&spec);
     assert!(output.contains("lo: <LOOPBACK,UP"), "{output}");
