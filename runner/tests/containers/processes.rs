@@ -256,7 +256,7 @@ fn limits() {
 
 fn background_processes_die() {
     let sandbox = Sandbox::new();
-    let script = "(while sleep 0.05; do echo x >> /tmp/ticks; done) & sleep 0.2; exit 4";
+    let script = "(while sleep 0.05; do echo x >> /tmp/ticks; done) & until [ -s /tmp/ticks ]; do sleep 0.05; done; exit 4";
     assert_eq!(try_run(&sandbox.spec(script)).unwrap().exit, Exit::Code(4));
     let ticks = || {
         std::fs::read(sandbox.upper().join("tmp/ticks"))
