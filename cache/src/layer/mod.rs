@@ -436,9 +436,7 @@ impl Layers {
         };
         // All steps of a build begin on the same base: one unpacks it, the others wait. That one
         // works with threads of its own, so that it is no matter if those of the pool wait, too.
-        let name = blake3::hash(self.shared.layout.layer(id).as_os_str().as_encoded_bytes());
-        let path = self.shared.layout.dir("locks").join(name.to_hex().as_str());
-        let _claim = ClaimGuard::wait(path)?;
+        let _claim = self.claim(&self.shared.layout.layer(id))?;
         if let Some(layer) = self.get(id)? {
             return Ok(layer);
         }
@@ -449,6 +447,12 @@ impl Layers {
             let _ = fs::remove_file(path);
         }
         unpacked
+    }
+
+    /// Waits until the caller alone makes what is to be at `path`.
+    fn claim(&self, path: &Path) -> Result<ClaimGuard, StoreError> {
+        let name = blake3::hash(path.as_os_str().as_encoded_bytes()).to_hex();
+        ClaimGuard::wait(self.shared.layout.dir("locks").join(name.as_str()))
     }
 
     /// Returns whether the layer is there, with its files if they are to be `mounted`.

@@ -20,7 +20,6 @@ use crate::layer::chunked::chunked;
 use crate::layer::digest::digesting;
 use crate::layer::scan::{Seam, Watch};
 use crate::layer::{LayerId, Layers, Timestamp, resume, tar_write};
-use crate::lock::ClaimGuard;
 
 /// Tar bytes in a gzip member; a change changes every digest of a packed layer.
 const GZIP_BLOCK: usize = 1 << 20;
@@ -97,12 +96,6 @@ fn level_or_default(compression: Compression, level: Option<i32>) -> i32 {
     })
 }
 
-/// Waits until this process alone makes what `memo` tells of.
-fn claim(layers: &Layers, memo: &Path) -> Result<ClaimGuard, StoreError> {
-    let name = blake3::hash(memo.as_os_str().as_encoded_bytes()).to_hex();
-    ClaimGuard::wait(layers.shared.layout.dir("locks").join(name.as_str()))
-}
-
 /// Returns the blob that holds the layer in this compression, made once.
 pub(super) fn pack(
     layers: &Layers,
@@ -121,7 +114,7 @@ pub(super) fn pack(
     {
         return Ok(original);
     }
-    let _claim = claim(layers, &memo)?;
+    let _claim = layers.claim(&memo)?;
     if let Some(known) = packed(layers, &memo)? {
         return Ok(known);
     }
@@ -196,7 +189,7 @@ pub(super) fn repack(
     let made = if let Some(known) = known()? {
         known
     } else {
-        let _claim = claim(layers, &memo)?;
+        let _claim = layers.claim(&memo)?;
         if let Some(known) = known()? {
             known
         } else {

@@ -22,7 +22,6 @@ use crate::layer::{
     CopyItem, Entry, EntryKind, Files, Layer, LayerId, LayerIndex, Layers, Source, Staging,
     check_shape,
 };
-use crate::lock::ClaimGuard;
 
 /// How many packs a layer has at most, its own included: each is a file to hold open.
 const MOST_PACKS: usize = 8;
@@ -106,8 +105,7 @@ impl Layers {
         if to.exists() {
             return Ok(());
         }
-        let name = blake3::hash(to.as_os_str().as_encoded_bytes()).to_hex();
-        let _claim = ClaimGuard::wait(self.shared.layout.dir("locks").join(name.as_str()))?;
+        let _claim = self.claim(&to)?;
         let Files::Packed(packed) = layer.files()? else {
             return Ok(());
         };
