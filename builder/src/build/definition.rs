@@ -226,7 +226,15 @@ impl Loader<'_> {
 
     fn definition(&self, main: Main) -> Result<Definition, BuildError> {
         let (source, path) = match (&self.options.dockerfile, &main) {
-            (DockerfileSource::Lookup, Main::Alone { text, .. }) => (nameless(text), None),
+            // What a server sends is the Dockerfile, whatever -f names; docker has it so.
+            (DockerfileSource::Lookup, Main::Alone { text, .. })
+            | (
+                DockerfileSource::Path(_),
+                Main::Alone {
+                    text,
+                    files: Some(_),
+                },
+            ) => (nameless(text), None),
             (_, Main::Alone { files: None, .. }) => return Err(ambiguous()),
             (DockerfileSource::Inline(text), _) => (SourceFile::new(INLINE, text.as_str()), None),
             (DockerfileSource::Lookup, Main::Dir(dir)) => self.read_file(&look_up(dir)?)?,

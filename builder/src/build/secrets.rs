@@ -31,8 +31,9 @@ pub(crate) struct Secrets {
 impl Secrets {
     /// Reads all secrets. `variable` looks a name up in the environment.
     ///
-    /// They are read at once, so that a missing file stops the build before it starts. An
-    /// unset variable is a secret that was not given.
+    /// They are read at once, so that a missing file stops the build before it starts, and a pipe
+    /// can be one. An unset variable is an empty secret, as docker has it; of two secrets of one
+    /// id the later counts.
     pub(crate) fn read(
         specs: &[SecretSpec],
         variable: impl Fn(&str) -> Option<Vec<u8>>,
@@ -41,19 +42,23 @@ impl Secrets {
         for spec in specs {
             let value = match &spec.source {
                 SecretSource::File(path) => {
-                    Some(std::fs::read(path).map_err(|source| SecretError::File {
+                    std::fs::read(path).map_err(|source| SecretError::File {
                         id: spec.id.clone(),
                         path: path.clone(),
                         source,
-                    })?)
+                    })?
                 }
-                SecretSource::Env(name) => variable(name),
+                SecretSource::Env(name) => variable(name).unwrap_or_default(),
             };
-            if let Some(value) = value {
-                values.insert(spec.id.clone(), value);
-            }
+            values.insert(spec.id.clone(), value);
         }
         Ok(Self { values })
+    }
+
+    /// Returns the ids of those that are empty.
+    pub(crate) fn empty(&self) -> impl Iterator<Item = &str> {
+        let empty = self.values.iter().filter(|(_, value)| value.is_empty());
+        empty.map(|(id, _)| id.as_str())
     }
 
     /// Returns a secret's bytes, or nothing if it was not given.

@@ -252,6 +252,9 @@ pub(super) fn fetcher(
         home: variable("HOME").map(Into::into),
     };
     let secrets = Secrets::read(&options.secrets, request.environment)?;
+    for id in secrets.empty() {
+        request.progress.warn(format!("the secret {id} is empty"));
+    }
     request.progress.redact(secrets.values());
     let agents = Agents::start(&options.ssh, &shared.scratch("agents"), &surroundings.path)?;
     Ok(Fetcher::new(FetcherParts {

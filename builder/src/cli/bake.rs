@@ -44,7 +44,8 @@ pub struct BakeArgs {
     /// Print what would be built, as JSON
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
           default_value_t = false, default_missing_value = "true", hide_default_value = true,
-          hide_possible_values = true, value_name = "BOOL")]
+          hide_possible_values = true, value_name = "BOOL",
+          value_parser = super::value::switch)]
     pub print: bool,
 
     /// List targets or variables [type=targets|variables,format=json]
@@ -64,7 +65,10 @@ pub struct BakeArgs {
     pub call: Option<String>,
 
     /// Run the build checks alone; short for --call=check
-    #[arg(long, conflicts_with = "call")]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value_t = false, default_missing_value = "true", hide_default_value = true,
+          hide_possible_values = true, value_name = "BOOL", overrides_with = "call",
+          value_parser = super::value::switch)]
     pub check: bool,
 
     /// Shorthands for outputs.
@@ -73,12 +77,14 @@ pub struct BakeArgs {
 
     /// Execute every step, whatever is cached
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL")]
+          value_name = "BOOL",
+          value_parser = super::value::switch)]
     pub no_cache: Option<bool>,
 
     /// Ask the registry even for images that are here
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL")]
+          value_name = "BOOL",
+          value_parser = super::value::switch)]
     pub pull: Option<bool>,
 
     /// Attest how the images were made; short for --set=*.attest=type=provenance
@@ -110,6 +116,11 @@ pub struct BakeArgs {
     /// Taken for scripts that name docker's builder: there is one
     #[arg(long, hide = true)]
     pub builder: Option<String>,
+
+    /// Taken for scripts: errors always say all there is
+    #[arg(short = 'D', long, hide = true, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
+    pub debug: Option<String>,
 }
 
 impl BakeArgs {

@@ -75,7 +75,10 @@ pub struct BuildArgs {
     pub call: Option<String>,
 
     /// Run the build checks alone; short for --call=check
-    #[arg(long, conflicts_with = "call")]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value_t = false, default_missing_value = "true", hide_default_value = true,
+          hide_possible_values = true, value_name = "BOOL", overrides_with = "call",
+          value_parser = super::value::switch)]
     pub check: bool,
 
     /// Set an ARG; without a value, to that of the environment variable
@@ -94,7 +97,8 @@ pub struct BuildArgs {
     /// Execute every step, whatever is cached
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
           default_value_t = false, default_missing_value = "true", hide_default_value = true,
-          hide_possible_values = true, value_name = "BOOL")]
+          hide_possible_values = true, value_name = "BOOL",
+          value_parser = super::value::switch)]
     pub no_cache: bool,
 
     /// Execute the steps of these stages, whatever is cached
@@ -128,7 +132,8 @@ pub struct BuildArgs {
 
     /// Refuse to write results with keys, tokens or build arguments that look like secrets
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", hide_possible_values = true, value_name = "BOOL")]
+          default_missing_value = "true", hide_possible_values = true, value_name = "BOOL",
+          value_parser = super::value::switch)]
     pub detect_credentials: Option<bool>,
 
     /// Let RUN --mount=type=ssh and git use these keys: those of your agent, or of files
@@ -157,7 +162,10 @@ pub struct BuildArgs {
     pub source_date_epoch: Option<i64>,
 
     /// Let no file of a new layer be younger than the source date epoch
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value_t = false, default_missing_value = "true", hide_default_value = true,
+          hide_possible_values = true, value_name = "BOOL",
+          value_parser = super::value::switch)]
     pub rewrite_timestamp: bool,
 
     /// Date what the build creates, and every file of a new layer, exactly so
@@ -166,7 +174,10 @@ pub struct BuildArgs {
     pub timestamp: Option<i64>,
 
     /// Execute every step twice and say which files of the two results differ, and why
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value_t = false, default_missing_value = "true", hide_default_value = true,
+          hide_possible_values = true, value_name = "BOOL",
+          value_parser = super::value::switch)]
     pub verify_reproducible: bool,
 
     /// What follows when a RUN fails: fail, or a shell in its place (files, mounts, user and all)
@@ -176,7 +187,8 @@ pub struct BuildArgs {
     /// Leave the history out of the image
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
           default_value_t = false, default_missing_value = "true", hide_default_value = true,
-          hide_possible_values = true, value_name = "BOOL")]
+          hide_possible_values = true, value_name = "BOOL",
+          value_parser = super::value::switch)]
     pub omit_history: bool,
 
     /// Name the image, or the index of several, NAME; another --tag
@@ -202,11 +214,15 @@ pub struct BuildArgs {
     /// Print only the image ID
     #[arg(short, long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
           default_value_t = false, default_missing_value = "true", hide_default_value = true,
-          hide_possible_values = true, value_name = "BOOL")]
+          hide_possible_values = true, value_name = "BOOL",
+          value_parser = super::value::switch)]
     pub quiet: bool,
 
     /// Say of each step why it was executed, or was not
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value_t = false, default_missing_value = "true", hide_default_value = true,
+          hide_possible_values = true, value_name = "BOOL",
+          value_parser = super::value::switch)]
     pub explain: bool,
 
     /// Ask URL before the registry HOST
@@ -569,16 +585,10 @@ impl BuildArgs {
         })?;
         for secret in &secrets {
             match &secret.source {
-                SecretSource::File(path) if !path.is_file() => {
+                SecretSource::File(path) if !path.exists() || path.is_dir() => {
                     let (id, path) = (&secret.id, path.display());
                     return Err(Report::new(format!(
                         "--secret {id}: there is no file {path}"
-                    )));
-                }
-                SecretSource::Env(name) if !is_set(name) => {
-                    let id = &secret.id;
-                    return Err(Report::new(format!(
-                        "--secret {id}: the variable {name} is not set"
                     )));
                 }
                 SecretSource::File(_) | SecretSource::Env(_) => {}

@@ -33,7 +33,8 @@ pub struct HistoryArgs {
 
     /// Sizes and times for people
     #[arg(short = 'H', long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_value_t = true, default_missing_value = "true", value_name = "BOOL")]
+          default_value_t = true, default_missing_value = "true", value_name = "BOOL",
+          value_parser = super::value::switch)]
     pub human: bool,
 
     /// How to show it: table, json or a Go template, such as '{{.CreatedBy}}'

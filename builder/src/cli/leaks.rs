@@ -16,7 +16,8 @@ pub(super) const SECRET_EXPORT: &str = "secret-export";
 pub struct LeakArgs {
     /// Refuse images with keys or tokens that can be told by their looks
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", hide_possible_values = true, value_name = "BOOL")]
+          default_missing_value = "true", hide_possible_values = true, value_name = "BOOL",
+          value_parser = super::value::switch)]
     pub detect_credentials: Option<bool>,
 
     /// secret-export lets images go that hold secrets

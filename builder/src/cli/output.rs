@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `-o DIR` | `type=local,dest=DIR` |
 //! | `-o -` | `type=tar,dest=-` |
+//! | `-o type=tar`, `-o type=oci` | with `dest=-` |
 //! | `-o type=TYPE[,KEY=VALUE…]` | TYPE is image, registry, oci, docker, local, tar or cacheonly |
 
 use std::collections::BTreeMap;
@@ -115,7 +116,7 @@ impl Fields {
                 split: self.flag("platform-split")?,
             }),
             "tar" => Ok(Output::Tar {
-                dest: self.sink()?,
+                dest: self.sink(),
                 split: self.flag("platform-split")?,
             }),
             "oci" => Ok(Output::Oci(self.archive()?)),
@@ -141,6 +142,9 @@ impl Fields {
         };
         // Read apart: it concerns the whole build.
         self.values.remove(EPOCH);
+        if kind == "docker" {
+            self.check_docker_context()?;
+        }
         let annotation = |key: &str| !format.is_empty() && key.starts_with("annotation");
         let known = |key: &str| own.contains(&key) || format.contains(&key) || annotation(key);
         match self.values.keys().find(|key| !known(key)) {
@@ -148,6 +152,20 @@ impl Fields {
             Some(key) => {
                 let what = format!("key for type={kind}:");
                 Err(ValueError::unknown(&what, key, &[own, format].concat()))
+            }
+        }
+    }
+
+    /// The default context is docker's word for this machine.
+    fn check_docker_context(&mut self) -> Result<(), ValueError> {
+        match self.take("context").as_deref() {
+            None | Some("" | "default") => Ok(()),
+            Some(other) => {
+                let problem =
+                    format!("there is no docker context {other:?} to load the image into");
+                Err(ValueError::new(problem).hint(format!(
+                    "leave context out; dest=- writes what `docker --context {other} load` reads"
+                )))
             }
         }
     }
@@ -193,18 +211,17 @@ impl Fields {
         Ok(dest.into())
     }
 
-    fn sink(&mut self) -> Result<Sink, ValueError> {
-        let dest = self.dest()?;
-        Ok(if dest == "-" {
-            Sink::Stdout
-        } else {
-            Sink::File(dest.into())
-        })
+    fn sink(&mut self) -> Sink {
+        match self.take("dest") {
+            None => Sink::Stdout,
+            Some(dest) if dest.is_empty() || dest == "-" => Sink::Stdout,
+            Some(dest) => Sink::File(dest.into()),
+        }
     }
 
     fn archive(&mut self) -> Result<ArchiveOutput, ValueError> {
         let dest = if self.flag("tar")?.unwrap_or(true) {
-            ArchiveDest::Tar(self.sink()?)
+            ArchiveDest::Tar(self.sink())
         } else {
             ArchiveDest::Directory(self.directory()?)
         };
@@ -428,10 +445,15 @@ mod tests {
                 },
             ),
             ("type=tar,dest=-", tar(Sink::Stdout)),
+            ("type=tar", tar(Sink::Stdout)),
             ("type=tar,dest=x.tar", tar(file("x.tar"))),
             (
                 "type=oci,dest=a.tar",
                 Output::Oci(archive(ArchiveDest::Tar(file("a.tar")))),
+            ),
+            (
+                "type=oci,dest=",
+                Output::Oci(archive(ArchiveDest::Tar(Sink::Stdout))),
             ),
             (
                 "type=oci,dest=-",
@@ -499,7 +521,9 @@ mod tests {
         let texts = [
             "",
             "dest=x",
-            "type=oci",
+            "type=local",
+            "type=oci,tar=false",
+            "type=docker,context=away",
             "type=local,dest=-",
             "type=oic,dest=x",
             "type=oci,dst=x",
@@ -525,8 +549,12 @@ mod tests {
         ERROR: invalid value "" for --output: it is empty
         ERROR: invalid value "dest=x" for --output: no type
           hint: add type=TYPE: image, registry, oci, docker, local, tar, cacheonly
-        ERROR: invalid value "type=oci" for --output: no destination
+        ERROR: invalid value "type=local" for --output: no destination
           hint: add dest=PATH
+        ERROR: invalid value "type=oci,tar=false" for --output: no destination
+          hint: add dest=PATH
+        ERROR: invalid value "type=docker,context=away" for --output: there is no docker context "away" to load the image into
+          hint: leave context out; dest=- writes what `docker --context away load` reads
         ERROR: invalid value "type=local,dest=-" for --output: a directory cannot go to stdout
           hint: use type=tar,dest=-
         ERROR: invalid value "type=oic,dest=x" for --output: unknown type "oic"

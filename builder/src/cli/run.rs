@@ -105,7 +105,8 @@ pub struct RelayArgs {
     /// Pass signals on to the container
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
           default_value_t = true, default_missing_value = "true", hide_default_value = true,
-          hide_possible_values = true, value_name = "BOOL")]
+          hide_possible_values = true, value_name = "BOOL",
+          value_parser = super::value::switch)]
     pub sig_proxy: bool,
 
     /// Keys that detach from the container, such as ctrl-p,ctrl-q
@@ -129,7 +130,8 @@ pub struct RunArgs {
     /// Leave it running and print its ID
     #[arg(short, long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
           default_value_t = false, default_missing_value = "true", hide_default_value = true,
-          hide_possible_values = true, value_name = "BOOL")]
+          hide_possible_values = true, value_name = "BOOL",
+          value_parser = super::value::switch)]
     pub detach: bool,
 
     /// How this command is attached.

@@ -139,8 +139,8 @@ pub fn secret(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<SecretSpec, V
         })?;
         match key.to_ascii_lowercase().as_str() {
             "id" => id = Some(value),
-            "src" | "source" => file = Some(value),
-            "env" => variable = Some(value),
+            "src" | "source" => file = Some(value).filter(|value| !value.is_empty()),
+            "env" => variable = Some(value).filter(|value| !value.is_empty()),
             "type" if value == "file" || value == "env" => kind = Some(value),
             "type" => return Err(ValueError::unknown("secret type", &value, &["file", "env"])),
             _ => return Err(ValueError::unknown("key", &key, &KEYS)),
@@ -154,9 +154,10 @@ pub fn secret(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<SecretSpec, V
         (Some(name), None, Some("env")) | (None, Some(name), _) => SecretSource::Env(name),
         (Some(path), None, _) => SecretSource::File(path.into()),
         (None, None, Some("file")) => SecretSource::File(PathBuf::from(&id)),
-        (None, None, _) if is_set(&id) => SecretSource::Env(id.clone()),
+        (None, None, Some(_)) => SecretSource::Env(id.clone()),
+        (None, None, None) if is_set(&id) => SecretSource::Env(id.clone()),
         (None, None, None) if Path::new(&id).is_file() => SecretSource::File(PathBuf::from(&id)),
-        (None, None, _) => {
+        (None, None, None) => {
             let problem = format!("neither a variable nor a file is called {id}");
             let error = ValueError::new(problem);
             return Err(error.hint("write id=ID,src=FILE or id=ID,env=NAME"));
@@ -257,10 +258,8 @@ mod tests {
             ("id=TOKEN", env("TOKEN", "TOKEN")),
             ("id=/etc/passwd", file("/etc/passwd", "/etc/passwd")),
             ("id=a", error("neither a variable nor a file is called a")),
-            (
-                "type=env,id=/etc/passwd",
-                error("neither a variable nor a file is called /etc/passwd"),
-            ),
+            ("type=env,id=UNSET", env("UNSET", "UNSET")),
+            ("id=TOKEN,src=,env=", env("TOKEN", "TOKEN")),
             ("src=x", error("no id")),
             ("id=a,src=x,env=B", error("both src and env are given")),
             ("id=a,sorce=x", error("unknown key \"sorce\"")),

@@ -173,7 +173,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
     ),
     (
         &["scout"],
-        "cooper build --sbom says what an image is made of, for programs that look for flaws",
+        "cooper build --sbom=true says what an image is made of, for programs that look for flaws",
     ),
 ];
 

@@ -190,6 +190,11 @@ pub fn boolean(key: &str, text: &str) -> Result<bool, ValueError> {
         .ok_or_else(|| ValueError::new(format!("{key} is neither true nor false: {text:?}")))
 }
 
+/// Parses the value of a switch of the command line, as docker reads it.
+pub fn switch(text: &str) -> Result<bool, ValueError> {
+    quantity::boolean(text).ok_or_else(|| ValueError::new("neither true nor false"))
+}
+
 /// Parses a number of bytes.
 pub fn size(text: &str) -> Result<u64, ValueError> {
     quantity::size(text.trim()).ok_or_else(|| {

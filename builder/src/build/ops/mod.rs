@@ -19,8 +19,10 @@ use cooper_frontend::ir::{BuildOp, ExecOp, FileAction, FileOp, MountKind, Source
 use cooper_solver::{CacheKey, ContentDigest, ExecContext, Op, StableHasher, Stream, VertexId};
 
 use super::ahead::Forms;
+use super::context::ContextFiles;
 use super::engine::Engine;
-use super::error::OpError;
+use super::error::{MAIN_CONTEXT, OpError};
+use super::fetch::CONTEXT_FILE;
 use super::memory::Past;
 use super::output::{Output, Root};
 
@@ -221,7 +223,13 @@ fn absence(engine: &Engine, input: &Output, path: &RelPath) -> Option<String> {
     match input {
         Output::Root(root) => {
             let tree = engine.root_tree(root).ok()?;
-            Some(advice(&tree, path, None, Place::Image))
+            let main = engine.context(MAIN_CONTEXT).ok();
+            let place = match main {
+                Some(ContextFiles::Root(main)) if main == root && is_alone(&tree) => Place::Alone,
+                Some(ContextFiles::Root(main)) if main == root => Place::Context,
+                _ => Place::Image,
+            };
+            Some(advice(&tree, path, None, place))
         }
         Output::Context(scanned) => {
             let context = &scanned.context;
@@ -230,6 +238,15 @@ fn absence(engine: &Engine, input: &Output, path: &RelPath) -> Option<String> {
             Some(advice(&tree, path, ignored.as_ref(), Place::Context))
         }
     }
+}
+
+/// Whether the files of a fetched context are one that was a Dockerfile.
+fn is_alone(tree: &MergedTree) -> bool {
+    let root = RelPath::root();
+    let mut names = tree.children(&root);
+    let first = names.next();
+    first.is_some_and(|only| only.entry.path == RelPath::from(CONTEXT_FILE))
+        && names.next().is_none()
 }
 
 /// Digest of everything that the copies of `op` select from input `index`.

@@ -37,13 +37,11 @@ pub struct AttestArgs {
     pub attest: Vec<String>,
 
     /// Say how the image was made; mode=min says nothing that was passed in
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL|mode=min|max")]
+    #[arg(long, value_name = "BOOL|mode=min|max")]
     pub provenance: Option<String>,
 
     /// List the packages that the image is made of
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL")]
+    #[arg(long, value_name = "BOOL")]
     pub sbom: Option<String>,
 }
 
@@ -171,7 +169,7 @@ impl Asked {
                 Some((key, value)) => values.push((key.to_ascii_lowercase(), value.to_owned())),
                 None => {
                     let problem = format!("{field:?} is no KEY=VALUE pair");
-                    return Err(ValueError::new(problem));
+                    return Err(ValueError::new(problem).hint("write KEY=VALUE, such as mode=min"));
                 }
             }
         }
@@ -320,8 +318,12 @@ mod tests {
             (&["--provenance=false"], None, None),
             (&["--provenance=disabled=true"], None, None),
             (&["--attest=type=provenance,disabled=1"], None, None),
-            (&["--provenance"], max.clone(), None),
-            (&["--provenance=true", "--sbom"], max.clone(), sbom.clone()),
+            (&["--provenance", "true"], max.clone(), None),
+            (
+                &["--provenance=true", "--sbom=true"],
+                max.clone(),
+                sbom.clone(),
+            ),
             (&["--provenance=min", "--sbom=0"], min.clone(), None),
             (&["--provenance=mode=max"], max.clone(), None),
             (
@@ -368,7 +370,7 @@ mod tests {
             &["--provenance=mode=most"],
             &["--provenance=version=v0.2"],
             &["--provenance=filename=../x"],
-            &["--sbom", "--attest=type=sbom"],
+            &["--sbom=true", "--attest=type=sbom"],
         ];
         let reports: String = lines
             .iter()
@@ -383,6 +385,7 @@ mod tests {
         ERROR: invalid value "mode=max" for --attest: no type
           hint: write type=provenance or type=sbom
         ERROR: invalid value "provenance" for --attest: "provenance" is no KEY=VALUE pair
+          hint: write KEY=VALUE, such as mode=min
         ERROR: invalid value "mode=most" for --provenance: unknown mode "most"
           hint: known are min, max
         ERROR: invalid value "version=v0.2" for --provenance: provenance of version v0.2 cannot be made

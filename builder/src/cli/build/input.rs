@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 
 use super::super::value::{ValueError, duration, each, pair};
 use crate::config::Environment;
@@ -36,7 +36,10 @@ pub struct InputArgs {
 
     /// Take files of context directories as 644, or 755 if their owner may execute them, and
     /// directories as 755: the same results whatever umask a checkout was made under
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value_t = false, default_missing_value = "true", hide_default_value = true,
+          hide_possible_values = true, value_name = "BOOL",
+          value_parser = crate::cli::value::switch)]
     pub normalize_modes: bool,
 
     /// Use cached results only if they are younger, such as 24h

@@ -19,13 +19,15 @@ pub struct Placement {
     /// Keep the image in the local store besides other outputs
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
           default_value_t = false, default_missing_value = "true", hide_default_value = true,
-          hide_possible_values = true, value_name = "BOOL")]
+          hide_possible_values = true, value_name = "BOOL",
+          value_parser = crate::cli::value::switch)]
     pub load: bool,
 
     /// Push the image under its names
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
           default_value_t = false, default_missing_value = "true", hide_default_value = true,
-          hide_possible_values = true, value_name = "BOOL")]
+          hide_possible_values = true, value_name = "BOOL",
+          value_parser = crate::cli::value::switch)]
     pub push: bool,
 }
 
@@ -91,7 +93,7 @@ pub(super) fn check_annotations(options: &BuildOptions) -> Result<(), Report> {
     if !indexed && options.outputs.iter().any(of_index) {
         let heading = "index annotations not supported for single platform export";
         return Err(Report::new(heading).hint(
-            "annotate the manifest, or make an index: by several platforms, by --provenance, or by \
+            "annotate the manifest, or make an index: by several platforms, by --provenance=true, or by \
              --build-arg BUILDKIT_MULTI_PLATFORM=1",
         ));
     }

@@ -260,6 +260,9 @@ impl StepArgs {
             set_resource(&mut resources, name, value)
                 .map_err(|error| error.report(&format!("--{name}"), value))?;
         }
+        // Unlimited swap is what there is without a limit of memory.
+        let limited = resources.memory.is_some();
+        resources.memory_swap = resources.memory_swap.filter(|swap| limited || *swap >= 0);
         check_swap(&resources)?;
         Ok(resources)
     }

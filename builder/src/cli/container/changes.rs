@@ -103,7 +103,8 @@ pub struct CommitArgs {
     /// Hold the container still meanwhile
     #[arg(short, long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
           default_value_t = true, default_missing_value = "true", hide_default_value = true,
-          hide_possible_values = true, value_name = "BOOL")]
+          hide_possible_values = true, value_name = "BOOL",
+          value_parser = crate::cli::value::switch)]
     pub pause: bool,
 
     /// What is done about secrets.

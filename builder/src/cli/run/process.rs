@@ -21,19 +21,22 @@ pub struct ProcessArgs {
     /// Remove the container and its anonymous volumes at its end
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
           default_value_t = false, default_missing_value = "true", hide_default_value = true,
-          hide_possible_values = true, value_name = "BOOL")]
+          hide_possible_values = true, value_name = "BOOL",
+          value_parser = crate::cli::value::switch)]
     pub rm: bool,
 
     /// Let stdin reach the container
     #[arg(short, long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
           default_value_t = false, default_missing_value = "true", hide_default_value = true,
-          hide_possible_values = true, value_name = "BOOL")]
+          hide_possible_values = true, value_name = "BOOL",
+          value_parser = crate::cli::value::switch)]
     pub interactive: bool,
 
     /// Give the container a terminal
     #[arg(short, long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
           default_value_t = false, default_missing_value = "true", hide_default_value = true,
-          hide_possible_values = true, value_name = "BOOL")]
+          hide_possible_values = true, value_name = "BOOL",
+          value_parser = crate::cli::value::switch)]
     pub tty: bool,
 
     /// Set a variable; without a value, to that of the environment variable

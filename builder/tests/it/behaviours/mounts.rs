@@ -157,14 +157,49 @@ fn secrets() {
 fn a_secret_from_the_environment() {
     let Some(cooper) = Cooper::new() else { return };
     let context =
-        Context::new("FROM busybox\nRUN --mount=type=secret,id=t wc -c </run/secrets/t\n");
-    let mut command = cooper.build_command(
-        context.path(),
-        &["--progress=plain", "--secret=id=t,env=MY_TOKEN"],
+        Context::new("FROM busybox\nRUN --mount=type=secret,id=t,required wc -c </run/secrets/t\n");
+    // A variable that is not set is an empty secret, and the later of two counts: as docker has it.
+    for (secrets, expected) in [
+        (&["--secret=id=t,env=MY_TOKEN"][..], "5"),
+        (&["--secret=type=env,id=t,src=MY_TOKEN"], "5"),
+        (&["--secret=id=t,env=UNSET_TOKEN"], "0"),
+        (&["--secret=type=env,id=t"], "0"),
+        (
+            &[
+                "--secret=id=t,env=UNSET_TOKEN",
+                "--secret=id=t,env=MY_TOKEN",
+            ],
+            "5",
+        ),
+    ] {
+        let args = [&["--progress=plain", "--no-cache"], secrets].concat();
+        let mut command = cooper.build_command(context.path(), &args);
+        command.env("MY_TOKEN", "12345");
+        let outcome = crate::support::process::run(command).ok();
+        assert_eq!(super::written(&outcome.stderr), [expected], "{secrets:?}");
+        let warned = outcome.stderr.contains("the secret t is empty");
+        assert_eq!(warned, expected == "0", "{secrets:?}");
+    }
+}
+
+#[test]
+fn a_secret_from_a_pipe() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new(
+        "FROM busybox\nRUN --mount=type=secret,id=t wc -c </run/secrets/t\n\
+         RUN --mount=type=secret,id=t cut -c 3- /run/secrets/t\n",
     );
-    command.env("MY_TOKEN", "12345");
-    let outcome = crate::support::process::run(command).ok();
-    assert_eq!(super::written(&outcome.stderr), ["5"]);
+    let pipe = cooper.scratch("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo").success());
+    let writer = {
+        let pipe = pipe.clone();
+        std::thread::spawn(move || std::fs::write(pipe, "1234567\n").expect("write"))
+    };
+    let secret = format!("--secret=id=t,src={}", pipe.display());
+    let outcome = cooper.build(&context, &["--progress=plain", &secret]).ok();
+    writer.join().expect("written");
+    assert_eq!(super::written(&outcome.stderr), ["8", "34567"]);
 }
 
 fn two_at_once(sharing: &str, body: &str) -> Context {

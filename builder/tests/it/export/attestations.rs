@@ -13,7 +13,7 @@ use crate::support::{Context, Cooper, need};
 
 const SLSA: &str = "https://slsa.dev/provenance/v1";
 const SPDX: &str = "https://spdx.dev/Document";
-const BOTH: [&str; 2] = ["--provenance=mode=max", "--sbom"];
+const BOTH: [&str; 2] = ["--provenance=mode=max", "--sbom=true"];
 
 fn context() -> Context {
     Context::new(
@@ -451,7 +451,7 @@ fn plain_files_have_statements_beside_them() {
     let args = [
         &*output,
         "--provenance=mode=min,filename=how.json",
-        "--sbom",
+        "--sbom=true",
     ];
     cooper.build(&context(), &args).ok();
     let read = |name: &str| -> Value {
@@ -468,7 +468,7 @@ fn plain_files_have_statements_beside_them() {
 
     let tar = cooper.scratch("out.tar");
     let output = format!("-otype=tar,dest={}", tar.display());
-    let args = [&*output, "--provenance=inline-only=true", "--sbom"];
+    let args = [&*output, "--provenance=inline-only=true", "--sbom=true"];
     cooper.build(&context(), &args).ok();
     let listed = ["-tf".into(), tar.into_os_string()];
     let listed = crate::support::process::tool("tar", &listed.each_ref().map(|arg| &**arg)).out();
@@ -501,7 +501,7 @@ fn packages_are_listed_of_all_that_is_to_be_looked_through() {
         "FROM build AS other\nRUN rm /src/Cargo.lock\n",
     );
     std::fs::write(context.join("Dockerfile"), text).expect("write");
-    let layout = cooper.build_layout(&context, &["--sbom"]);
+    let layout = cooper.build_layout(&context, &["--sbom=true"]);
     let said = statements(&layout);
     let found: Vec<_> = said
         .iter()
@@ -527,7 +527,7 @@ fn docker_archives_go_without() {
     let Some(cooper) = Cooper::new() else { return };
     let dest = cooper.scratch("docker");
     let output = format!("-otype=docker,tar=false,dest={}", dest.display());
-    let outcome = cooper.build(&context(), &[&*output, "--sbom"]).ok();
+    let outcome = cooper.build(&context(), &[&*output, "--sbom=true"]).ok();
     assert!(
         outcome.stderr.contains("holds no attestations"),
         "{}",

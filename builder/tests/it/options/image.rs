@@ -181,7 +181,7 @@ fn an_index_and_its_entries_are_annotated() {
     assert_eq!((of(0), of(1)), (&Value::Null, &"arm".into()));
     // One platform has an index if one is asked for, and otherwise none to annotate.
     let of_index = "--annotation=index:of=index";
-    for one in ["--build-arg=BUILDKIT_MULTI_PLATFORM=1", "--provenance"] {
+    for one in ["--build-arg=BUILDKIT_MULTI_PLATFORM=1", "--provenance=true"] {
         let dest = cooper.build_layout(&context, &[of_index, one]);
         let entry = &layout::index(&dest)["manifests"][0];
         let index = layout::read_blob(&dest, entry["digest"].as_str().expect("a digest"));

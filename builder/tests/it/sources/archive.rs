@@ -73,6 +73,20 @@ fn a_context_from_a_server_is_an_archive_or_a_dockerfile() {
         lines(&alone),
         [r#"self 600 0:0 "FROM scratch\nCOPY context /self\n""#]
     );
+    let ignored = files(&cooper, &["-f", "no/such/file", &server.url("alone")], b"");
+    assert_eq!(ignored, alone);
+    packed.write("lonely", "FROM scratch\nCOPY data /\n");
+    build(&cooper, &[&server.url("lonely")], b"")
+        .exits(1)
+        .says("the build context is the downloaded Dockerfile alone");
+    packed.write("lost", "FROM scratch\nCOPY lost/data /\n");
+    build(
+        &cooper,
+        &["-f", &server.url("lost"), &server.url("c.tar")],
+        b"",
+    )
+    .exits(1)
+    .says("there is nothing of that name in the build context");
     let dir = packed.join("in").display().to_string();
     let mixed = files(&cooper, &[&dir, "-f", &server.url("in/sub/Other")], b"");
     assert!(

@@ -8,8 +8,10 @@ use crate::report::did_you_mean;
 /// What is copied from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::build::ops) enum Place {
-    /// A directory of the user's; paths are shown relative to it.
+    /// The build context; paths are shown relative to it.
     Context,
+    /// A build context that is a Dockerfile at an address, and nothing else.
+    Alone,
     /// A stage or an image; paths are shown from its root.
     Image,
 }
@@ -17,7 +19,7 @@ pub(in crate::build::ops) enum Place {
 impl Place {
     fn words(self) -> &'static str {
         match self {
-            Self::Context => "the build context",
+            Self::Context | Self::Alone => "the build context",
             Self::Image => "the stage or image",
         }
     }
@@ -25,7 +27,7 @@ impl Place {
     fn show(self, path: &RelPath) -> String {
         let shown = path.to_string();
         match self {
-            Self::Context => shown.trim_start_matches('/').to_owned(),
+            Self::Context | Self::Alone => shown.trim_start_matches('/').to_owned(),
             Self::Image => shown,
         }
     }
@@ -59,6 +61,9 @@ pub(in crate::build::ops) fn advice(
     }
     match similar(tree, path).or_else(|| elsewhere(tree, path)) {
         Some(found) => format!("did you mean {}?", place.show(&found)),
+        None if place == Place::Alone => "the build context is the downloaded Dockerfile alone; \
+             with the files of a directory: cooper build -f ADDRESS DIRECTORY"
+            .to_owned(),
         None => format!("there is nothing of that name in {}", place.words()),
     }
 }
