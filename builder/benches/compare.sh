@@ -14,7 +14,9 @@
 # interleaved. Before a cold run a contender's cache is emptied and checked to be empty.
 # Docker's daemon is started with its own data root, socket and configuration and is
 # stopped at the end. Needs root. COOPER=path uses a binary as it is; otherwise the
-# release build is made first.
+# release build is made first. DOCKER_TREE=path takes docker from another release of
+# Debian, for example one made by
+#   debootstrap --variant=minbase --include=docker.io,docker-cli,docker-buildx,iptables trixie PATH
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -54,7 +56,8 @@ finish() {
     for peer in "${peers[@]}"; do "${peer}_stop" 2>/dev/null; done
     if [ -n "$registry_pid" ]; then kill "$registry_pid" && wait "$registry_pid" 2>/dev/null; fi
     # Overlays and namespaces of a contender may linger.
-    awk -v below="$dir/" 'index($2, below) == 1 { print $2 }' /proc/self/mounts | sort -r |
+    awk -v below="$dir/" -v tree="$docker_tree" \
+        'index($2, below) == 1 || tree != "" && ($2 == tree || index($2, tree "/") == 1) { print $2 }' /proc/self/mounts | sort -r |
         while read -r mounted; do umount "$mounted" 2>/dev/null || umount -l "$mounted"; done
     exit $status
 }
@@ -105,16 +108,33 @@ cooper_pull_build() { cooper build --progress=plain -t bench --build-arg "BASE=$
 cooper_run() { cooper run --rm busybox true; }
 cooper_stop() { :; }
 
-docker() { DOCKER_CONFIG=$dir DOCKER_HOST=unix://$dir/docker.sock DOCKER_BUILDKIT=1 "$docker_bin" "$@"; }
+docker() { DOCKER_CONFIG=$dir DOCKER_HOST=unix://$dir/docker.sock DOCKER_BUILDKIT=1 "${in_docker_tree[@]}" "$docker_bin" "$@"; }
 docker_bin=docker
+docker_tree=
+in_docker_tree=()
+# The tree is a mount, as the daemon wants of its root, and sees the working directory under
+# its own name, and the machine's /proc, /sys and /dev.
+docker_enter_tree() {
+    docker_tree=$(cd "$DOCKER_TREE" && pwd) || return 1
+    in_docker_tree=(chroot "$docker_tree")
+    local seen
+    mount --bind "$docker_tree" "$docker_tree"
+    for seen in /proc /sys /dev; do
+        mount --rbind "$seen" "$docker_tree$seen"
+        mount --make-rslave "$docker_tree$seen"
+    done
+    mkdir -p "$docker_tree$dir"
+    mount --bind "$dir" "$docker_tree$dir"
+    mount --bind "$disk" "$docker_tree$disk"
+}
 docker_start() {
-    command -v dockerd >/dev/null || return 1
+    if [ -n "${DOCKER_TREE:-}" ]; then docker_enter_tree; fi
+    "${in_docker_tree[@]}" sh -c 'command -v dockerd' >/dev/null || return 1
     # The client of the same package as the daemon, where there are several.
-    docker_bin=$(type -P docker) || return 1
-    if [ -x /usr/bin/docker ]; then docker_bin=/usr/bin/docker; fi
-    rm -f "$dir/docker.sock" "$dir/docker.pid"
+    docker_bin=$("${in_docker_tree[@]}" sh -c 'PATH=/usr/bin:$PATH command -v docker') || return 1
+    rm -rf "$dir/docker.sock" "$dir/docker.pid" "$dir/docker-exec"
     echo '{}' >"$dir/daemon.json"
-    dockerd --config-file "$dir/daemon.json" --data-root "$disk/docker" \
+    "${in_docker_tree[@]}" dockerd --config-file "$dir/daemon.json" --data-root "$disk/docker" \
         --exec-root "$dir/docker-exec" --pidfile "$dir/docker.pid" \
         -H "unix://$dir/docker.sock" --iptables=false --ip6tables=false --bridge=none \
         >"$logs/dockerd.log" 2>&1 8>&- &
