@@ -59,7 +59,8 @@ impl Environment {
         }
     }
 
-    /// Returns an environment of the given variables, for tests and other front doors.
+    /// Returns root's environment of the given variables.
+    #[cfg(test)]
     pub fn of<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let variables = variables
             .into_iter()

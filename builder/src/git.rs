@@ -34,7 +34,9 @@ mod submodule;
 pub(crate) use access::{Access, host_of, split_credentials, token_header};
 pub(crate) use checkout::{CheckoutOptions, checkout};
 pub(crate) use command::{Git, Watch};
-pub use error::{GitError, Refusal};
+pub use error::GitError;
+#[cfg(test)]
+pub use error::Refusal;
 pub(crate) use mirror::Mirrors;
 pub(crate) use resolve::{Resolved, resolve};
 

@@ -10,32 +10,45 @@
 //! sees. It defines no rule of a Dockerfile, a cache key, a layer on disk or a namespace: those
 //! are the front end's, the solver's, the cache's and the runner's.
 //!
-//! The environment is read once, by [`config`]. What is said to the user is said by [`progress`]
-//! and [`report`]; besides them only data is written: a container's own output, and an archive
+//! The environment is read once, by `config`. What is said to the user is said by `progress`
+//! and `report`; besides them only data is written: a container's own output, and an archive
 //! that was asked for on stdout. Everything else takes values and returns values or errors.
 
-pub mod attest;
-pub mod bake;
-pub mod build;
+// A module's `pub` is its door to the other modules of this crate. None of them is a door of the
+// crate, so that the compiler finds what nobody uses.
+#![allow(unreachable_pub)]
+
+mod attest;
+mod bake;
+mod build;
 mod busybox;
-pub mod cli;
-pub mod config;
-pub mod container;
+mod cli;
+mod config;
+mod container;
 mod driver;
-pub mod emulation;
-pub mod events;
-pub mod exit;
-pub mod export;
-pub mod git;
-pub mod http;
-pub mod image;
-pub mod network;
-pub mod options;
-pub mod progress;
-pub mod pull;
-pub mod push;
-pub mod registry;
-pub mod report;
-pub mod secrecy;
-pub mod shared_cache;
-pub mod ssh;
+mod emulation;
+mod events;
+mod exit;
+mod export;
+mod git;
+mod http;
+mod image;
+mod network;
+mod options;
+mod progress;
+mod pull;
+mod push;
+mod registry;
+mod report;
+mod secrecy;
+mod shared_cache;
+mod ssh;
+
+pub use cli::main;
+
+/// Becomes the monitor of a container or the service of a network where this process was started
+/// as one; comes back where it is the command itself.
+pub fn init() {
+    container::init();
+    network::init();
+}

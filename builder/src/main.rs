@@ -7,7 +7,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
     cooper_runner::init();
-    cooper_builder::container::init();
-    cooper_builder::network::init();
-    cooper_builder::cli::main(std::env::args_os()).leave()
+    cooper_builder::init();
+    cooper_builder::main(std::env::args_os()).leave()
 }

@@ -157,6 +157,7 @@ pub enum ContextModes {
 
 impl BuildOptions {
     /// Returns what `cooper build CONTEXT` asks for: the image, in the store.
+    #[cfg(test)]
     pub fn of(context: PathBuf) -> Self {
         let image = ImageOutput {
             store: true,

@@ -229,7 +229,6 @@ pub(crate) fn fetch_blob(
     };
     let fetched = client.fetch_blob(reference, blob, open, watch)?;
     fetched
-        .sink
         .commit(Some(&blob.digest), Some(blob.size))
         .map_err(|source| PullError::Store {
             reference: reference.to_string(),

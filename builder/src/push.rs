@@ -249,7 +249,6 @@ pub(crate) fn show(step: &StepGuard, event: &Event<'_>) {
             step.log(format!("layer {} mounted from {from}\n", digest.short()).as_bytes());
         }
         Event::Retrying { failure } => step.log(format!("retrying: {failure}\n").as_bytes()),
-        _ => {}
     }
 }
 

@@ -105,7 +105,7 @@ pub struct Runner {
 impl Runner {
     /// Starts the worker process.
     ///
-    /// The program's `main` must have called [`crate::init`] first: the worker is this
+    /// The program's `main` must have called [`crate::init()`] first: the worker is this
     /// executable once more. Does not wait for it.
     pub fn start(options: RunnerOptions) -> Result<Self, StartError> {
         let RunnerOptions {

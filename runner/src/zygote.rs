@@ -29,7 +29,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-/// The worker's name in the process table, by which [`crate::init`] knows that it is one.
+/// The worker's name in the process table, by which [`crate::init()`] knows that it is one.
 pub(crate) const NAME: &str = "cooper-worker";
 
 /// What the worker is told first.

@@ -97,26 +97,26 @@ use crate::progress::Progress;
 use crate::registry::Client;
 use crate::shared_cache;
 
-pub use cdi::CdiError;
 pub use check::{Checked, Inspection, check, describe, list_targets};
 pub use context::ContextError;
-pub use destination::DestinationError;
 pub use error::{BuildError, OpError, exit_words};
 pub(crate) use failure::BUSYBOX;
 pub use failure::FailedStep;
 pub use journal::Explained;
 pub use leaks::Leak;
-pub use memory::{InputMemory, Memory, StepMemory};
-pub use ops::{FileError, InvalidMode};
+pub use memory::{Memory, StepMemory};
 pub use outputs::write_metadata;
 pub use remote::FetchError;
-pub use resolve::ResolveImageError;
-pub use secrets::SecretError;
-pub use step_image::{StepImageError, step_image};
+pub use step_image::step_image;
 pub use verify::Unsteady;
 
 pub(crate) use output::{Root, RootLayer};
 pub use sharing::mounts::{Moved, export_mounts, import_mounts};
+#[cfg(test)]
+pub use {
+    cdi::CdiError, destination::DestinationError, ops::FileError, ops::InvalidMode,
+    resolve::ResolveImageError, secrets::SecretError,
+};
 
 use attest::{Clock, Witness};
 use engine::{Engine, Workshop};

@@ -1,7 +1,7 @@
 //! Base images: from the local store, an OCI layout or a registry.
 //!
 //! Only manifests and configurations are read here. Layers are noted as
-//! [`RemoteLayers`](super::remote::RemoteLayers) and fetched when a step mounts them or an
+//! [`RemoteLayers`] and fetched when a step mounts them or an
 //! output needs their bytes.
 
 use std::io;

@@ -63,7 +63,7 @@ struct Finding {
 
 impl DoctorArgs {
     /// Prints the findings; bad ones make it fail.
-    pub fn run(&self, settings: &Settings) -> Result<ExitCode, Report> {
+    pub fn run(settings: &Settings) -> Result<ExitCode, Report> {
         let mut findings = Facts::gather(&settings.environment).findings();
         findings.push(trial(settings));
         findings.push(platforms(&emulation::platforms(

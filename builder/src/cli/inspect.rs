@@ -145,7 +145,7 @@ fn inspect(
     let is_image = session.find_image(name)?.is_some();
     if wanted(Kind::Network) && !is_image {
         match networks.find(name) {
-            Ok(network) => return networks.inspect(&network).map_err(network_failed),
+            Ok(network) => return Ok(networks.inspect(&network)),
             Err(NetworkError::Missing { .. }) if kind.is_none() => {}
             Err(error) => return Err(network_failed(error)),
         }

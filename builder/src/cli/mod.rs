@@ -368,7 +368,7 @@ fn dispatch(command: Command, settings: &Settings) -> Result<ExitCode, Report> {
         Command::Fsck(args) => done(args.run(settings)),
         Command::Cache(command) => done(command.run(settings)),
         Command::Info(args) => done(args.run(settings)),
-        Command::Doctor(args) => args.run(settings),
+        Command::Doctor(_) => doctor::DoctorArgs::run(settings),
         Command::Version(args) => done(args.run()),
         Command::Completion(args) => done(args.run()),
     }

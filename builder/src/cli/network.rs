@@ -230,7 +230,7 @@ fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T,
 impl LsArgs {
     fn run(&self, networks: &Networks) -> Result<(), Report> {
         let filters = each("--filter", &self.filter, Filter::parse)?;
-        let endpoints = networks.endpoints().map_err(|error| failed(&error))?;
+        let endpoints = networks.endpoints();
         let used = |network: &Network| {
             let mut endpoints = endpoints.iter();
             endpoints.any(|endpoint| endpoint.network == network.id)
@@ -366,7 +366,7 @@ impl InspectArgs {
         for name in &self.networks {
             match networks
                 .find(name)
-                .and_then(|network| networks.inspect(&network))
+                .map(|network| networks.inspect(&network))
             {
                 Ok(value) => found.push(value),
                 Err(error) => failures.push(failed(&error)),

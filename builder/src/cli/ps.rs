@@ -197,7 +197,7 @@ impl Connections {
         let layers = session.store.layers();
         Ok(Self {
             networks: networks.list()?,
-            endpoints: networks.endpoints()?,
+            endpoints: networks.endpoints(),
             images: images
                 .into_iter()
                 .flatten()

@@ -58,9 +58,9 @@ pub use config::{
     VolumeOptions, VolumeSource,
 };
 pub use containers::Containers;
-pub use record::{Container, ContainerError, Found, NewContainer};
-pub use spec::{HealthOptions, RunOptions, SpecError};
-pub use state::{Health, HealthStatus, Probe, State, Status};
+pub use record::{Container, ContainerError, Found};
+pub use spec::{HealthOptions, RunOptions};
+pub use state::{HealthStatus, State, Status};
 pub use volume::{ANONYMOUS, Volume, Volumes, is_volume_name, users};
 
 /// Becomes a container's monitor if this execution of the program was meant for it, and then does

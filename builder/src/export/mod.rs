@@ -15,7 +15,7 @@ use cooper_cache::{Store, StoreError};
 use cooper_oci::{Digest, Reference};
 use thiserror::Error;
 
-pub use archive::{Archived, Layout, export_archive};
+pub use archive::{Layout, export_archive};
 pub use files::{export_directory, export_tar};
 pub use sink::to_new_file;
 

@@ -96,6 +96,10 @@ pub enum Download<W> {
 #[derive(Debug)]
 pub struct Downloaded<W> {
     /// The writer with the whole content.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "a file is read by its path afterwards")
+    )]
     pub sink: W,
     /// How many bytes there are.
     pub size: u64,

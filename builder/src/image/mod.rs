@@ -14,7 +14,7 @@ mod set;
 mod size;
 
 pub use leaks::leaks;
-pub use load::{LoadError, Loaded, load};
+pub use load::{Loaded, load};
 pub use set::{ImageSet, Packed, PackedManifest, Tars};
 pub use size::{image_size, layer_sizes};
 

@@ -83,6 +83,7 @@ impl EndpointConfig {
     }
 }
 
+#[cfg(test)]
 impl NetworkConfig {
     /// Returns how a container is connected that nothing was said about.
     pub fn bridge() -> Self {

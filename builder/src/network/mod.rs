@@ -8,7 +8,7 @@
 //! ```
 //!
 //! It owns names, addresses, ports and the records of them; interfaces, namespaces and rules are
-//! made by [`cooper_runner::network`]. An [`Attachment`] is a few descriptors that the process
+//! made by [`cooper_runner::network`]. An [`Attachment`](attach::Attachment) is a few descriptors that the process
 //! which keeps the container holds; everything they stand for ends with that process, at the
 //! latest when the next command looks ([`Networks::sweep`]).
 
@@ -28,13 +28,12 @@ mod subnet;
 mod user;
 mod view;
 
-pub use attach::{Attachment, Guest, full_name, namespace};
+pub use attach::{Guest, full_name, namespace};
 pub use config::{EndpointConfig, Link, NetworkConfig, NetworkMode};
 pub use error::NetworkError;
 pub use files::hosts;
-pub use record::{DEFAULT, Endpoint, Network, NewNetwork, Range, parse_mac};
+pub use record::{DEFAULT, Endpoint, Network, NewNetwork, parse_mac};
 pub use service::init;
 pub use state::Networks;
-pub use subnet::{NoSubnet, Subnet};
 pub use user::shared;
 pub use view::column;

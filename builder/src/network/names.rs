@@ -153,7 +153,7 @@ impl Resolver {
     }
 
     fn known(&self, question: &Question) -> Option<Known> {
-        let endpoints = self.networks.endpoints().ok()?;
+        let endpoints = self.networks.endpoints();
         let names: Vec<(String, String)> = self
             .networks
             .list()

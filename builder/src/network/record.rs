@@ -95,6 +95,10 @@ impl Network {
 
 /// The addresses of a network, or some of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "docker's words: a subnet, its range, its gateway"
+)]
 pub struct Range {
     /// All of them.
     pub subnet: Subnet,

@@ -11,8 +11,8 @@ use super::state::Networks;
 
 impl Networks {
     /// Returns a network as `network inspect` shows it.
-    pub fn inspect(&self, network: &Network) -> Result<Value, NetworkError> {
-        let endpoints = self.endpoints()?;
+    pub fn inspect(&self, network: &Network) -> Value {
+        let endpoints = self.endpoints();
         let here = endpoints
             .iter()
             .filter(|endpoint| endpoint.network == network.id);
@@ -42,7 +42,7 @@ impl Networks {
                 .entry(name)
                 .or_insert_with(|| network.interface.clone());
         }
-        Ok(json!({
+        json!({
             "Name": network.name,
             "Id": network.id,
             "Created": network.created,
@@ -63,14 +63,14 @@ impl Networks {
             "Containers": containers,
             "Options": options,
             "Labels": network.labels,
-        }))
+        })
     }
 
     /// Returns the `NetworkSettings` of a container as `inspect` shows them; `exposed` are the
     /// ports that it says it listens on, as `PORT/PROTOCOL`.
     pub fn settings(&self, container: &str, exposed: &[String]) -> Result<Value, NetworkError> {
         let networks = self.list()?;
-        let mut endpoints = self.endpoints()?;
+        let mut endpoints = self.endpoints();
         endpoints.retain(|endpoint| endpoint.container == container);
         let mut ports: BTreeMap<String, Value> = exposed
             .iter()
@@ -124,13 +124,13 @@ impl Networks {
     }
 
     /// Returns the published ports of the running container.
-    pub fn published(&self, container: &str) -> Result<Vec<Published>, NetworkError> {
-        let mut endpoints = self.endpoints()?;
+    pub fn published(&self, container: &str) -> Vec<Published> {
+        let mut endpoints = self.endpoints();
         endpoints.retain(|endpoint| endpoint.container == container);
-        Ok(endpoints
+        endpoints
             .into_iter()
             .flat_map(|endpoint| endpoint.ports)
-            .collect())
+            .collect()
     }
 }
 

@@ -8,21 +8,6 @@
 //! while it lives: whoever wants to print something calls [`Display::finish`] first. All text
 //! that steps produce passes the redaction of [`Progress::redact`]. A display never fails a
 //! build: when stderr is gone, the output is dropped.
-//!
-//! ```
-//! use cooper_builder::options::ProgressMode;
-//! use cooper_builder::progress::{Display, DisplayOptions};
-//!
-//! let display = Display::start(DisplayOptions {
-//!     mode: ProgressMode::Quiet,
-//!     color: false,
-//! });
-//! let progress = display.progress();
-//! let step = progress.step("[internal] load build definition from Dockerfile");
-//! step.log(b"transferring\n");
-//! step.done();
-//! assert!(display.finish().failed.is_empty());
-//! ```
 
 mod event;
 mod model;
@@ -46,7 +31,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 pub use event::{Event, StepId, Stream};
 pub use model::Line;
 pub(crate) use plain::size;
-pub use redact::{Redactor, Secrets};
+pub use redact::Secrets;
 
 use crate::options::ProgressMode;
 use model::{Change, Model, StepState};

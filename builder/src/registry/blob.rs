@@ -16,15 +16,6 @@ use crate::http::{self, BUFFER};
 /// New bytes that make a broken connection a success.
 const PROGRESS: u64 = 64 * 1024;
 
-/// A blob that is complete and verified.
-#[derive(Debug)]
-pub struct FetchedBlob<W> {
-    /// The writer that holds all of it.
-    pub sink: W,
-    /// Where it came from; empty if the descriptor held it.
-    pub url: String,
-}
-
 impl Client {
     /// Fetches the blob `descriptor` of `reference`'s repository into the writer
     /// that `open` gives. It is called again if the bytes written so far turn out
@@ -35,7 +26,7 @@ impl Client {
         descriptor: &Descriptor,
         mut open: impl FnMut() -> io::Result<W>,
         watch: Watch<'_>,
-    ) -> Result<FetchedBlob<W>, RegistryError> {
+    ) -> Result<W, RegistryError> {
         self.inner
             .fetch_blob(reference, descriptor, &mut open, &watch)
     }
@@ -68,8 +59,7 @@ impl Transport {
                 limit,
             });
         }
-        let fetched = self.fetch_blob(reference, descriptor, &mut || Ok(Vec::new()), watch)?;
-        Ok(fetched.sink)
+        self.fetch_blob(reference, descriptor, &mut || Ok(Vec::new()), watch)
     }
 
     fn fetch_blob<W: Write>(
@@ -78,7 +68,7 @@ impl Transport {
         descriptor: &Descriptor,
         open: &mut dyn FnMut() -> io::Result<W>,
         watch: &Watch<'_>,
-    ) -> Result<FetchedBlob<W>, RegistryError> {
+    ) -> Result<W, RegistryError> {
         let subject = subject(reference, descriptor);
         let mut blob = Transfer {
             descriptor,
@@ -100,11 +90,7 @@ impl Transport {
             )
         };
         if let Some(bytes) = embedded(descriptor) {
-            let sink = blob.accept(&bytes).map_err(local)?;
-            return Ok(FetchedBlob {
-                sink,
-                url: String::new(),
-            });
+            return blob.accept(&bytes).map_err(local);
         }
         let path = reference.path();
         let result = self.on_endpoints(("pull", &subject), reference, |host| {
@@ -139,18 +125,13 @@ impl Transport {
         url: &str,
         send: &dyn Fn(&Call<'_>) -> Result<Response<Body>, Failure>,
         blob: &mut Transfer<'_, W>,
-    ) -> Result<FetchedBlob<W>, Failure> {
+    ) -> Result<W, Failure> {
         let mut failures = 0;
         loop {
             blob.watch.check()?;
             let before = blob.best;
             let failure = match blob.attempt(url, send) {
-                Ok(sink) => {
-                    return Ok(FetchedBlob {
-                        sink,
-                        url: http::redact(url),
-                    });
-                }
+                Ok(sink) => return Ok(sink),
                 Err(failure) => failure,
             };
             // A server that always breaks at the same place, or after a few bytes, is
@@ -322,7 +303,6 @@ impl<W: Write> Transfer<'_, W> {
                 actual,
             });
         }
-        self.watch.emit(&Event::Transferred { digest: expected });
         Ok(state.sink)
     }
 

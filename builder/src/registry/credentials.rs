@@ -105,8 +105,6 @@ pub struct Credentials {
     file: ConfigFile,
     /// Where helpers are, if not on the search path.
     helper_dir: Option<PathBuf>,
-    /// Given directly, by host; they come before the file's.
-    explicit: BTreeMap<String, Credential>,
     /// Other files, asked for what this one does not say.
     others: Vec<Credentials>,
     /// What helpers said; asking costs a process.
@@ -178,6 +176,7 @@ impl Credentials {
     }
 
     /// Looks for helper programs in `dir` instead of on the search path.
+    #[cfg(test)]
     #[must_use]
     pub fn with_helper_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.helper_dir = Some(dir.into());
@@ -191,11 +190,12 @@ impl Credentials {
         self
     }
 
-    /// Uses `credential` for `host`, whatever is stored.
-    #[must_use]
-    pub fn with(mut self, host: impl Into<String>, credential: Credential) -> Self {
-        self.explicit.insert(host.into(), credential);
-        self
+    /// Knows `credential` for `host` alone.
+    #[cfg(test)]
+    pub fn of(host: &str, credential: &Credential) -> Self {
+        let file = json!({ "auths": { host: entry(credential) } });
+        Self::from_json(file.to_string().as_bytes(), Path::new("config.json"))
+            .expect("a file of ours")
     }
 
     /// Returns what to identify oneself with to `host` (as in references) for
@@ -205,9 +205,6 @@ impl Credentials {
         host: &str,
         repository: &str,
     ) -> Result<Option<Credential>, CredentialError> {
-        if let Some(credential) = self.explicit.get(host) {
-            return Ok(Some(credential.clone()));
-        }
         let keys = keys(host, repository);
         let helper = keys.iter().find_map(|key| {
             let (_, helper) = find(&self.file.cred_helpers, key)?;

@@ -135,7 +135,7 @@ impl Copies<'_> {
                 .client
                 .fetch_blob(source, blob, NamedTempFile::new, self.watch)
             {
-                Ok(fetched) => return Ok(fetched.sink),
+                Ok(fetched) => return Ok(fetched),
                 Err(error) => failure = io::Error::other(error),
             }
         }

@@ -408,6 +408,7 @@ impl RegistryError {
     }
 
     /// Whether the registry said that there is no such image.
+    #[cfg(test)]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Failed { attempts, .. }
             if attempts.last().is_some_and(|a| a.failure.status() == Some(404)))

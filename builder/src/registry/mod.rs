@@ -36,17 +36,16 @@ mod upload;
 
 use std::sync::Arc;
 
-pub use blob::FetchedBlob;
 pub use config::{ConfigError, RegistryConfig};
-pub use credentials::{Credential, CredentialError, Credentials, Kept, domain_of};
+pub use credentials::{Credential, Credentials, Kept, domain_of};
 pub use document::RemoteDocument;
-pub use error::{ApiError, Attempt, Failure, RegistryError};
+pub use error::{Attempt, Failure, RegistryError};
 
-pub use push::{OpenBlob, PushImage, PushManifest, Pushed};
-pub use resolve::{Resolved, ResolvedIndex};
-pub use rules::{Rules, RulesError, ShortNames};
+pub use push::{PushImage, PushManifest};
+pub use resolve::Resolved;
+pub use rules::{Rules, ShortNames};
 
-use cooper_oci::{Digest, Reference};
+use cooper_oci::Digest;
 
 use crate::http::HttpClient;
 
@@ -90,18 +89,6 @@ impl Client {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A manifest is asked for.
-    Resolving {
-        /// The image.
-        reference: &'a Reference,
-    },
-    /// A manifest was found.
-    Resolved {
-        /// The image.
-        reference: &'a Reference,
-        /// The digest that its tag stands for.
-        digest: &'a Digest,
-    },
     /// A blob's transfer is `done` bytes far; the first of a transfer says 0.
     Transfer {
         /// The blob.
@@ -122,16 +109,6 @@ pub enum Event<'a> {
         digest: &'a Digest,
         /// The repository it was taken from.
         from: &'a str,
-    },
-    /// A blob is complete and verified.
-    Transferred {
-        /// The blob.
-        digest: &'a Digest,
-    },
-    /// A manifest was pushed.
-    ManifestPushed {
-        /// The manifest.
-        digest: &'a Digest,
     },
     /// Something failed and is tried again.
     Retrying {

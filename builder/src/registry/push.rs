@@ -171,7 +171,6 @@ impl Transport {
             upload.withdraw();
         }
         result?;
-        target.watch.emit(&Event::Transferred { digest });
         Ok(Outcome::Sent)
     }
 
@@ -211,7 +210,6 @@ impl Transport {
                 actual: stated,
             });
         }
-        target.watch.emit(&Event::ManifestPushed { digest });
         Ok(())
     }
 }

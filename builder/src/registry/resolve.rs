@@ -9,7 +9,7 @@ use ureq::http::{HeaderName, Method, header};
 
 use super::error::{Failure, RegistryError};
 use super::transport::{Call, Host, Transport, read_limited};
-use super::{Attempt, Client, Event, Watch};
+use super::{Attempt, Client, Watch};
 use crate::http;
 
 /// The largest manifest that registries must accept (specification, "Pushing
@@ -25,8 +25,6 @@ const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-diges
 pub struct Resolved {
     /// The reference with its tag or digest.
     pub reference: Reference,
-    /// The index that the reference names, if it names one.
-    pub index: Option<ResolvedIndex>,
     /// The manifest's descriptor.
     pub descriptor: Descriptor,
     /// The manifest.
@@ -40,30 +38,10 @@ pub struct Resolved {
     pub config_bytes: Vec<u8>,
 }
 
-impl Resolved {
-    /// Returns the digest that the reference stands for.
-    pub fn digest(&self) -> &Digest {
-        self.index
-            .as_ref()
-            .map_or(&self.descriptor.digest, |index| &index.descriptor.digest)
-    }
-}
-
 /// How many tags are asked for at once.
 const PAGE: usize = 1000;
 /// How many pages of tags are read.
 const MOST_PAGES: usize = 1000;
-
-/// The index that an image was picked from.
-#[derive(Debug, Clone)]
-pub struct ResolvedIndex {
-    /// The index's descriptor.
-    pub descriptor: Descriptor,
-    /// The index.
-    pub index: Index,
-    /// The index's bytes.
-    pub bytes: Vec<u8>,
-}
 
 /// A manifest or an index.
 enum Document {
@@ -129,22 +107,13 @@ impl Transport {
         watch: &Watch<'_>,
     ) -> Result<Resolved, RegistryError> {
         let reference = reference.with_default_tag();
-        watch.emit(&Event::Resolving {
-            reference: &reference,
-        });
         let mut fetched = self.fetch_top(&reference, watch)?;
-        let digest = fetched.descriptor.digest.clone();
-        watch.emit(&Event::Resolved {
-            reference: &reference,
-            digest: &digest,
-        });
-        let mut top = None;
         for _ in 0..=NESTING_LIMIT {
             let index = match fetched.document {
                 Document::Manifest(manifest) => {
                     let (descriptor, bytes) = (fetched.descriptor, fetched.bytes);
                     let image = (descriptor, *manifest, bytes);
-                    return self.with_config(reference, top, image, watch);
+                    return self.with_config(reference, image, watch);
                 }
                 Document::Index(index) => index,
             };
@@ -156,12 +125,6 @@ impl Transport {
                     wanted: Box::new(platform.clone()),
                     available: index.platforms(),
                 })?;
-            let (descriptor, bytes) = (fetched.descriptor, fetched.bytes);
-            top.get_or_insert(ResolvedIndex {
-                descriptor,
-                index: *index,
-                bytes,
-            });
             fetched = self.fetch_child(&reference, &child, watch)?;
         }
         Err(RegistryError::Nesting {
@@ -173,7 +136,6 @@ impl Transport {
     fn with_config(
         &self,
         reference: Reference,
-        index: Option<ResolvedIndex>,
         (descriptor, manifest, manifest_bytes): (Descriptor, Manifest, Vec<u8>),
         watch: &Watch<'_>,
     ) -> Result<Resolved, RegistryError> {
@@ -216,7 +178,6 @@ impl Transport {
         })?;
         Ok(Resolved {
             reference,
-            index,
             descriptor,
             manifest,
             manifest_bytes,

@@ -7,6 +7,6 @@ mod forms;
 mod search;
 mod shapes;
 
-pub use forms::{Coding, Form, forms, is_public, needles, parts};
-pub use search::{Find, Search, Sought, config_place};
-pub use shapes::{SHAPES, Shape};
+pub use forms::{Coding, forms, is_public, needles};
+pub use search::{Search, Sought, config_place};
+pub use shapes::SHAPES;

@@ -26,8 +26,10 @@ use super::fetch::CONTEXT_FILE;
 use super::memory::Past;
 use super::output::{Output, Root};
 
+pub use file::FileError;
+#[cfg(test)]
+pub use file::InvalidMode;
 use file::absence::{Place, advice};
-pub use file::{FileError, InvalidMode};
 
 /// Bump when an op's meaning changes, so that no older result is taken for a newer one.
 const OP_VERSION: u64 = 1;

@@ -225,9 +225,7 @@ impl PortArgs {
     pub fn run(&self, settings: &Settings) -> Result<(), Report> {
         let wanted = self.port.as_deref().map(wanted_port).transpose()?;
         let (_session, _containers, networks, found) = found(settings, &self.container)?;
-        let mut published = networks
-            .published(&found.container.id)
-            .map_err(|error| network_failed(&error))?;
+        let mut published = networks.published(&found.container.id);
         published.sort_by_key(|port| (port.port, port.protocol));
         let mut text = String::new();
         for port in &published {

@@ -23,11 +23,8 @@ fn basic(username: &str, password: &str) -> Credential {
     }
 }
 
-fn with_credential(server: &TestServer, credential: Credential) -> Client {
-    Client::new(
-        quick(),
-        Credentials::none().with(server.authority(), credential),
-    )
+fn with_credential(server: &TestServer, credential: &Credential) -> Client {
+    Client::new(quick(), Credentials::of(&server.authority(), credential))
 }
 
 /// A registry whose tokens are good for `uses` requests each.
@@ -85,7 +82,7 @@ fn expired_tokens_are_renewed() {
             Watch::none(),
         )
         .unwrap();
-    assert_eq!(layer.sink, image.layer);
+    assert_eq!(layer, image.layer);
     assert_eq!(tokens.requests().len(), 3);
 }
 
@@ -93,7 +90,7 @@ fn expired_tokens_are_renewed() {
 fn tokens_are_asked_for_with_what_is_stored() {
     let image = TestImage::new();
     let (server, tokens) = token_registry(&image, usize::MAX);
-    let client = with_credential(&server, basic("me", "secret"));
+    let client = with_credential(&server, &basic("me", "secret"));
     client
         .resolve(&reference(&server, "app"), &amd64(), Watch::none())
         .unwrap();
@@ -108,7 +105,7 @@ fn tokens_are_asked_for_with_what_is_stored() {
     );
 
     let (server, tokens) = token_registry(&image, usize::MAX);
-    let client = with_credential(&server, Credential::Identity("refresh".to_owned()));
+    let client = with_credential(&server, &Credential::Identity("refresh".to_owned()));
     client
         .resolve(&reference(&server, "app"), &amd64(), Watch::none())
         .unwrap();
@@ -129,7 +126,7 @@ fn a_refusing_token_server_is_reported() {
     let server = image.serve(move |_| {
         Some(denied().header("WWW-Authenticate", format!("Bearer realm=\"{realm}\"")))
     });
-    let client = with_credential(&server, basic("me", "wrong"));
+    let client = with_credential(&server, &basic("me", "wrong"));
     let reference = reference(&server, "app");
     let error = client
         .resolve(&reference, &amd64(), Watch::none())
@@ -160,7 +157,7 @@ fn basic_authentication_is_answered_if_credentials_are_stored() {
             .then(|| denied().header("WWW-Authenticate", "Basic realm=\"r\""))
     });
     let reference = reference(&server, "app");
-    let client = with_credential(&server, basic("me", "secret"));
+    let client = with_credential(&server, &basic("me", "secret"));
     client.resolve(&reference, &amd64(), Watch::none()).unwrap();
 
     let anonymous = super::super::testing::client();
@@ -192,7 +189,7 @@ fn credentials_do_not_follow_redirects() {
         }
         (request.path == path).then(|| Reply::new(307, "").header("Location", address.as_str()))
     });
-    let client = with_credential(&server, basic("me", "secret"));
+    let client = with_credential(&server, &basic("me", "secret"));
     let reference = reference(&server, "app");
     let fetched = client
         .fetch_blob(
@@ -202,7 +199,7 @@ fn credentials_do_not_follow_redirects() {
             Watch::none(),
         )
         .unwrap();
-    assert_eq!(fetched.sink, image.layer);
+    assert_eq!(fetched, image.layer);
     assert_eq!(storage.log().len(), 1);
     assert_eq!(storage.log()[0].header("authorization"), "");
 }

@@ -15,7 +15,6 @@ fn fetch(image: &TestImage, server: &TestServer) -> Result<Vec<u8>, String> {
     let layer = &image.layer_descriptor;
     client()
         .fetch_blob(&reference, layer, || Ok(Vec::new()), Watch::none())
-        .map(|fetched| fetched.sink)
         .map_err(|error| error.to_string())
 }
 
@@ -230,7 +229,7 @@ fn a_password_goes_to_nobody_whom_a_redirect_names() {
         username: "me".to_owned(),
         password: "hunter2222".to_owned(),
     };
-    let credentials = Credentials::none().with(server.authority(), credential);
+    let credentials = Credentials::of(&server.authority(), &credential);
     let client = Client::new(quick(), credentials);
     let result = client.resolve(&reference(&server, "app"), &amd64(), Watch::none());
     let error = result.map(drop).unwrap_err().to_string();

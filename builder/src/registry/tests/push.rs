@@ -9,6 +9,7 @@ use cooper_oci::{Descriptor, Digest, Index, Reference, media_type};
 
 use crate::http::testing::{Reply, TestRequest, TestServer};
 use crate::http::{Download, HttpClient, HttpConfig, HttpRequest};
+use crate::registry::push::{OpenBlob, Pushed};
 use crate::registry::testing::{
     RealRegistry, TestImage, amd64, client, proxy, quick, reference, skip,
 };
@@ -58,7 +59,7 @@ pub(super) fn check(client: &Client, reference: &Reference, image: &TestImage) {
     let fetched = client
         .fetch_blob(reference, layer, || Ok(Vec::new()), Watch::none())
         .unwrap();
-    assert_eq!(fetched.sink, image.layer);
+    assert_eq!(fetched, image.layer);
 }
 
 /// Sends blobs in parts of 100 000 bytes.
@@ -201,7 +202,8 @@ fn indexes_follow_their_manifests() {
         .resolve(&reference, &"linux/arm64".parse().unwrap(), Watch::none())
         .unwrap();
     assert_eq!(resolved.manifest_bytes, other.manifest);
-    assert_eq!(resolved.index.unwrap().bytes, index);
+    let (top, bytes) = client().manifest(&reference, Watch::none()).unwrap();
+    assert_eq!((top.digest, bytes), (descriptor.digest, index));
 }
 
 #[test]
@@ -215,7 +217,7 @@ fn a_registry_with_passwords_wants_one() {
     let login = |password: &str| {
         let (username, password) = ("tester".to_owned(), password.to_owned());
         let credential = Credential::Basic { username, password };
-        Client::new(quick(), Credentials::none().with(host.clone(), credential))
+        Client::new(quick(), Credentials::of(&host, &credential))
     };
     push(&login("open sesame"), &reference, &image).unwrap();
     check(&login("open sesame"), &reference, &image);

@@ -28,6 +28,7 @@ use thiserror::Error;
 
 use archive::Archives;
 use copy::{Rules, file_target};
+#[cfg(test)]
 pub use mode::InvalidMode;
 use mode::ModeChange;
 use new_layer::{NewLayer, Owner};
