@@ -1,13 +1,19 @@
 #!/usr/bin/env python3
 """Show what looking for secrets adds to packing a layer.
 
-usage: secrets.py COOPER DIR [ROUNDS [KIND]...]
+usage: secrets.py COOPER DIR [ROUNDS [KIND[:WAY]]...]
 
 Makes the layer of W5s (workload.py) in DIR and packs it with no secret, with one, with twenty,
 with twenty of eight characters and with a search for credentials, as gzip, as zstd and plain, each
-time in a store of its own, the contenders in turn. Prints the least and the middle processor time
-(user and system) of each, in seconds, and how much more than with no secret those are; the time
-that the COPY itself takes is not in it. Each round packs 3.8 GiB.
+time in a store of its own, the contenders in turn. The ways are
+
+    file    a layer that was built before goes into an archive in a file
+    pipe    the same archive goes to a pipe, and must be searched before it does
+    whole   the layer is built too, and goes to a file
+
+Prints the least and the middle of processor time (user and system) and of wall time, in seconds,
+and how much more than with no secret those are. What is not packing, the COPY itself, is in the
+last way alone. Each round packs 1.3 GiB a kind and a way.
 """
 
 import os
@@ -18,10 +24,11 @@ import shutil
 import statistics
 import subprocess
 import sys
+import time
 
 import workload
 
-KINDS = ("gzip", "zstd", "uncompressed")
+KINDS = ("gzip:file", "zstd:file", "uncompressed:file", "uncompressed:pipe", "uncompressed:whole")
 
 
 def secrets(root, name, count, shortest, longest):
@@ -46,20 +53,27 @@ def contenders(root):
     }
 
 
-def processor_time(command):
+def times_of(command):
+    """Processor time and wall time of a command."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    begun = time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wall = time.monotonic() - begun
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall
 
 
 def packing(cooper, root, kind, options):
-    store = root / "store"
+    compression, _, way = kind.partition(":")
+    store, archive = root / "store", root / "archive.tar"
     shutil.rmtree(store, ignore_errors=True)
-    os.sync()
+    archive.unlink(missing_ok=True)
     build = [cooper, "--root", str(store), "build", "-q", str(root / "context")]
-    processor_time([*build, "-o", "type=cacheonly"])
-    return processor_time([*build, *options, "-o", f"type=oci,dest=-,compression={kind}"])
+    if way != "whole":
+        times_of([*build, "-o", "type=cacheonly"])
+    os.sync()
+    dest = "-" if way == "pipe" else archive
+    return times_of([*build, *options, "-o", f"type=oci,dest={dest},compression={compression}"])
 
 
 def main():
@@ -77,11 +91,13 @@ def main():
                 times.setdefault((kind, name), []).append(packing(cooper, root, kind, options))
     for (kind, name), all_times in times.items():
         columns = []
-        for measure in (min, statistics.median):
-            time, none = measure(all_times), measure(times[kind, "nothing"])
-            columns.append(f"{time:7.2f} s {100 * (time / none - 1):+6.1f} %")
-        print(f"{kind:12} {name:13}", *columns)
+        for one, without in zip(zip(*all_times), zip(*times[kind, "nothing"])):
+            for measure in (min, statistics.median):
+                took, none = measure(one), measure(without)
+                columns.append(f"{took:7.2f} s {100 * (took / none - 1):+6.1f} %")
+        print(f"{kind:18} {name:13}", *columns)
     shutil.rmtree(root / "store", ignore_errors=True)
+    (root / "archive.tar").unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,11 @@
 //! removes leaves with the layer that has it), all strings of the configuration with its history,
 //! annotations, and what is said of the image. A layer that came from elsewhere held nothing of this build's.
 //!
-//! The layers' bytes are searched while their digests are taken; only what was not searched for
-//! the same strings before is read again.
+//! The layers' bytes are searched while their digests are taken or while they are packed; only what
+//! was not searched for the same strings by the time it is about to leave is read again.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cooper_cache::{LayerId, Layers, Needles, RelPath, StoreError};
 use cooper_frontend::lint::is_secret_name;
@@ -60,6 +60,30 @@ impl Product<'_> {
     /// Returns where the step is written that made a layer of the root filesystem.
     fn place(&self, layer: usize) -> Option<Span> {
         self.root.place(self.history, layer)
+    }
+}
+
+/// What all outputs of a target ask before anything of it can be seen; it is searched once.
+pub(super) struct Clearance<'a> {
+    pub(super) guard: &'a Guard,
+    pub(super) engine: &'a Engine,
+    pub(super) products: Vec<Product<'a>>,
+    pub(super) outputs: &'a [Output],
+    pub(super) progress: &'a Progress,
+    pub(super) granted: OnceLock<()>,
+}
+
+impl Clearance<'_> {
+    /// Stops the build if an output would give away something secret.
+    pub(super) fn get(&self) -> Result<(), BuildError> {
+        if self.granted.get().is_none() {
+            for product in &self.products {
+                self.guard
+                    .check(self.engine, product, self.outputs, self.progress)?;
+            }
+            let _ = self.granted.set(());
+        }
+        Ok(())
     }
 }
 
@@ -121,8 +145,8 @@ impl Guard {
         self.search.needles()
     }
 
-    /// Stops the build if an output would give away something secret.
-    pub(super) fn check(
+    /// Searches one image, or the files of one, for what an output would give away.
+    fn check(
         &self,
         engine: &Engine,
         outcome: &Product<'_>,

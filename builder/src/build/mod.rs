@@ -84,7 +84,7 @@ mod step_image;
 mod target;
 mod verify;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cooper_cache::{Store, Timestamp};
 use cooper_frontend::lower::GraphBuilder;
@@ -510,6 +510,7 @@ fn finish(
     if options.outputs.is_empty() {
         return Ok(Built::default());
     }
+    let mut sources = Vec::with_capacity(solved.len());
     let mut images = Vec::with_capacity(solved.len());
     for (variant, solved) in target.variants.iter().zip(solved) {
         let root = &solved.root;
@@ -520,20 +521,29 @@ fn finish(
         let mut packed = repack::repack(image.clone(), target, root, progress)?;
         packed.attestations = witness.attestations(variant, solved, &packed, progress)?;
         image.attestations.clone_from(&packed.attestations);
-        let result = leaks::Product {
-            image: &image,
-            root,
-            history: &variant.lowered().history,
-            file: &target.source,
-        };
-        guard.check(&target.engine, &result, &options.outputs, progress)?;
+        sources.push(image);
         if options.cache_to.iter().any(is_inline) {
             inline_cache(&mut packed, root, harvest, progress);
         }
         images.push(note_blobs(packed, engine));
     }
+    let roots = || solved.iter().map(|solved| &solved.root);
+    let products = target.variants.iter().zip(&sources).zip(roots());
+    let products = products.map(|((variant, image), root)| leaks::Product {
+        image,
+        root,
+        history: &variant.lowered().history,
+        file: &target.source,
+    });
+    let clearance = leaks::Clearance {
+        guard,
+        engine: &target.engine,
+        products: products.collect(),
+        outputs: &options.outputs,
+        progress,
+        granted: OnceLock::new(),
+    };
     let platforms = target.variants.iter().map(|variant| &variant.platform);
-    let roots = solved.iter().map(|solved| &solved.root);
     let made = outputs::Made {
         engine: &target.engine,
         options,
@@ -541,10 +551,11 @@ fn finish(
             several: images.len() > 1 || is_set(options, MULTI_PLATFORM),
             images,
         },
-        roots: platforms.zip(roots).collect(),
+        roots: platforms.zip(roots()).collect(),
         told: witness.told(solved),
         reference: witness.clock.reference(),
         progress,
+        clearance: &clearance,
     };
     outputs::write(&made, label)
 }

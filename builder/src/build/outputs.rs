@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::Built;
 use super::engine::Engine;
 use super::error::BuildError;
+use super::leaks::Clearance;
 use super::output::Root;
 use crate::attest::provenance::PREDICATE_TYPE;
 use crate::attest::{Attestation, with_statements};
@@ -33,6 +34,8 @@ pub(super) struct Made<'a> {
     /// What the build of this target is called.
     pub(super) reference: String,
     pub(super) progress: &'a Progress,
+    /// Whether they may leave.
+    pub(super) clearance: &'a Clearance<'a>,
 }
 
 /// Writes all outputs, then the image ID for `--iidfile`.
@@ -91,16 +94,21 @@ impl Made<'_> {
     fn one(&self, output: &Output, step: &StepGuard) -> Result<Option<Descriptor>, BuildError> {
         match output {
             Output::CacheOnly => Ok(None),
-            Output::Image(to) => self.to_image(to, step),
+            Output::Image(to) => {
+                self.clearance.get()?;
+                self.to_image(to, step)
+            }
             Output::Oci(to) => self.archive(to, Layout::Oci).map(Some),
             Output::Docker(to) => self.archive(to, Layout::Docker).map(Some),
             Output::Local { dest, split, mode } => {
+                self.clearance.get()?;
                 for (below, tree) in self.trees(*split)? {
                     export_directory(&tree, &below.under(dest), *mode)?;
                 }
                 Ok(None)
             }
             Output::Tar { dest, split } => {
+                self.clearance.get()?;
                 let trees = self.trees(*split)?;
                 let trees: Vec<_> = trees.iter().map(|(at, tree)| (at.clone(), tree)).collect();
                 export_tar(&trees, dest)?;
@@ -186,7 +194,9 @@ impl Made<'_> {
         } else {
             &self.set
         };
-        let mut written = export_archive(self.engine.store(), &[(set, names)], to, layout)?;
+        let layers = self.engine.layers();
+        let clear = || self.clearance.get();
+        let mut written = export_archive(layers, &[(set, names)], to, layout, &clear)?;
         written
             .pop()
             .map(|one| one.manifest)

@@ -15,7 +15,7 @@ use super::leaks::LeakArgs;
 use super::session::Session;
 use super::{Settings, remote};
 use crate::config;
-use crate::export::{Layout, export_archive};
+use crate::export::{ExportError, Layout, export_archive};
 use crate::image::{self, ImageSet, Loaded};
 use crate::options::{ArchiveDest, ArchiveOutput, ImageFormat, ProgressMode, Sink};
 use crate::progress::{Display, DisplayOptions};
@@ -157,7 +157,9 @@ impl SaveArgs {
             ArchiveFormat::Docker => Layout::Docker,
             ArchiveFormat::Oci => Layout::Oci,
         };
-        export_archive(&session.store, &images, &self.archive(), layout)
+        let cleared = || Ok::<_, ExportError>(());
+        let layers = session.store.layers();
+        export_archive(&layers, &images, &self.archive(), layout, &cleared)
             .map_err(|error| Report::from_error(&error))?;
         Ok(())
     }

@@ -14,11 +14,11 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use cooper_cache::{ImageLayer, Store};
+use cooper_cache::{ImageLayer, Layers};
 use cooper_oci::{Compression, Descriptor, Digest, Index, Reference, media_type};
 use serde_json::json;
 
-use super::{ExportError, Names, failed, open_blob, to_sink};
+use super::{ExportError, Names, failed, is_held_back, open_blob, to_sink};
 use crate::image::{Image, ImageSet, Packed, PackedManifest, Tars};
 use crate::options::{AnnotationPlace, ArchiveDest, ArchiveOutput};
 
@@ -60,22 +60,58 @@ pub(super) struct Exported<'a> {
 /// Writes images to an archive; `names` are what each is called in it.
 ///
 /// Layers that are to be compressed and are not yet are packed into the store first; plain tars
-/// go straight into the archive, since their digests and sizes are known. Nothing is read twice.
-pub fn export_archive(
-    store: &Store,
+/// go straight into the archive, since their digests and sizes are known. Nothing is read twice:
+/// `clear`, which may refuse what is written, is asked before it is seen. For files that is when
+/// they are complete and have been searched on the way; for what goes to a pipe, before it begins.
+pub fn export_archive<E: From<ExportError>>(
+    layers: &Layers,
     images: &[(&ImageSet, Vec<Reference>)],
     output: &ArchiveOutput,
     layout: Layout,
-) -> Result<Vec<Archived>, ExportError> {
+    clear: &dyn Fn() -> Result<(), E>,
+) -> Result<Vec<Archived>, E> {
+    if matches!(&output.dest, ArchiveDest::Tar(sink) if !is_held_back(sink)) {
+        clear()?;
+    }
+    let exported = packed(layers, images, output, layout)?;
+    match &output.dest {
+        ArchiveDest::Tar(sink) => to_sink(sink, |out| {
+            let mut to = TarTarget(tar::Builder::new(out));
+            write_layout(layers, &exported, layout, &mut to)?;
+            let ended = to.0.finish();
+            ended.map_err(|source| ExportError::Stdout { source })?;
+            clear()
+        })?,
+        ArchiveDest::Directory(dir) => {
+            let mut to = DirTarget::new(dir);
+            write_layout(layers, &exported, layout, &mut to)?;
+            clear()?;
+            to.publish()?;
+        }
+    }
+    Ok(exported
+        .iter()
+        .map(|one| Archived {
+            manifest: one.packed.top().clone(),
+        })
+        .collect())
+}
+
+/// Packs the layers of `images` as `output` wants them and makes their manifests.
+fn packed<'a>(
+    layers: &Layers,
+    images: &'a [(&ImageSet, Vec<Reference>)],
+    output: &ArchiveOutput,
+    layout: Layout,
+) -> Result<Vec<Exported<'a>>, ExportError> {
     let oci_types = output.format.oci_media_types;
-    let layers = store.layers();
     let mut exported = Vec::with_capacity(images.len());
     for (set, names) in images {
         exported.push(Exported {
             set,
             // What is beyond docker's own documents is for readers of OCI layouts.
             packed: set.pack(
-                &layers,
+                layers,
                 &output.format,
                 !oci_types.unwrap_or(layout == Layout::Oci || set.indexed()),
                 names,
@@ -92,23 +128,7 @@ pub fn export_archive(
             ),
         });
     }
-    match &output.dest {
-        ArchiveDest::Tar(sink) => to_sink(sink, |out| {
-            let mut to = TarTarget(tar::Builder::new(out));
-            write_layout(store, &exported, layout, &mut to)?;
-            to.0.finish()
-                .map_err(|source| ExportError::Stdout { source })
-        })?,
-        ArchiveDest::Directory(dir) => {
-            write_layout(store, &exported, layout, &mut DirTarget(dir.clone()))?;
-        }
-    }
-    Ok(exported
-        .iter()
-        .map(|one| Archived {
-            manifest: one.packed.top().clone(),
-        })
-        .collect())
+    Ok(exported)
 }
 
 impl<'a> Exported<'a> {
@@ -207,17 +227,23 @@ fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
     header
 }
 
-struct DirTarget(PathBuf);
+/// A layout's directory; its files get their names together.
+struct DirTarget {
+    dir: PathBuf,
+    /// What is complete, with the name that it is to have.
+    files: Vec<(tempfile::TempPath, PathBuf)>,
+}
 
 impl Target for DirTarget {
     fn directory(&mut self, name: &str) -> Result<(), ExportError> {
-        let path = self.0.join(name);
+        let path = self.dir.join(name);
         std::fs::create_dir_all(&path).map_err(|e| failed(&path, e))
     }
 
     fn file(&mut self, name: &str, _: u64, from: &mut dyn Read) -> Result<(), ExportError> {
+        let path = self.dir.join(name);
         self.write(name, |to| {
-            io::copy(from, to).map_err(|e| failed(&self.0.join(name), e))?;
+            io::copy(from, to).map_err(|e| failed(&path, e))?;
             Ok(())
         })
     }
@@ -225,8 +251,9 @@ impl Target for DirTarget {
     /// The layout has blobs in the store's own form: the kernel copies them, and shares their
     /// blocks where the file system can. A link would let whoever edits the layout edit the store.
     fn stored(&mut self, name: &str, _: u64, mut from: File) -> Result<(), ExportError> {
+        let path = self.dir.join(name);
         self.write(name, |to| {
-            io::copy(&mut from, to).map_err(|e| failed(&self.0.join(name), e))?;
+            io::copy(&mut from, to).map_err(|e| failed(&path, e))?;
             Ok(())
         })
     }
@@ -236,19 +263,27 @@ impl Target for DirTarget {
     }
 
     fn has(&self, name: &str, size: u64) -> bool {
-        std::fs::metadata(self.0.join(name)).is_ok_and(|meta| meta.is_file() && meta.len() == size)
+        std::fs::metadata(self.dir.join(name))
+            .is_ok_and(|meta| meta.is_file() && meta.len() == size)
     }
 }
 
 impl DirTarget {
-    /// Fills a file, which appears when it is complete.
+    fn new(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            files: Vec::new(),
+        }
+    }
+
+    /// Fills a file, which has no name of its own yet.
     fn write(
-        &self,
+        &mut self,
         name: &str,
         fill: impl FnOnce(&mut File) -> Result<(), ExportError>,
     ) -> Result<(), ExportError> {
-        let path = self.0.join(name);
-        let dir = path.parent().unwrap_or(&self.0);
+        let path = self.dir.join(name);
+        let dir = path.parent().unwrap_or(&self.dir);
         std::fs::create_dir_all(dir).map_err(|e| failed(dir, e))?;
         let mut file = tempfile::Builder::new()
             .prefix(".cooper-")
@@ -258,13 +293,21 @@ impl DirTarget {
         file.as_file()
             .set_permissions(Permissions::from_mode(0o644))
             .map_err(|e| failed(&path, e))?;
-        file.persist(&path).map_err(|e| failed(&path, e.error))?;
+        self.files.push((file.into_temp_path(), path));
+        Ok(())
+    }
+
+    /// Gives all files their names, in the order they were written: what names others comes last.
+    fn publish(self) -> Result<(), ExportError> {
+        for (file, path) in self.files {
+            file.persist(&path).map_err(|e| failed(&path, e.error))?;
+        }
         Ok(())
     }
 }
 
 fn write_layout(
-    store: &Store,
+    layers: &Layers,
     images: &[Exported<'_>],
     layout: Layout,
     to: &mut dyn Target,
@@ -275,7 +318,7 @@ fn write_layout(
     for one in images {
         for (image, packed) in one.images() {
             for (layer, blob) in image.layers.iter().zip(&packed.manifest.layers) {
-                put_layer(store, layer, blob, &mut written, to)?;
+                put_layer(layers, layer, blob, &mut written, to)?;
             }
             put_bytes(&image.id, &image.config_bytes, &mut written, to)?;
             put_bytes(&packed.descriptor.digest, &packed.bytes, &mut written, to)?;
@@ -316,7 +359,7 @@ fn put_bytes(
 }
 
 fn put_layer(
-    store: &Store,
+    layers: &Layers,
     layer: &ImageLayer,
     blob: &Descriptor,
     written: &mut BTreeSet<Digest>,
@@ -327,12 +370,12 @@ fn put_layer(
         return Ok(());
     }
     let plain = media_type::layer_compression(&blob.media_type) == Some(Compression::None);
-    if plain && !store.blobs().has(&blob.digest) {
+    if plain && !layers.blobs().has(&blob.digest) {
         return to.made(&name, blob.size, &|to| {
-            Ok(store.layers().write_plain(&layer.layer, blob, to)?)
+            Ok(layers.write_plain(&layer.layer, blob, to)?)
         });
     }
-    to.stored(&name, blob.size, open_blob(store, &blob.digest)?)
+    to.stored(&name, blob.size, open_blob(layers, &blob.digest)?)
 }
 
 /// One entry a name; an image without a name has one entry without.

@@ -1,7 +1,8 @@
 //! Where a finished build goes: archives, layouts, directories, streams.
 //!
 //! Each exporter takes what is in the store and writes it once. Files appear under
-//! their final name only when they are complete.
+//! their final name only when they are complete, and archives only when they are cleared: what
+//! may hold a secret is searched while it is written, and dropped on a find.
 
 mod archive;
 mod files;
@@ -11,7 +12,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use cooper_cache::{Store, StoreError};
+use cooper_cache::{Layers, StoreError};
 use cooper_oci::{Digest, Reference};
 use thiserror::Error;
 
@@ -56,10 +57,10 @@ pub enum ExportError {
 pub type Names<'a> = &'a [Reference];
 
 /// Streams `write` into a sink; a file replaces its predecessor only when complete.
-fn to_sink<T>(
+fn to_sink<T, E: From<ExportError>>(
     sink: &Sink,
-    write: impl FnOnce(&mut dyn Write) -> Result<T, ExportError>,
-) -> Result<T, ExportError> {
+    write: impl FnOnce(&mut dyn Write) -> Result<T, E>,
+) -> Result<T, E> {
     match sink {
         Sink::Stdout => {
             let told = |source| ExportError::Stdout { source };
@@ -78,17 +79,17 @@ fn to_sink<T>(
 
 /// Lets `write` write to `out`, all of it. A failure of `out` is told as what it is, whatever
 /// `write` takes it for.
-fn buffered<W: Write, T>(
+fn buffered<W: Write, T, E: From<ExportError>>(
     out: W,
-    write: impl FnOnce(&mut dyn Write) -> Result<T, ExportError>,
+    write: impl FnOnce(&mut dyn Write) -> Result<T, E>,
     told: impl Fn(io::Error) -> ExportError,
-) -> Result<(T, W), ExportError> {
+) -> Result<(T, W), E> {
     let failure = None;
     let out = Watched { out, failure };
     let mut out = io::BufWriter::with_capacity(1 << 20, out);
     let written = write(&mut out);
     if let Some(failure) = out.get_mut().failure.take() {
-        return Err(told(failure));
+        return Err(told(failure).into());
     }
     let value = written?;
     let out = out.into_inner().map_err(|e| told(e.into_error()))?;
@@ -124,6 +125,11 @@ impl<W: Write> Write for Watched<W> {
     }
 }
 
+/// Whether what is written to a sink can be dropped again, because nobody sees it before its end.
+fn is_held_back(sink: &Sink) -> bool {
+    matches!(sink, Sink::File(path) if !is_special(path))
+}
+
 /// Whether a path names something that is written to in place: a pipe, a device.
 fn is_special(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir())
@@ -136,8 +142,8 @@ fn failed(path: &Path, source: io::Error) -> ExportError {
     }
 }
 
-fn open_blob(store: &Store, digest: &Digest) -> Result<File, ExportError> {
-    store.blobs().open(digest).map_err(|error| match error {
+fn open_blob(layers: &Layers, digest: &Digest) -> Result<File, ExportError> {
+    layers.blobs().open(digest).map_err(|error| match error {
         StoreError::MissingBlob { digest } => ExportError::Missing { digest },
         other => other.into(),
     })

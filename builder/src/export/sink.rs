@@ -24,10 +24,10 @@ enum NewFile {
 }
 
 /// Writes the file `path` by `write`; it replaces another one only when it is complete.
-pub fn to_new_file<T>(
+pub fn to_new_file<T, E: From<ExportError>>(
     path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> Result<T, ExportError>,
-) -> Result<T, ExportError> {
+    write: impl FnOnce(&mut dyn Write) -> Result<T, E>,
+) -> Result<T, E> {
     let dir = match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
@@ -131,7 +131,7 @@ mod tests {
                     before,
                     "nothing shows while it is written"
                 );
-                Ok(())
+                Ok::<_, ExportError>(())
             })
             .expect("write");
             assert_eq!(std::fs::read_to_string(&path).expect("read"), text);
@@ -147,7 +147,7 @@ mod tests {
         let path = dir.path().join("a.tar");
         std::fs::write(&path, "before").expect("write");
         let failure = || failed(&path, io::ErrorKind::BrokenPipe.into());
-        to_new_file::<()>(&path, |_| Err(failure())).expect_err("fails");
+        to_new_file::<(), _>(&path, |_| Err(failure())).expect_err("fails");
         assert_eq!(std::fs::read_to_string(&path).expect("read"), "before");
         assert_eq!(names(dir.path()), ["a.tar"]);
     }

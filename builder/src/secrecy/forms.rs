@@ -1,4 +1,4 @@
-//! The forms in which a value turns up: as it is, in base64, in hexadecimal, URL-encoded.
+//! The forms in which a value turns up: as it is, in base64, in hexadecimal, URL-encoded, in UTF-16.
 //!
 //! A value within a longer text that is encoded in base64 has one of three forms, by where it
 //! begins: three bytes become four characters, and those at its ends depend on its neighbours
@@ -43,6 +43,8 @@ pub enum Coding {
     Url,
     /// A JSON string.
     Json,
+    /// UTF-16 of either byte order: what PowerShell redirects into files.
+    Utf16,
 }
 
 impl Coding {
@@ -55,6 +57,7 @@ impl Coding {
             Self::Hex => "in hexadecimal",
             Self::Url => "URL-encoded",
             Self::Json => "in JSON",
+            Self::Utf16 => "in UTF-16",
         }
     }
 }
@@ -100,6 +103,9 @@ pub fn forms(value: &[u8]) -> Vec<Form> {
             Coding::Json,
             quoted.as_bytes()[1..quoted.len() - 1].to_vec(),
         );
+        for bytes in [u16::to_le_bytes, u16::to_be_bytes] {
+            add(Coding::Utf16, text.encode_utf16().flat_map(bytes).collect());
+        }
     }
     all
 }
@@ -303,6 +309,13 @@ mod tests {
             assert!(holds(text.as_bytes(), VALUE), "{text}");
         }
         assert!(holds(br#"{"k":"a\"quoted\"value"}"#, br#"a"quoted"value"#));
+        for bytes in [u16::to_le_bytes, u16::to_be_bytes] {
+            let text: Vec<u8> = "pass=gr\u{fc}n\u{20ac}wald!"
+                .encode_utf16()
+                .flat_map(bytes)
+                .collect();
+            assert!(holds(&text, "gr\u{fc}n\u{20ac}wald!".as_bytes()));
+        }
         assert!(!holds(b"s3cr?t/valu>e & less", VALUE));
     }
 

@@ -61,7 +61,7 @@ impl Search {
             sought.push(what.clone());
             codings.extend(forms.iter().map(|form| form.coding));
             groups.push(NeedleGroup {
-                identity: [b"value 1 ", value.as_slice()].concat(),
+                identity: [b"value 2 ", value.as_slice()].concat(),
                 strings: forms.into_iter().map(|form| form.bytes).collect(),
             });
         }

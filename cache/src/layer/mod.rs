@@ -230,7 +230,8 @@ impl Layers {
             .unwrap_or_default()
     }
 
-    fn blobs(&self) -> Blobs {
+    /// Returns the blobs of the same store.
+    pub fn blobs(&self) -> Blobs {
         Blobs::new(self.shared.clone())
     }
 

@@ -67,6 +67,10 @@ fn every_form_of_a_secret_stops_the_export() {
             "token URL-encoded is in /f",
         ),
         (
+            "for c in $(echo $T | fold -w1); do printf '%s\\0' $c; done > /f",
+            "token in UTF-16 is in /f",
+        ),
+        (
             "mkdir -p /d && ln -s \"$T\" /d/l",
             "the secret token is in /d/l",
         ),
@@ -115,6 +119,66 @@ fn what_was_packed_before_is_searched_for_new_secrets() {
         "{}",
         outcome.stderr
     );
+}
+
+/// What is written is searched on the way, or before where it could be read at once.
+#[test]
+fn nothing_is_seen_of_an_archive_in_which_a_secret_is_found() {
+    let Some(cooper) = cooper() else { return };
+    let context = Context::new(&format!(
+        "FROM busybox\nRUN echo fine > /first\nCOPY <<E /f\n{VALUE}\nE\n"
+    ));
+    // Packed, digested and in no way searched before.
+    cooper.build(&context, &["-otype=cacheonly"]).ok();
+    for kind in ["oci", "docker"] {
+        for compression in ["uncompressed", "gzip"] {
+            for dest in ["file", "directory", "pipe"] {
+                let path = cooper.scratch(&format!("{kind}-{compression}-{dest}"));
+                if dest == "file" {
+                    std::fs::write(&path, "before").expect("write");
+                }
+                let (to, tar) = match dest {
+                    "pipe" => ("-".to_owned(), ""),
+                    "directory" => (path.display().to_string(), ",tar=false"),
+                    _ => (path.display().to_string(), ""),
+                };
+                let output = format!("-otype={kind},compression={compression},dest={to}{tar}");
+                let outcome = build(&cooper, &context, &[&output]);
+                let case = format!("{output}\n{}", outcome.stderr);
+                refused(
+                    &outcome,
+                    &["the secret token is in /f, in layer", "Dockerfile:3"],
+                );
+                assert_eq!(outcome.stdout, b"", "{case}");
+                match dest {
+                    "file" => {
+                        let left = std::fs::read(&path).expect("read");
+                        assert_eq!(left, b"before", "{case}");
+                    }
+                    "directory" => assert_eq!(files_below(&path), 0, "{case}"),
+                    _ => {}
+                }
+            }
+        }
+    }
+    let output = format!("-otype=oci,dest={}", cooper.scratch("kept").display());
+    let several = [&*output, "-otype=image,name=leak"];
+    refused(&build(&cooper, &context, &several), &[]);
+    assert!(!cooper.scratch("kept").exists());
+    assert_eq!(cooper.run(&["images", "-q"]).ok().out(), "");
+    build(&cooper, &context, &[&output, "--allow=secret-export"]).ok();
+    assert!(cooper.scratch("kept").exists());
+}
+
+fn files_below(dir: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return 0;
+    };
+    let count = |entry: std::fs::DirEntry| match entry.path() {
+        path if path.is_dir() => files_below(&path),
+        _ => 1,
+    };
+    entries.flatten().map(count).sum()
 }
 
 #[test]
