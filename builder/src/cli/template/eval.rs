@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::functions::{self, is_true};
 use super::parse::{Command, Node, Operand, Pipeline, Templates};
-use super::print::text;
+use super::print::{NIL, text};
 use super::{TemplateError, error};
 use crate::report::did_you_mean;
 
@@ -185,10 +185,11 @@ impl State<'_> {
         let Some(function) = &command.function else {
             return self.value(&command.operands, dot, piped);
         };
-        let values = command
-            .operands
-            .iter()
-            .map(|operand| self.operand(operand, dot));
+        let prints = functions::prints(function);
+        let values = command.operands.iter().map(|operand| match operand {
+            Operand::Literal(Value::Null) if prints => Ok(NIL.into()),
+            operand => self.operand(operand, dot),
+        });
         let mut values = values.chain(piped.map(Ok));
         // These two look no further than they must.
         if let "and" | "or" = function.as_str() {
@@ -217,6 +218,9 @@ impl State<'_> {
         let [first, rest @ ..] = operands else {
             return error("a value is missing");
         };
+        if matches!(first, Operand::Literal(Value::Null)) {
+            return error("nil is no value by itself");
+        }
         if rest.is_empty() && piped.is_none() {
             return self.operand(first, dot);
         }

@@ -4,14 +4,14 @@ use std::cmp::Ordering;
 
 use serde_json::Value;
 
-use super::print::{printf, sprint, text};
+use super::print::{NIL, printf, sprint, text};
 use super::{TemplateError, error};
 
 /// All that there are.
-pub(super) const NAMES: [&str; 27] = [
-    "and", "eq", "ge", "gt", "html", "index", "join", "json", "le", "len", "lower", "lt", "ne",
-    "not", "or", "pad", "print", "printf", "println", "slice", "split", "table", "title",
-    "truncate", "upper", "urlquery", "replace",
+pub(super) const NAMES: [&str; 29] = [
+    "and", "call", "eq", "ge", "gt", "html", "index", "join", "js", "json", "le", "len", "lower",
+    "lt", "ne", "not", "or", "pad", "print", "printf", "println", "slice", "split", "table",
+    "title", "truncate", "upper", "urlquery", "replace",
 ];
 
 pub(super) fn is_known(name: &str) -> bool {
@@ -49,8 +49,9 @@ pub(super) fn call(name: &str, operands: &[Value]) -> Result<Value, TemplateErro
             (values.iter().map(text).collect::<Vec<_>>().join(" ") + "\n").into()
         }
         ("printf", [Value::String(format), values @ ..]) => printf(format, values).into(),
-        ("html", values) => html(&sprint(values)).into(),
-        ("urlquery", values) => url_query(&sprint(values)).into(),
+        ("html", values) => html(&escapable(values)).into(),
+        ("urlquery", values) => url_query(&escapable(values)).into(),
+        ("js", values) => js(&escapable(values)).into(),
         ("not", [value]) => (!is_true(value)).into(),
         ("eq", [first, others @ ..]) if !others.is_empty() => {
             let mut found = false;
@@ -72,6 +73,14 @@ pub(super) fn call(name: &str, operands: &[Value]) -> Result<Value, TemplateErro
             });
         }
     })
+}
+
+/// Whether a function prints its operands, and therefore the word `nil` too.
+pub(super) fn prints(name: &str) -> bool {
+    matches!(
+        name,
+        "html" | "js" | "print" | "printf" | "println" | "urlquery"
+    )
 }
 
 /// Whether a value is something: not empty, nought or false.
@@ -151,7 +160,13 @@ fn slice(value: &Value, bounds: &[Value]) -> Result<Value, TemplateError> {
         [] => (0, whole),
         [start] => (position(start, whole)?, whole),
         [start, end] => (position(start, whole)?, position(end, whole)?),
-        _ => return error("slice takes two bounds at most"),
+        // How far the result could grow, which it does not.
+        [start, end, most] if value.is_array() => {
+            let most = position(most, whole)?;
+            (position(start, whole)?, position(end, most)?)
+        }
+        [_, _, _] => return error("a string is sliced by two bounds"),
+        _ => return error("slice takes three bounds at most"),
     };
     if start > end {
         return error(format!("a slice from {start} to {end}"));
@@ -172,12 +187,13 @@ fn split(text: &str, between: &str) -> Value {
     text.split(between).collect()
 }
 
-/// Capitalises the first letter of each word.
+/// Capitalises the first letter of each word; words end where Go's `strings.Title` has them end,
+/// at an apostrophe too.
 fn title(text: &str) -> String {
     let mut before = ' ';
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {
-        let inside = before.is_alphanumeric() || matches!(before, '_' | '\'');
+        let inside = before.is_alphanumeric() || before == '_';
         if inside {
             out.push(char);
         } else {
@@ -203,6 +219,14 @@ fn truncate(text: &str, length: &Value) -> Result<String, TemplateError> {
     Ok(text.chars().take(length).collect())
 }
 
+/// Returns what is to be escaped of operands; one that is no value is said to be none.
+fn escapable(values: &[Value]) -> String {
+    match values {
+        [Value::String(one)] if one == NIL => "<no value>".to_owned(),
+        values => sprint(values),
+    }
+}
+
 fn html(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {
@@ -212,6 +236,23 @@ fn html(text: &str) -> String {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
+            '\0' => out.push(char::REPLACEMENT_CHARACTER),
+            char => out.push(char),
+        }
+    }
+    out
+}
+
+/// Escapes what would end a string of JavaScript, or the script.
+fn js(text: &str) -> String {
+    use std::fmt::Write;
+    let mut out = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '\\' | '\'' | '"' => out.extend(['\\', char]),
+            char if "<>&=".contains(char) || char.is_control() => {
+                let _ = write!(out, "\\u{:04X}", u32::from(char));
+            }
             char => out.push(char),
         }
     }

@@ -10,7 +10,7 @@
 //! | `{{$x := .A}}`, `{{$x = .B}}`, `{{$.C}}` | variables; `$` is the whole value |
 //! | `{{define "x"}}…{{end}}{{template "x" .}}` | templates of templates; `block` does both |
 //! | `{{/* … */}}`, `{{-`, `-}}` | nothing, and no space on that side |
-//! | `and` `or` `not` `eq` `ne` `lt` `le` `gt` `ge` `index` `slice` `len` `print` `printf` `println` `html` `urlquery` | Go's functions |
+//! | `and` `or` `not` `eq` `ne` `lt` `le` `gt` `ge` `index` `slice` `len` `print` `printf` `println` `html` `js` `urlquery` `call` | Go's functions |
 //! | `json` `join` `split` `lower` `upper` `title` `pad` `truncate` `table` `replace` | those of docker and podman |
 //!
 //! `\n` and `\t` in the text outside of braces are a new line and a tab. A field that is not there

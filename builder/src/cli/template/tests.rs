@@ -159,7 +159,7 @@ fn functions() {
         ),
         (
             "{{upper \"a\"}}{{lower \"B\"}} {{title \"two words, it's\"}}",
-            "Ab Two Words, It's",
+            "Ab Two Words, It'S",
         ),
         ("[{{pad .Id 1 2}}] [{{pad \"\" 1 2}}]", "[ sha256:1  ] []"),
         ("{{truncate .Id 3}} {{truncate .Id 99}}", "sha sha256:1"),
@@ -169,6 +169,80 @@ fn functions() {
         (
             "{{html \"<a>\"}} {{urlquery \"a b&c\"}}",
             "&lt;a&gt; a+b%26c",
+        ),
+    ]);
+}
+
+/// What the docker command line (28.2, Go 1.24) answers.
+#[test]
+fn gos_functions_print_what_go_prints() {
+    check(&[
+        ("{{println nil}}", "<nil>\n"),
+        (
+            "{{print nil 1 nil nil \"a\" nil}}",
+            "<nil> 1 <nil> <nil>a<nil>",
+        ),
+        (
+            "{{printf \"%v %s %d %T\" nil nil nil nil}}",
+            "<nil> %!s(<nil>) %!d(<nil>) <nil>",
+        ),
+        (
+            "{{html nil}}|{{urlquery nil}}",
+            "&lt;no value&gt;|%3Cno+value%3E",
+        ),
+        (
+            "{{not nil}} {{or nil 1}} {{json nil}} {{eq nil nil}}",
+            "true 1 null true",
+        ),
+        (
+            "{{js \"a'b\\\"c<d>&=\\\\ \\n\\t\\u00e9\"}}",
+            r#"a\'b\"c\u003Cd\u003E\u0026\u003D\\ \u000A\u0009é"#,
+        ),
+        ("{{js 1 2 \"x\"}}", "1 2x"),
+        ("{{html \"a\\x00b\"}}", "a\u{fffd}b"),
+        ("{{index .Id}} {{slice .Tags 0 1 2}}", "sha256:1 [a:1]"),
+        (
+            "{{print 1 2 \"a\" \"b\" 3 4 true}}{{print}}{{println}}",
+            "1 2ab3 4 true\n",
+        ),
+        (
+            "{{printf \"%6.2f|%e|%g|%v\" 1.5 1.5 1e21 1e6}}",
+            "  1.50|1.500000e+00|1e+21|1e+06",
+        ),
+        ("{{printf \"%[2]s %[1]s\" \"a\" \"b\"}}", "b a"),
+        ("{{printf \"%[3]s\" \"a\"}}", "%!s(BADINDEX)"),
+        (
+            "{{printf \"%*d|%-*d|%.*f\" 5 3 5 3 1 2.55}}",
+            "    3|3    |2.5",
+        ),
+        (
+            "{{printf \"%5t|%-5t|%05s|%+q|%#q\" true true \"ab\" \"\\u00e9\" \"a\"}}",
+            " true|true |000ab|\"\\u00e9\"|`a`",
+        ),
+        (
+            "{{printf \"%c %U %#U\" 233 233 233}}",
+            "é U+00E9 U+00E9 'é'",
+        ),
+        ("{{printf \"%v %+v %#v\" \"a\" \"a\" \"a\"}}", "a a \"a\""),
+        (
+            "{{printf \"%08.3f|%+.2e\" 3.14159 12345.678}}",
+            "0003.142|+1.23e+04",
+        ),
+        (
+            "{{printf \"% d|%x|% x|%X\" 5 \"abc\" \"abc\" \"z\"}}",
+            " 5|616263|61 62 63|7A",
+        ),
+        (
+            "{{printf \"%q %s %5s %d\" .Tags .Tags .Tags .Tags}}",
+            "[\"a:1\" \"b:2\"] [a:1 b:2] [  a:1   b:2] [%!d(string=a:1) %!d(string=b:2)]",
+        ),
+        (
+            "{{printf \"%q|%s\" .Config.Labels .None}}",
+            "map[\"a.c\":\"1\" \"b\":\"2\"]|[]",
+        ),
+        (
+            "{{title \"ÀB éc a_b x-y\"}}{{len \"é\"}}{{index \"abc\" 1}}",
+            "ÀB Éc A_b X-Y298",
         ),
     ]);
 }
@@ -227,6 +301,20 @@ fn printf() {
             "%!d(string=x) %!s(MISSING) a%!(EXTRA int=1)",
         ),
     ]);
+}
+
+#[test]
+fn what_go_refuses_is_refused() {
+    for (template, expected) in [
+        ("{{nil}}", "in {{nil}}: nil is no value by itself"),
+        ("{{call .Id}}", "in {{call .Id}}: call cannot take a string"),
+        (
+            "{{slice .Id 1 2 3}}",
+            "in {{slice .Id 1 2 3}}: a string is sliced by two bounds",
+        ),
+    ] {
+        assert_eq!(rendered(template), Err(expected.to_owned()), "{template}");
+    }
 }
 
 #[test]
