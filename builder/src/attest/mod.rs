@@ -13,7 +13,9 @@
 //!    └─ …
 //! ```
 //!
-//! Readers that know nothing of them pick a manifest by platform and never see them.
+//! Readers that know nothing of them pick a manifest by platform and never see them. On request
+//! (`oci-artifact=true`) the manifest is an OCI artifact: its subject is the image's manifest, by
+//! which registries list it as a referrer, and its configuration is empty.
 //!
 //! What is in a predicate is decided by what was built alone: no host name, no user, no path of
 //! this machine. With a source date epoch no clock either, so that a reproducible image stays
@@ -40,6 +42,8 @@ pub use purl::Purl;
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 /// The media type of a statement.
 pub const IN_TOTO: &str = "application/vnd.in-toto+json";
+/// The type of an attestation manifest that is an artifact.
+const ARTIFACT_TYPE: &str = "application/vnd.docker.attestation.manifest.v1+json";
 /// Says on a layer of an attestation manifest which predicate it holds.
 const PREDICATE_TYPE: &str = "in-toto.io/predicate-type";
 /// Says on an entry of an index what it is there for.
@@ -114,8 +118,14 @@ pub struct AttestationManifest {
 }
 
 impl AttestationManifest {
-    /// Returns the manifest with what is said of the image whose manifest is `image`.
-    pub fn new(attestations: &[Attestation], subjects: &[Subject], image: &Digest) -> Self {
+    /// Returns the manifest with what is said of the image whose manifest is `image`, as an OCI
+    /// artifact if asked.
+    pub fn new(
+        attestations: &[Attestation],
+        subjects: &[Subject],
+        image: &Descriptor,
+        artifact: bool,
+    ) -> Self {
         let mut blobs: Vec<(Descriptor, Vec<u8>)> = attestations
             .iter()
             .map(|attestation| {
@@ -127,17 +137,21 @@ impl AttestationManifest {
             .collect();
         let layers: Vec<Descriptor> = blobs.iter().map(|(layer, _)| layer.clone()).collect();
         let unknown = Platform::new("unknown", "unknown");
-        let mut config = ImageConfig::new(&unknown);
-        "layers".clone_into(&mut config.rootfs.typ);
-        let diff_id = |layer: &Descriptor| cooper_oci::DiffId(layer.digest.clone());
-        config.rootfs.diff_ids = layers.iter().map(diff_id).collect();
-        let config = config.to_json();
-        let config = (Descriptor::of(media_type::OCI_CONFIG, &config), config);
-        let manifest = Manifest::oci(config.0.clone(), layers);
+        let config = if artifact {
+            empty_config()
+        } else {
+            config(&unknown, &layers)
+        };
+        let mut manifest = Manifest::oci(config.0.clone(), layers);
+        if artifact {
+            manifest.artifact_type = Some(ARTIFACT_TYPE.to_owned());
+            let (media_type, digest) = (&image.media_type, image.digest.clone());
+            manifest.subject = Some(Descriptor::new(media_type, digest, image.size));
+        }
         blobs.push(config);
         let bytes = manifest.to_json();
         let descriptor = Descriptor::of(media_type::OCI_MANIFEST, &bytes)
-            .with_annotation(REFERENCE_DIGEST, image.to_string())
+            .with_annotation(REFERENCE_DIGEST, image.digest.to_string())
             .with_annotation(REFERENCE_TYPE, "attestation-manifest")
             .with_platform(unknown);
         Self {
@@ -148,8 +162,29 @@ impl AttestationManifest {
     }
 }
 
+/// Returns a configuration that says of an image that it has these layers, and nothing else.
+fn config(platform: &Platform, layers: &[Descriptor]) -> (Descriptor, Vec<u8>) {
+    let mut config = ImageConfig::new(platform);
+    "layers".clone_into(&mut config.rootfs.typ);
+    let diff_id = |layer: &Descriptor| cooper_oci::DiffId(layer.digest.clone());
+    config.rootfs.diff_ids = layers.iter().map(diff_id).collect();
+    let config = config.to_json();
+    (Descriptor::of(media_type::OCI_CONFIG, &config), config)
+}
+
+/// Returns the empty configuration of artifacts (OCI image specification, guidance for an empty
+/// descriptor).
+fn empty_config() -> (Descriptor, Vec<u8>) {
+    let config = b"{}".to_vec();
+    let mut descriptor = Descriptor::of(media_type::OCI_EMPTY, &config);
+    descriptor.data = Some("e30=".to_owned());
+    (descriptor, config)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
 
     #[test]
@@ -162,7 +197,8 @@ mod tests {
             file_name: "sbom.spdx.json".to_owned(),
             predicate: serde_json::json!({ "spdxVersion": "SPDX-2.3" }),
         };
-        let made = AttestationManifest::new(&[attestation], &subjects, &image);
+        let image = Descriptor::new(media_type::OCI_MANIFEST, image, 668);
+        let made = AttestationManifest::new(from_ref(&attestation), &subjects, &image, false);
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
         insta::assert_snapshot!(text(&made.blobs[0].1), @r#"{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"pkg:docker/r.example/app@1?platform=linux%2Farm64","digest":{"sha256":"6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d"}}],"predicateType":"https://spdx.dev/Document","predicate":{"spdxVersion":"SPDX-2.3"}}"#);
         insta::assert_snapshot!(text(&made.blobs[1].1), @r#"{"architecture":"unknown","config":{},"os":"unknown","rootfs":{"type":"layers","diff_ids":["sha256:44da8d20f98f43cc842199225733395de615a6976bb61d03cf5a5468f9528b6f"]}}"#);
@@ -189,6 +225,33 @@ mod tests {
         "#);
         let entry = serde_json::to_string(&made.descriptor).expect("JSON");
         insta::assert_snapshot!(entry, @r#"{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:d88b7eaae4b1ff17ace2677621c949e3e00b2253caff0ff719e9a1391fa8e636","size":558,"annotations":{"vnd.docker.reference.digest":"sha256:6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d","vnd.docker.reference.type":"attestation-manifest"},"platform":{"architecture":"unknown","os":"unknown"}}"#);
+    }
+
+    #[test]
+    fn an_artifact_names_the_image_as_its_subject() {
+        let image = Descriptor::new(media_type::OCI_MANIFEST, Digest::sha256(b"image"), 668);
+        let made = AttestationManifest::new(&[], &[], &image, true);
+        let text = String::from_utf8(made.bytes).expect("text");
+        insta::assert_snapshot!(text, @r#"
+        {
+          "schemaVersion": 2,
+          "mediaType": "application/vnd.oci.image.manifest.v1+json",
+          "artifactType": "application/vnd.docker.attestation.manifest.v1+json",
+          "config": {
+            "mediaType": "application/vnd.oci.empty.v1+json",
+            "digest": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+            "size": 2,
+            "data": "e30="
+          },
+          "layers": [],
+          "subject": {
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": "sha256:6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d",
+            "size": 668
+          }
+        }
+        "#);
+        assert_eq!(made.blobs[0].1, b"{}");
     }
 
     #[test]

@@ -29,11 +29,12 @@ const TYPES: [&str; 7] = [
 ];
 
 /// Keys of the types that write an image.
-const FORMAT_KEYS: [&str; 5] = [
+const FORMAT_KEYS: [&str; 6] = [
     "compression",
     "compression-level",
     "force-compression",
     "oci-mediatypes",
+    "oci-artifact",
     "rewrite-timestamp",
 ];
 
@@ -278,6 +279,7 @@ impl Fields {
     fn format(&mut self) -> Result<ImageFormat, ValueError> {
         let mut format = self.packing()?;
         format.rewrite_timestamp = self.flag("rewrite-timestamp")?.unwrap_or(false);
+        format.artifacts = self.flag("oci-artifact")?.unwrap_or(false);
         format.annotations = self.annotations()?;
         Ok(format)
     }
@@ -287,11 +289,8 @@ impl Fields {
         let named = self.take("compression");
         let chunked = named.as_deref() == Some(ESTARGZ);
         let compression = named.map(|name| compression(&name)).transpose()?;
-        let level = self.take("compression-level").map(|level| {
-            level
-                .parse()
-                .map_err(|_| ValueError::new(format!("compression-level {level:?} is no number")))
-        });
+        let level = self.take("compression-level");
+        let level = level.map(|level| compression_level(&level, compression));
         Ok(ImageFormat {
             compression,
             chunked,
@@ -353,6 +352,23 @@ pub fn image_name(text: &str) -> Result<Reference, ValueError> {
         ));
     }
     Ok(reference.with_default_tag())
+}
+
+/// Parses a level of a compressor, of gzip's where none is named.
+fn compression_level(text: &str, compression: Option<Compression>) -> Result<i32, ValueError> {
+    let number = |_| ValueError::new(format!("compression-level {text:?} is no number"));
+    let level: i32 = text.parse().map_err(number)?;
+    let (name, most) = match compression {
+        Some(Compression::Zstd) => ("zstd", 22),
+        // More than zlib has: what packs knows slower ones.
+        Some(Compression::Gzip) | None => ("gzip", 12),
+        Some(Compression::None) => return Ok(level),
+    };
+    if (0..=most).contains(&level) {
+        return Ok(level);
+    }
+    let message = format!("{name} has no compression-level {level}");
+    Err(ValueError::new(message).hint(format!("use 0 to {most}")))
 }
 
 #[cfg(test)]
@@ -418,11 +434,12 @@ mod tests {
             level: Some(19),
             force: true,
             oci_media_types: Some(false),
+            artifacts: true,
             rewrite_timestamp: true,
             annotations: annotation::option("a.B=c").expect("valid"),
         };
         let zstd = "type=oci,dest=a.tar,compression=zstd,compression-level=19,force-compression=1,\
-                    oci-mediatypes=false,rewrite-timestamp=true,annotation.a.B=c";
+                    oci-mediatypes=false,oci-artifact=true,rewrite-timestamp=true,annotation.a.B=c";
         let names = vec![name("a"), name("r.example/b:1")];
         let cases = [
             ("out", local("out")),
@@ -529,6 +546,9 @@ mod tests {
             "type=oci,dst=x",
             "type=oci,dest=x,compresion=zstd",
             "type=oci,dest=x,compression=lzma",
+            "type=oci,dest=x,compression-level=13",
+            "type=oci,dest=x,compression=zstd,compression-level=-1",
+            "type=oci,dest=x,compression-level=best",
             "type=local,dest=x,mode=move",
             "type=oci,dest=x,tar=maybe",
             "type=oci,dest=x,dest=y",
@@ -564,6 +584,11 @@ mod tests {
         ERROR: invalid value "type=oci,dest=x,compresion=zstd" for --output: unknown key for type=oci: "compresion"
           hint: did you mean "compression"?
         ERROR: invalid value "type=oci,dest=x,compression=lzma" for --output: unknown compression "lzma" (expected uncompressed, gzip or zstd)
+        ERROR: invalid value "type=oci,dest=x,compression-level=13" for --output: gzip has no compression-level 13
+          hint: use 0 to 12
+        ERROR: invalid value "type=oci,dest=x,compression=zstd,compression-level=-1" for --output: zstd has no compression-level -1
+          hint: use 0 to 22
+        ERROR: invalid value "type=oci,dest=x,compression-level=best" for --output: compression-level "best" is no number
         ERROR: invalid value "type=local,dest=x,mode=move" for --output: unknown mode "move"
           hint: known are copy, delete
         ERROR: invalid value "type=oci,dest=x,tar=maybe" for --output: tar is neither true nor false: "maybe"

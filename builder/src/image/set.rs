@@ -121,7 +121,7 @@ impl ImageSet {
                 let platform = image.config.platform().normalized();
                 let subjects = Subject::image(names, &platform, &descriptor.digest);
                 let said = &image.attestations;
-                let said = AttestationManifest::new(said, &subjects, &descriptor.digest);
+                let said = AttestationManifest::new(said, &subjects, &descriptor, format.artifacts);
                 attestations.push(said);
             }
             manifests.push(PackedManifest {

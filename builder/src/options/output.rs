@@ -99,6 +99,10 @@ pub enum Sink {
 
 /// How an image's manifest and layers are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a parameter of the output, and any may be with any"
+)]
 pub struct ImageFormat {
     /// Compression of layers; what suits the output when absent.
     pub compression: Option<Compression>,
@@ -110,6 +114,8 @@ pub struct ImageFormat {
     pub force: bool,
     /// Media types to use; none leaves it to the output (OCI, but docker's for `type=docker`).
     pub oci_media_types: Option<bool>,
+    /// Whether what is said of images is in OCI artifacts that name the image as their subject.
+    pub artifacts: bool,
     /// Whether file times in new layers are clamped to the source date epoch.
     pub rewrite_timestamp: bool,
     /// Annotations, in the order given.

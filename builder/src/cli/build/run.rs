@@ -17,7 +17,7 @@ use super::{failed_step, warnings};
 use crate::build::{
     self, BuildError, Built, Checked, ContextError, FailedStep, Leak, OpError, Unsteady,
 };
-use crate::options::{BuildOptions, Method, ProgressMode};
+use crate::options::{BuildOptions, Method, Output, ProgressMode};
 use crate::progress::{Display, DisplayOptions, Summary};
 use crate::report::{self, Excerpt, Exit, Report, Severity};
 
@@ -148,7 +148,13 @@ fn finished(built: &Built, options: &BuildOptions) -> Result<ExitCode, Report> {
     if options.quiet
         && let Some(id) = built.digest()
     {
-        report::print_data(&format!("{id}\n"))?;
+        let line = format!("{id}\n");
+        // An archive that goes there ends where it ends.
+        if options.outputs.iter().any(Output::is_stdout) {
+            report::print_error(&line);
+        } else {
+            report::print_data(&line)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -252,6 +252,57 @@ fn registries_take_them_with_the_image() {
 }
 
 #[test]
+fn an_artifact_says_what_image_it_is_about() {
+    let Some(cooper) = Cooper::new() else { return };
+    let dest = cooper.scratch("layout");
+    let output = format!(
+        "-otype=oci,tar=false,oci-artifact=true,dest={}",
+        dest.display()
+    );
+    cooper.build(&context(), &[BOTH[0], BOTH[1], &output]).ok();
+    let top = layout::index(&dest);
+    let (images, said) = entries(&json(&dest, &top["manifests"][0]["digest"]));
+    let manifest = json(&dest, &said[0]["digest"]);
+    for key in ["mediaType", "digest", "size"] {
+        assert_eq!(manifest["subject"][key], images[0][key], "{key}");
+    }
+    assert_eq!(
+        manifest["artifactType"],
+        "application/vnd.docker.attestation.manifest.v1+json"
+    );
+    let config = &manifest["config"];
+    assert_eq!(config["mediaType"], "application/vnd.oci.empty.v1+json");
+    assert_eq!(json(&dest, &config["digest"]), serde_json::json!({}));
+    assert_eq!(manifest["layers"].as_array().map(Vec::len), Some(2));
+    // It takes an image all the same.
+    let archive = cooper.scratch("artifact.tar").display().to_string();
+    let output = format!("-otype=oci,oci-artifact=true,dest={archive}");
+    cooper.build(&context(), &[BOTH[0], BOTH[1], &output]).ok();
+    cooper.run(&["load", "-i", &archive]).ok();
+    let Some(registry) = DockerRegistry::start(&cooper) else {
+        return;
+    };
+    let name = format!("{}/artifact:1", registry.host());
+    let push = format!("-otype=registry,oci-artifact=true,name={name}");
+    cooper.build(&context(), &[BOTH[0], BOTH[1], &push]).ok();
+    if need::tool("skopeo").is_none() {
+        return;
+    }
+    let source = format!("docker://{name}");
+    let raw = skopeo(
+        &cooper,
+        &["inspect", "--raw", "--tls-verify=false", &source],
+    )
+    .ok();
+    let index: Value = serde_json::from_str(&raw.out()).expect("JSON");
+    let said = &entries(&index).1[0];
+    assert_eq!(
+        said["annotations"]["vnd.docker.reference.type"],
+        "attestation-manifest"
+    );
+}
+
+#[test]
 fn nothing_secret_is_said() {
     const VALUE: &str = "corr3ct-h0rse+battery/staple";
     let Some(cooper) = Cooper::new() else { return };

@@ -40,6 +40,19 @@ fn one_build_has_several_outputs_with_the_same_layers() {
 }
 
 #[test]
+fn nothing_but_the_archive_goes_to_stdout() {
+    let Some(cooper) = Cooper::new() else { return };
+    for output in ["-o-", "-otype=oci,dest=-", "-otype=docker,dest=-"] {
+        let built = cooper.build(&context(), &["-q", output]).ok();
+        assert_eq!(built.stdout.len() % 512, 0, "{output}");
+        assert!(built.stdout.ends_with(&[0; 1024]), "{output}");
+        assert!(built.stderr.starts_with("sha256:"), "{}", built.stderr);
+    }
+    let built = cooper.build(&context(), &["-q", "-otype=cacheonly"]).ok();
+    assert!(built.out().starts_with("sha256:") && built.stderr.is_empty());
+}
+
+#[test]
 fn a_directory_is_filled_or_made_equal() {
     let Some(cooper) = Cooper::new() else { return };
     let context = Context::new("FROM scratch\nCOPY d /d\nCOPY f /now-a-file\n")
