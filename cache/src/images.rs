@@ -11,6 +11,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use cooper_oci::{Descriptor, DiffId, Digest, Platform, Reference};
 use serde::de::DeserializeOwned;
@@ -268,6 +269,20 @@ impl Images {
         }
         tags.sort_by_cached_key(|(reference, _)| reference.to_string());
         Ok(tags)
+    }
+
+    /// Returns when an image got the latest of its names; nothing if it has none.
+    pub fn named_at(&self, id: &Digest) -> Result<Option<SystemTime>, StoreError> {
+        let mut latest = None;
+        for (reference, _) in self.tags()?.iter().filter(|(_, image)| image == id) {
+            let path = self.tag_path(reference);
+            match fs::metadata(&path).and_then(|meta| meta.modified()) {
+                // Another process took the name away.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                named => latest = latest.max(Some(named.during("read", &path)?)),
+            }
+        }
+        Ok(latest)
     }
 
     /// Forgets an image and all its names (a name that stands for other platforms, too, keeps those); its layers and blobs stay for the collector.

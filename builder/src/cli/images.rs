@@ -38,6 +38,10 @@ pub struct ImagesArgs {
     #[arg(long)]
     pub no_trunc: bool,
 
+    /// Show an image for each platform below its names, with what of it is on the disk
+    #[arg(long, conflicts_with_all = ["quiet", "digests", "no_trunc", "format"])]
+    pub tree: bool,
+
     /// Show every image; the store holds no hidden ones
     #[arg(short, long, hide = true)]
     pub all: bool,
@@ -144,6 +148,9 @@ fn headers(line: &Value, id: &str) -> Value {
         .collect()
 }
 
+/// An image and names of it.
+type Named = (ImageRecord, Vec<Reference>);
+
 /// One line: an image under one of its names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Line {
@@ -171,11 +178,15 @@ impl ImagesArgs {
         for (mut record, mut names) in images {
             if admitted(&session, &filters, &record, &names)? {
                 names.retain(|name| filters.admits_name(name));
-                if !self.quiet {
+                if !self.quiet && !self.tree {
                     record.size = image_size(&layers, &record);
                 }
                 shown.push((record, names));
             }
+        }
+        if self.tree {
+            let shown = self.wanted(shown)?;
+            return print_data(&super::image_tree::tree(&session, &shown)?);
         }
         let mut lines = self.lines(shown)?;
         for line in &mut lines {
@@ -195,8 +206,8 @@ impl ImagesArgs {
         }
     }
 
-    /// Returns the lines to show: youngest first, one for each name.
-    fn lines(&self, images: Vec<(ImageRecord, Vec<Reference>)>) -> Result<Vec<Line>, Report> {
+    /// Returns the images that are asked for, with those of their names that are.
+    fn wanted(&self, images: Vec<Named>) -> Result<Vec<Named>, Report> {
         let wanted = match &self.name {
             Some(name) if name.contains(['*', '?', '[']) => Some(Wanted::Pattern(name)),
             Some(name) => Some(Wanted::Name(
@@ -205,8 +216,20 @@ impl ImagesArgs {
             )),
             None => None,
         };
+        let fits = |name: &Reference| wanted.as_ref().is_none_or(|wanted| wanted.is(name));
+        let fitting = images.into_iter().filter_map(|(record, mut names)| {
+            let nameless = names.is_empty();
+            names.retain(fits);
+            let shown = !names.is_empty() || (nameless && wanted.is_none());
+            shown.then_some((record, names))
+        });
+        Ok(fitting.collect())
+    }
+
+    /// Returns the lines to show: youngest first, one for each name.
+    fn lines(&self, images: Vec<Named>) -> Result<Vec<Line>, Report> {
         let mut lines = Vec::new();
-        for (record, names) in images {
+        for (record, names) in self.wanted(images)? {
             let digest = record
                 .manifest
                 .as_ref()
@@ -219,13 +242,10 @@ impl ImagesArgs {
                 created: record.created.clone(),
                 size: record.size,
             };
-            if names.is_empty() && wanted.is_none() {
+            if names.is_empty() {
                 lines.push(line(None));
             }
-            let shown = names
-                .into_iter()
-                .filter(|name| wanted.as_ref().is_none_or(|wanted| wanted.is(name)));
-            lines.extend(shown.map(|name| line(Some(name))));
+            lines.extend(names.into_iter().map(|name| line(Some(name))));
         }
         sort(&mut lines);
         Ok(lines)

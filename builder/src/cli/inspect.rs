@@ -1,8 +1,9 @@
 //! `cooper inspect`: everything about containers and images, in docker's JSON shape.
 
 use clap::{Args, ValueEnum};
-use cooper_cache::{ImageRecord, PlatformImage};
+use cooper_cache::{Driver, ImageRecord, PlatformImage, StoreError};
 use cooper_oci::{ImageConfig, Platform, Reference};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Settings;
@@ -165,6 +166,8 @@ fn inspect(
     record.size = image_size(&session.store.layers(), &record);
     let config = session.config(&record)?;
     let mut value = image(&record, &session.names(&record)?, &config);
+    value["GraphDriver"] = graph_driver(session, &record)?;
+    value["Metadata"] = json!({ "LastTagTime": last_tag_time(session, &record)? });
     let members = session.platforms(name)?;
     if !members.is_empty() {
         let entry =
@@ -172,6 +175,42 @@ fn inspect(
         value["Platforms"] = members.iter().map(entry).collect();
     }
     Ok(value)
+}
+
+/// Returns where the files of an image are, if each of its layers has its files in a directory.
+/// Nothing is made for an image alone: it is merged when a container is.
+fn graph_driver(session: &Session, record: &ImageRecord) -> Result<Value, Report> {
+    let failed = |error: &StoreError| Report::from_error(error);
+    let store = &session.store;
+    if crate::driver::of(store).map_err(|error| failed(&error))? == Driver::Vfs {
+        return Ok(json!({ "Name": "vfs", "Data": null }));
+    }
+    let layers = store.layers();
+    let mut dirs = Vec::with_capacity(record.layers.len());
+    for layer in &record.layers {
+        let there = layers.get(&layer.layer).map_err(|error| failed(&error))?;
+        let dir = there.map(|layer| layer.fs()).filter(|dir| dir.exists());
+        dirs.extend(dir.map(|dir| dir.to_string_lossy().into_owned()));
+    }
+    // The highest comes first, as overlayfs has them.
+    dirs.reverse();
+    let data = match dirs.split_first() {
+        Some((upper, [])) if record.layers.len() == 1 => json!({ "UpperDir": upper }),
+        Some((upper, lowers)) if dirs.len() == record.layers.len() => {
+            json!({ "LowerDir": lowers.join(":"), "UpperDir": upper })
+        }
+        _ => Value::Null,
+    };
+    Ok(json!({ "Name": "overlayfs", "Data": data }))
+}
+
+fn last_tag_time(session: &Session, record: &ImageRecord) -> Result<String, Report> {
+    /// Go's zero time.
+    const NEVER: &str = "0001-01-01T00:00:00Z";
+    let named = session.store.images().named_at(&record.id);
+    let named = named.map_err(|error| Report::from_error(&error))?;
+    let named = named.and_then(|at| Timestamp::try_from(at).ok());
+    Ok(named.map_or_else(|| NEVER.to_owned(), |at| at.to_string()))
 }
 
 /// Returns docker's description of an image.
@@ -195,8 +234,10 @@ fn image(record: &ImageRecord, names: &[Reference], config: &ImageConfig) -> Val
         "Id": record.id.to_string(),
         "RepoTags": tags,
         "RepoDigests": repo_digests(record, names),
+        "Parent": "",
         "Comment": comment,
         "Created": record.created,
+        "DockerVersion": "",
         "Author": text("author"),
         "Config": part("config"),
         "Architecture": text("architecture"),
@@ -281,8 +322,10 @@ mod tests {
                 "RepoDigests": [
                     "busybox@sha256:05b3abf2579a5eb66403cd78be557fd860633a1fe2103c7642030defe32c657f"
                 ],
+                "Parent": "",
                 "Comment": "",
                 "Created": "2024-05-01T10:00:00Z",
+                "DockerVersion": "",
                 "Author": "",
                 "Config": {
                     "Env": [

@@ -28,6 +28,7 @@ pub mod history;
 mod human;
 pub mod image_filter;
 pub mod image_prune;
+mod image_tree;
 pub mod images;
 pub mod import;
 pub mod info;

@@ -129,11 +129,6 @@ const OPTIONS: &[(&[&str], &[&str], &str)] = &[
         "there are no clusters: cooper works on one machine",
     ),
     (
-        &["images", "image"],
-        &["--tree"],
-        "cooper inspect NAME lists the platforms of an image",
-    ),
-    (
         &["rmi", "image"],
         &["--platform"],
         "leave it out: an image goes with all its platforms",
@@ -369,7 +364,6 @@ mod tests {
                 "cooper volume create --scope=multi v",
                 "there are no clusters",
             ),
-            ("cooper image ls --tree", "cooper inspect NAME"),
         ] {
             let said = said(line);
             assert!(said.contains(advice) && said.ends_with("[125]\n"), "{said}");

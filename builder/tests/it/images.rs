@@ -334,6 +334,51 @@ fn all_tags_of_a_repository_go_and_come_at_once() {
 }
 
 #[test]
+fn an_image_tells_where_its_files_are_and_when_it_was_named() {
+    let Some(cooper) = Cooper::new() else { return };
+    let context = Context::new("FROM busybox\nRUN echo 1 > /one\nRUN echo 2 > /two\n");
+    cooper.build(&context, &["-q", "-t=where:1"]).ok();
+    let show = |format: &str| {
+        let shown = cooper.run(&["inspect", "-f", format, "where:1"]).ok();
+        shown.out().trim_end().to_owned()
+    };
+    cooper.run(&["run", "--rm", "where:1", "true"]).ok();
+    assert_eq!(show("{{.GraphDriver.Name}}"), "overlayfs");
+    let upper = show("{{.GraphDriver.Data.UpperDir}}");
+    let two = std::fs::read_to_string(Path::new(&upper).join("two"));
+    assert_eq!(two.expect("the file of the highest layer"), "2\n");
+    let lowers = show("{{.GraphDriver.Data.LowerDir}}");
+    let below = lowers.split(':').next().expect("a layer");
+    assert!(Path::new(below).join("one").exists(), "{lowers}");
+    assert_eq!(lowers.split(':').count(), 2, "{lowers}");
+
+    let named = show("{{.Metadata.LastTagTime}}");
+    cooper.run(&["tag", "where:1", "where:2"]).ok();
+    let again = show("{{.Metadata.LastTagTime}}");
+    assert!(named.starts_with("20") && again > named, "{named} {again}");
+    assert_eq!(show("{{.Parent}}{{.DockerVersion}}"), "");
+
+    let tree = cooper.run(&["images", "--tree"]).ok().out();
+    let lines: Vec<_> = tree.lines().collect();
+    let header = "IMAGE            ID             DISK USAGE   CONTENT SIZE   USED";
+    assert_eq!(lines[0], header);
+    let at = lines
+        .iter()
+        .position(|line| *line == "where:1")
+        .expect("a name");
+    assert!(lines[at + 1].starts_with("where:2 "), "{tree}");
+    assert!(lines[at + 2].starts_with("└─ linux/"), "{tree}");
+    assert!(!tree.contains('✔'), "{tree}");
+    cooper.run(&["create", "--name=of-it", "where:1"]).ok();
+    let used = cooper.run(&["images", "--tree", "where"]).ok().out();
+    assert_eq!(used.matches('✔').count(), 2, "{used}");
+    cooper
+        .run(&["images", "--tree", "-q"])
+        .exits(125)
+        .says("--quiet");
+}
+
+#[test]
 fn images_that_nothing_unpacked_are_as_large_as_their_files() {
     let Some(cooper) = Cooper::new() else { return };
     let context = Context::new("FROM scratch\nCOPY zeros /\nCOPY more /more\n")
