@@ -4,7 +4,7 @@
 //! credentials that can be told by their looks and build arguments that are named like secrets.
 //! Looked through are the layers that were built on this machine, one by one (what a later layer
 //! removes leaves with the layer that has it), all strings of the configuration with its history,
-//! annotations, and what is said of the image. A layer that came from elsewhere held nothing of this build's.
+//! annotations, names, and what is said of the image. A layer that came from elsewhere held nothing of this build's.
 //!
 //! The layers' bytes are searched while their digests are taken or while they are packed; only what
 //! was not searched for the same strings by the time it is about to leave is read again.
@@ -16,6 +16,7 @@ use cooper_cache::{LayerId, Layers, Needles, RelPath, StoreError};
 use cooper_frontend::lint::is_secret_name;
 use cooper_frontend::lower::HistoryItem;
 use cooper_frontend::{SourceFile, Span};
+use cooper_oci::Reference;
 use serde_json::Value;
 
 use super::engine::{Engine, Workshop};
@@ -54,6 +55,8 @@ pub(super) struct Product<'a> {
     /// What the build added to the history, in order.
     pub(super) history: &'a [HistoryItem],
     pub(super) file: &'a SourceFile,
+    /// What the image is called by outputs that name it no other way.
+    pub(super) tags: &'a [Reference],
 }
 
 impl Product<'_> {
@@ -160,6 +163,7 @@ impl Guard {
             leaks.extend(self.in_image(engine, outcome)?);
             leaks.extend(self.in_config(outcome));
             leaks.extend(self.in_annotations(outputs));
+            leaks.extend(self.in_names(outputs, outcome.tags));
         }
         if outputs
             .iter()
@@ -339,6 +343,28 @@ impl Guard {
                 self.search.in_text(&annotation.name, &mut found);
                 self.search.in_text(&annotation.value, &mut found);
             }
+        }
+        leaks
+    }
+
+    /// Searches what the image is to be called: archives and registries tell it.
+    fn in_names(&self, outputs: &[Output], tags: &[Reference]) -> Vec<Leak> {
+        let own = outputs.iter().flat_map(|output| match output {
+            Output::Image(to) => to.names.as_slice(),
+            Output::Oci(to) | Output::Docker(to) => &to.names,
+            Output::Local { .. } | Output::Tar { .. } | Output::CacheOnly => &[],
+        });
+        let mut leaks = Vec::new();
+        for name in own.chain(tags) {
+            let name = name.to_string();
+            self.search.in_text(&name, &mut |what| {
+                let shown = self.redaction.clean(&name);
+                leaks.push(Leak {
+                    message: format!("{what} is in the name {shown}"),
+                    span: None,
+                    removed: false,
+                });
+            });
         }
         leaks
     }

@@ -534,6 +534,7 @@ fn finish(
         root,
         history: &variant.lowered().history,
         file: &target.source,
+        tags: &options.tags,
     });
     let clearance = leaks::Clearance {
         guard,

@@ -295,6 +295,77 @@ fn a_secret_is_found_in_places_where_nobody_looks() {
     );
 }
 
+/// One that can be a part of a name.
+#[test]
+fn a_secret_is_found_in_names_and_fields() {
+    const NAME: &str = "corr3ct-h0rse-battery";
+    let Some(cooper) = Cooper::new() else { return };
+    std::fs::write(cooper.scratch("name"), NAME).expect("write");
+    let secret = format!("--secret=id=token,src={}", cooper.scratch("name").display());
+    let plain = Context::new("FROM busybox\nRUN true\n");
+    let dest = cooper.scratch("out").display().to_string();
+    let archive = |kind: &str, name: &str| format!("-otype={kind},dest={dest},name={name}");
+    let lines = [
+        ("USER {}", "in config.User"),
+        (
+            "HEALTHCHECK CMD curl -H {} x",
+            "in config.Healthcheck.Test[1]",
+        ),
+        ("VOLUME /{}", "in config.Volumes"),
+        ("SHELL [\"/{}\"]", "in config.Shell[0]"),
+        ("ONBUILD RUN echo {}", "in config.OnBuild[0]"),
+        ("ENTRYPOINT [\"{}\"]", "in config.Entrypoint[0]"),
+        ("COPY f /{}", "is in /[REDACTED]"),
+        ("WORKDIR /{}", "is in /[REDACTED]"),
+    ];
+    for (line, place) in lines {
+        let line = line.replace("{}", NAME);
+        let context = Context::new(&format!("FROM busybox\n{line}\n")).with("f", "x");
+        let outcome = cooper.build(&context, &[&*secret, "-t=leak"]);
+        refused(&outcome, &["the secret token is", place]);
+        assert!(!outcome.stderr.contains(NAME), "{}", outcome.stderr);
+    }
+    let names = [
+        format!("-t=r.example/{NAME}:1"),
+        format!("-t=leak:{NAME}"),
+        format!("-t={NAME}.example/leak"),
+        archive("oci", &format!("{NAME}:1")),
+        archive("docker", &format!("a:{NAME}")),
+        format!("-otype=image,name=a:{NAME}"),
+        format!("-otype=registry,name=localhost:1/{NAME}"),
+    ];
+    for name in names {
+        let outcome = cooper.build(&plain, &[&secret, &name]);
+        refused(&outcome, &["the secret token is in the name", "[REDACTED]"]);
+        assert!(!outcome.stderr.contains(NAME), "{}", outcome.stderr);
+    }
+    // Where the names of files alone are written.
+    let named = Context::new(&format!("FROM scratch\nCOPY f /{NAME}/f\n")).with("f", "x");
+    for kind in ["tar", "local"] {
+        let output = format!("-otype={kind},dest={dest}");
+        let outcome = cooper.build(&named, &[&*secret, &output]);
+        refused(&outcome, &["the secret token is in /[REDACTED]"]);
+    }
+    // What is said of an image: packages are found, and stages are masked.
+    let package = format!("Package: {NAME}\nStatus: install ok installed\nVersion: 1\n");
+    let packages = Context::new("FROM scratch\nCOPY f /var/lib/dpkg/status\n").with("f", package);
+    let outcome = cooper.build(&packages, &[&*secret, "--sbom", "-t=leak"]);
+    refused(&outcome, &["in sbom.spdx.json, in packages[1].name"]);
+    assert!(!outcome.stderr.contains(NAME), "{}", outcome.stderr);
+    assert!(!Path::new(&dest).exists());
+    let stages = format!("FROM busybox AS {NAME}\nRUN true\nFROM {NAME}\nRUN true\n");
+    let output = format!("-otype=oci,tar=false,dest={dest}");
+    let options = [&*secret, "--provenance=mode=max", &output];
+    let built = cooper.build(&Context::new(&stages), &options).ok();
+    assert!(!built.stderr.contains(NAME), "{}", built.stderr);
+    for blob in std::fs::read_dir(Path::new(&dest).join("blobs/sha256")).expect("blobs") {
+        let bytes = std::fs::read(blob.expect("a blob").path()).expect("read");
+        assert!(!String::from_utf8_lossy(&bytes).contains(NAME));
+    }
+    let images = cooper.run(&["images", "-q"]).ok().out();
+    assert_eq!(images, "", "nothing was kept");
+}
+
 #[test]
 fn what_is_printed_of_a_build_has_no_secret_in_it() {
     let Some(cooper) = cooper() else { return };
