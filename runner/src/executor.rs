@@ -557,6 +557,7 @@ fn source_path(source: &Source) -> PathBuf {
     let (path, subpath) = match source {
         Source::Tree { path, subpath, .. } => (Some(path), subpath.as_ref()),
         Source::Overlay { stack, subpath, .. } => (stack.lowers.first(), subpath.as_ref()),
+        Source::Foreign { path, .. } => (Some(path), None),
         Source::Tmpfs { .. } => (None, None),
     };
     let parts = [path, subpath].into_iter().flatten();

@@ -367,6 +367,14 @@ pub enum MountKind {
         /// What else is asked for.
         options: TmpfsOptions,
     },
+    /// What another process has mounted, such as memory that it shares; the target follows no
+    /// link of that process'.
+    Foreign {
+        /// The file that stands for its mount namespace, `/proc/PID/ns/mnt`.
+        namespace: PathBuf,
+        /// Where it has it, absolute.
+        source: PathBuf,
+    },
     /// A file that lives in memory only.
     File {
         /// Its content.

@@ -38,7 +38,9 @@ pub(crate) fn wanted(spec: &ProcessSpec) -> BTreeMap<PathBuf, bool> {
     for mount in spec.mounts.iter().filter(|mount| mount.create_target) {
         let directory = match &mount.kind {
             MountKind::File { .. } => Some(false),
-            MountKind::Tmpfs { .. } | MountKind::Overlay { subpath: None, .. } => Some(true),
+            MountKind::Tmpfs { .. }
+            | MountKind::Foreign { .. }
+            | MountKind::Overlay { subpath: None, .. } => Some(true),
             // What is inside a tree is known when it is mounted.
             MountKind::Overlay { .. }
             | MountKind::Bind {

@@ -6,9 +6,9 @@ use crate::channel::{Fault, FromChild};
 use crate::namespaces;
 use crate::plan::{Source, Stack, Standard};
 use crate::rootfs::{self, attach, attach_on, clone_tree, mount_fs, new_fs};
-use crate::spec::{Denied, TmpfsOptions};
+use crate::spec::{Denied, Propagation, TmpfsOptions};
 use crate::sys;
-use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, UnmountFlags};
 use std::ffi::{CStr, CString};
@@ -143,9 +143,26 @@ impl Child<'_> {
                 mode,
                 options,
             } => self.tmpfs(*size, *mode, options)?,
+            Source::Foreign { namespace, path } => Prepared {
+                mount: self.foreign(namespace, path)?,
+                subpath: None,
+            },
         };
         self.sources.push((index, prepared));
         Ok(())
+    }
+
+    /// Copies a mount of another namespace, where its root is this process' for as long. Whoever
+    /// lives there cannot have it be anything but what is mounted at that very place.
+    fn foreign(&self, namespace: &CStr, path: &CStr) -> StepResult<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let namespace = rustix::fs::open(namespace, flags, Mode::empty())?;
+        namespaces::enter(&namespace)?;
+        let copy = mounted_at(path);
+        self.context.views.enter_host()?;
+        let copy = copy?;
+        sys::set_propagation(copy.as_fd(), Propagation::Private.flags(), false)?;
+        Ok(copy)
     }
 
     fn tmpfs(&self, size: Option<u64>, mode: u32, options: &TmpfsOptions) -> StepResult<Prepared> {
@@ -317,6 +334,15 @@ fn tree(path: &CStr, subpath: Option<&CStr>, recursive: bool) -> StepResult<Owne
             Ok(clone_tree(inside, c"", recursive)?)
         }
     }
+}
+
+/// Copies what is mounted at `path`, relative to the root, without following a link.
+fn mounted_at(path: &CStr) -> rustix::io::Result<OwnedFd> {
+    let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(c"/", directory, Mode::empty())?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let at = rustix::fs::openat2(&root, path, directory, Mode::empty(), resolve)?;
+    clone_tree(at, c"", false)
 }
 
 /// The kernel makes no overlay of a single layer; that layer itself is shown then.

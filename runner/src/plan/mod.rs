@@ -367,6 +367,10 @@ fn source(mount: &Mount, ids: Option<&IdMapping>) -> Result<Option<Source>, RunE
             mode: *mode,
             options: options.clone(),
         },
+        MountKind::Foreign { namespace, source } => Source::Foreign {
+            namespace: c_path("a mount namespace", namespace)?,
+            path: inside(source)?,
+        },
         MountKind::File { .. } => return Ok(None),
     };
     Ok(Some(source))

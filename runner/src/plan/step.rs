@@ -200,4 +200,6 @@ pub(crate) enum Source {
         mode: u32,
         options: TmpfsOptions,
     },
+    /// What is at `path` in another mount namespace.
+    Foreign { namespace: CString, path: CString },
 }
