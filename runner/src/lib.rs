@@ -45,7 +45,7 @@ mod zygote;
 
 pub use caps::{CapSet, Capability, UnknownCapability};
 pub use cgroup::version as cgroup_version;
-pub use cgroup::{Cgroup, CgroupError, IoKind, IoRate, Limits, Purpose, Usage};
+pub use cgroup::{Cgroup, CgroupError, IoKind, IoRate, IoWeight, Limits, Purpose, Usage};
 pub use devices::{DeviceRule, NotADeviceRule};
 pub use error::{RunError, StartError};
 pub use executor::{Exit, Killer, Process, Runner, RunnerOptions, Stdio};

@@ -36,8 +36,19 @@ pub struct Limits {
     pub pids: Option<i64>,
     /// Weight among others at block devices, 10 to 1000.
     pub io_weight: Option<u16>,
+    /// Weights at single block devices, in the place of that one.
+    pub io_weights: Vec<IoWeight>,
     /// Rates at block devices.
     pub io_rates: Vec<IoRate>,
+}
+
+/// A weight among others at a block device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IoWeight {
+    /// The device's major and minor number.
+    pub device: (u32, u32),
+    /// 10 to 1000.
+    pub weight: u16,
 }
 
 /// A rate at a block device.
@@ -117,6 +128,7 @@ impl Setting {
     fn other_file(&self) -> Option<&'static str> {
         match self.file {
             "blkio.weight" => Some("blkio.bfq.weight"),
+            "blkio.weight_device" => Some("blkio.bfq.weight_device"),
             "io.weight" => Some("io.bfq.weight"),
             _ => None,
         }
@@ -146,7 +158,7 @@ impl Limits {
             ("cpu", cpu),
             ("cpuset", cpuset),
             ("pids", self.pids.is_some()),
-            (io, self.io_weight.is_some() || !self.io_rates.is_empty()),
+            (io, self.needs_io()),
         ]
         .into_iter()
         .filter_map(|(name, needed)| needed.then_some(name))
@@ -159,6 +171,10 @@ impl Limits {
             || self.memory_swap.is_some()
             || self.memory_swappiness.is_some()
             || self.oom_kill_disable
+    }
+
+    fn needs_io(&self) -> bool {
+        self.io_weight.is_some() || !self.io_weights.is_empty() || !self.io_rates.is_empty()
     }
 
     /// Returns what is to be written, in an order that the kernel takes.
@@ -213,6 +229,11 @@ impl Limits {
             settings.push(Setting::new("memory.oom_control", &1));
         }
         settings.extend(self.io_weight.map(|n| Setting::new("blkio.weight", &n)));
+        settings.extend(self.io_weights.iter().map(|own| {
+            let (major, minor) = own.device;
+            let value = format!("{major}:{minor} {}", own.weight);
+            Setting::new("blkio.weight_device", &value)
+        }));
         settings.extend(self.io_rates.iter().map(|rate| {
             let (major, minor) = rate.device;
             let value = format!("{major}:{minor} {}", rate.rate);
@@ -255,6 +276,11 @@ impl Limits {
         }
         settings.extend(self.io_weight.map(|n| {
             let value = format!("default {}", io_weight(n));
+            Setting::new("io.weight", &value)
+        }));
+        settings.extend(self.io_weights.iter().map(|own| {
+            let (major, minor) = own.device;
+            let value = format!("{major}:{minor} {}", io_weight(own.weight));
             Setting::new("io.weight", &value)
         }));
         settings.extend(self.io_rates.iter().map(|rate| {

@@ -35,7 +35,7 @@ use thiserror::Error;
 use crate::namespaces::own_number;
 
 use hierarchy::{Hierarchy, Mounted, Version};
-pub use limits::{IoKind, IoRate, Limits};
+pub use limits::{IoKind, IoRate, IoWeight, Limits};
 pub use usage::Usage;
 
 /// How often, 5 ms apart, the kernel is asked to remove a group whose last process has just ended.
@@ -541,8 +541,12 @@ fn set_limits(
         for setting in std::mem::take(&mut settings) {
             match setting.write(directory) {
                 Ok(()) => {}
-                // A kernel that does not account swap has nothing to limit there.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // A kernel that does not account swap has nothing to limit there; nor has a disk
+                // whose scheduler knows no weights.
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound
+                        || error.raw_os_error() == Some(libc::EOPNOTSUPP) =>
+                {
                     missing.extend((!setting.implied).then_some(setting.file));
                 }
                 Err(error) if !last && error.kind() == io::ErrorKind::InvalidInput => {
