@@ -151,6 +151,8 @@ pub struct FileConfig {
 pub struct RunSection {
     /// `userns-remap`.
     pub userns_remap: Option<String>,
+    /// `cdi-spec-dirs`.
+    pub cdi_spec_dirs: Option<Vec<PathBuf>>,
 }
 
 /// `[cache]` of the configuration file. Sizes are bytes or, as `10%`, a part of the file system.
@@ -428,6 +430,7 @@ mod tests {
             },
             run: RunSection {
                 userns_remap: Some("default".to_owned()),
+                cdi_spec_dirs: Some(vec!["/etc/cdi".into(), "/var/run/cdi".into()]),
             },
         };
         assert_eq!(config, expected);
@@ -441,7 +444,7 @@ mod tests {
             ("[build]", 9),
             ("[registry]", 5),
             ("[cache]", 6),
-            ("[run]", 1),
+            ("[run]", 2),
         ] {
             let text = format!("{section}\nunknown = 1\n");
             let error = toml::from_str::<FileConfig>(&text).expect_err("no such key");

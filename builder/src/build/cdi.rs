@@ -60,7 +60,7 @@ fn known_words(known: &[String]) -> String {
     }
 }
 
-/// What a step gets for its devices.
+/// What a step, or a container, gets for its devices.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Edits {
     /// Device nodes.
@@ -178,6 +178,16 @@ struct Hook {
     path: PathBuf,
 }
 
+/// Returns where specifications are looked for unless somewhere else is named.
+pub(crate) fn default_directories() -> Vec<PathBuf> {
+    ["/etc/cdi", "/var/run/cdi"].map(PathBuf::from).to_vec()
+}
+
+/// Whether a device is given by its name, `vendor.com/class=name`, rather than by a path.
+pub(crate) fn is_name(text: &str) -> bool {
+    !text.starts_with(['/', '.']) && text.contains('/') && text.contains('=')
+}
+
 /// Allows the devices that specifications say may be had by every build: by their names, and by
 /// that of a class if all of it may. A specification that cannot be read is an error only for a
 /// step that asks for a device.
@@ -224,6 +234,11 @@ pub(crate) fn resolve(
         }
     }
     Ok(edits)
+}
+
+/// Returns whether a specification has devices of `kind`, `vendor.com/class`.
+pub(crate) fn has_kind(directories: &[PathBuf], kind: &str) -> Result<bool, CdiError> {
+    Registry::read(directories).map(|registry| registry.first.contains_key(kind))
 }
 
 /// All specifications.

@@ -54,7 +54,7 @@ mod advice;
 mod ahead;
 mod aside;
 mod attest;
-mod cdi;
+pub(crate) mod cdi;
 mod check;
 mod context;
 mod definition;

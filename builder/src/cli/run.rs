@@ -1,5 +1,6 @@
 //! `cooper run` and `cooper create`: from raw arguments to [`RunOptions`], and into a container.
 
+mod devices;
 mod health;
 mod isolation;
 mod logging;
@@ -94,6 +95,11 @@ pub struct ContainerArgs {
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<String>,
 
+    /// Taken for docker's sake: an image that is pulled is checked by its digest
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          hide = true, value_name = "BOOL")]
+    pub disable_content_trust: Option<bool>,
+
     /// Show this help; -h is --hostname
     #[arg(long, action = clap::ArgAction::Help)]
     pub help: Option<bool>,
@@ -149,6 +155,27 @@ pub struct CreateArgs {
     /// What the container is.
     #[command(flatten)]
     pub container: ContainerArgs,
+
+    /// Taken for docker's sake: `cooper start` says what is attached
+    #[arg(short, long, value_name = "STREAM")]
+    pub attach: Vec<String>,
+}
+
+/// Whether a stream is among those that are named, in whichever case.
+fn names(streams: &[String], wanted: &str) -> bool {
+    streams.iter().any(|name| name.eq_ignore_ascii_case(wanted))
+}
+
+fn check_streams(streams: &[String]) -> Result<(), Report> {
+    let known = ["stdin", "stdout", "stderr"];
+    let unknown = |name: &&String| !known.iter().any(|known| name.eq_ignore_ascii_case(known));
+    match streams.iter().find(unknown) {
+        None => Ok(()),
+        Some(name) => {
+            let error = ValueError::unknown("stream", name, &known);
+            Err(error.report("--attach", name))
+        }
+    }
 }
 
 impl RunArgs {
@@ -179,7 +206,7 @@ impl RunArgs {
             print_data(&format!("{id}\n"))?;
             return Ok(0);
         }
-        let names = |stream: &str| self.attach.iter().any(|asked| asked == stream);
+        let names = |stream: &str| names(&self.attach, stream);
         if !self.attach.is_empty() && !names("stdin") {
             held.container.config.open_stdin = false;
         }
@@ -192,15 +219,9 @@ impl RunArgs {
 
     fn attach_options(&self) -> Result<attach::Options, Report> {
         let mut options = self.relay.resolve()?;
-        for stream in &self.attach {
-            if !matches!(stream.as_str(), "stdin" | "stdout" | "stderr") {
-                let known = ["stdin", "stdout", "stderr"];
-                let error = ValueError::unknown("stream", stream, &known);
-                return Err(error.report("--attach", stream));
-            }
-        }
+        check_streams(&self.attach)?;
         if !self.attach.is_empty() {
-            let names = |wanted: &str| self.attach.iter().any(|stream| stream == wanted);
+            let names = |wanted: &str| names(&self.attach, wanted);
             options.stdout = names("stdout");
             options.stderr = names("stderr");
         }
@@ -211,6 +232,7 @@ impl RunArgs {
 impl CreateArgs {
     /// Makes the container and prints its ID.
     pub fn run(&self, settings: &Settings) -> Result<(), Report> {
+        check_streams(&self.attach)?;
         let options = self.container.resolve(settings)?;
         let session = Session::open(settings)?;
         let _lease = session.lease()?;
@@ -385,6 +407,7 @@ impl ContainerArgs {
         .and_then(no_settings_of_the_host)
         .and_then(no_name_beside_a_shared_one)
         .and_then(nothing_of_the_host_with_own_ids)
+        .and_then(|options| devices::with_requested(options, settings))
     }
 
     /// Returns the image: the store's, or else what a registry gives.

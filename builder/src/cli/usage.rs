@@ -25,21 +25,6 @@ const OPTIONS: &[(&[&str], &[&str], &str)] = &[
         "leave it out: every step's result is kept, and --target builds a stage by itself",
     ),
     (
-        &["run", "create"],
-        &["--gpus"],
-        "name the devices: --device /dev/nvidia0 and those that go with it",
-    ),
-    (
-        &["run", "create"],
-        &["--runtime"],
-        "leave it out: cooper makes containers itself",
-    ),
-    (
-        &["run", "create"],
-        &["--storage-opt"],
-        "a container's own files are not limited: mount a file system of the right size",
-    ),
-    (
         &["run", "create", "update"],
         &["--cpu-rt-period", "--cpu-rt-runtime"],
         "control groups of version 2 have no real-time shares: --ulimit rtprio=N allows priorities",
@@ -51,19 +36,8 @@ const OPTIONS: &[(&[&str], &[&str], &str)] = &[
             "--cpu-percent",
             "--io-maxbandwidth",
             "--io-maxiops",
-            "--isolation",
         ],
         "leave it out: it is for containers of Windows",
-    ),
-    (
-        &["run", "create"],
-        &["--blkio-weight-device"],
-        "--blkio-weight holds for all devices; --device-read-bps and its like limit one",
-    ),
-    (
-        &["run", "create"],
-        &["--kernel-memory"],
-        "leave it out: --memory counts the kernel's, too",
     ),
     (
         &["run", "create"],
@@ -71,24 +45,9 @@ const OPTIONS: &[(&[&str], &[&str], &str)] = &[
         "there is no daemon whose socket could be given",
     ),
     (
-        &["run", "create", "connect"],
-        &["--link-local-ip"],
-        "--ip gives an address of the network's subnet",
-    ),
-    (
-        &["create"],
-        &["--attach"],
-        "cooper start --attach attaches to it",
-    ),
-    (
         &["start"],
         &["--checkpoint", "--checkpoint-dir"],
         "a container's processes cannot be kept: cooper commit keeps its files",
-    ),
-    (
-        &["rm"],
-        &["--link"],
-        "links are no things of their own: cooper network disconnect parts containers",
     ),
     (&["commit"], &["--no-pause"], "write --pause=false"),
     (
@@ -98,18 +57,8 @@ const OPTIONS: &[(&[&str], &[&str], &str)] = &[
     ),
     (
         &["network"],
-        &["--config-from", "--config-only", "--ingress", "--scope"],
+        &["--config-from", "--config-only", "--ingress"],
         "there are no clusters: cooper works on one machine",
-    ),
-    (
-        &["network"],
-        &["--ipam-driver", "--ipam-opt"],
-        "cooper gives addresses itself: --subnet, --ip-range and --gateway say which",
-    ),
-    (
-        &["network"],
-        &["--ipv4"],
-        "leave it out: every network has IPv4, and --ipv6 gives it IPv6 too",
     ),
     (
         &["volume"],
@@ -338,28 +287,20 @@ mod tests {
     #[test]
     fn options_of_dockers_that_are_absent_have_advice_of_their_own() {
         for (line, advice) in [
-            ("cooper run --gpus=all app", "name the devices: --device"),
             (
-                "cooper create --runtime=runc app",
-                "cooper makes containers itself",
-            ),
-            (
-                "cooper container run --isolation=x app",
+                "cooper container run --cpu-count=1 app",
                 "containers of Windows",
             ),
             ("cooper update --cpu-rt-period=1 web", "--ulimit rtprio=N"),
-            ("cooper create --attach=stdout app", "cooper start --attach"),
             (
                 "cooper start --checkpoint=x web",
                 "cooper commit keeps its files",
             ),
-            ("cooper rm --link web", "cooper network disconnect"),
             ("cooper commit --no-pause web", "--pause=false"),
             (
                 "cooper network connect --driver-opt=a=b net web",
                 "leave it out",
             ),
-            ("cooper network create --ipam-driver=x net", "--ip-range"),
             (
                 "cooper volume create --scope=multi v",
                 "there are no clusters",

@@ -256,8 +256,7 @@ pub fn host_entry(text: &str) -> Result<HostEntry, ValueError> {
 }
 
 /// Names that `--ulimit` takes.
-const LIMITS: [&str; 16] = [
-    "as",
+const LIMITS: [&str; 15] = [
     "core",
     "cpu",
     "data",

@@ -23,7 +23,8 @@ use std::path::{Path, PathBuf};
 use cooper_cache::LayerId;
 use cooper_oci::{Digest, RuntimeConfig};
 use cooper_runner::{
-    CapSet, DeviceRule, IdRange, IoKind, IoRate, Limits, Profile, Propagation, TmpfsOptions,
+    CapSet, DeviceRule, IdRange, IoKind, IoRate, IoWeight, Limits, Profile, Propagation,
+    TmpfsOptions,
 };
 use serde::{Deserialize, Serialize};
 
@@ -138,6 +139,8 @@ pub struct Isolation {
     pub ipc: NamespaceMode,
     /// Whether it has no /dev/shm.
     pub no_shm: bool,
+    /// Whether others may join its IPC namespace and see its /dev/shm.
+    pub shareable_ipc: bool,
     /// Host name it sees.
     pub uts: NamespaceMode,
     /// Ids it has outside.
@@ -146,6 +149,9 @@ pub struct Isolation {
     pub sysctls: BTreeMap<String, String>,
     /// Devices of the host.
     pub devices: Vec<Device>,
+    /// Devices that were asked for by name or kind; what they take is among the devices, mounts and
+    /// variables.
+    pub device_requests: Vec<DeviceRequest>,
     /// Devices that it may use once it has nodes for them.
     pub device_rules: Vec<DeviceRule>,
     /// Whether it sees the host's control groups, not its own as the root.
@@ -207,6 +213,19 @@ pub struct Device {
     pub container: PathBuf,
     /// Some of `rwm`.
     pub permissions: String,
+}
+
+/// Devices by name or by kind, with docker's words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRequest {
+    /// Who knows them: `cdi`, or a vendor's.
+    pub driver: String,
+    /// How many; -1 is all.
+    pub count: i64,
+    /// Which.
+    pub ids: Vec<String>,
+    /// What they have to be able to.
+    pub capabilities: Vec<String>,
 }
 
 /// What is mounted in a container.
@@ -312,10 +331,21 @@ pub struct Resources {
     pub nano_cpus: Option<u64>,
     /// Rates at block devices.
     pub device_rates: Vec<DeviceRate>,
+    /// Weights at block devices.
+    pub device_weights: Vec<DeviceWeight>,
     /// How readily the kernel kills it when the machine's memory is used up.
     pub oom_score_adj: Option<i32>,
     /// The control group in which its own is made.
     pub cgroup_parent: Option<String>,
+}
+
+/// A weight among others at a block device, which is looked up when the container is started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceWeight {
+    /// The device on the host.
+    pub path: PathBuf,
+    /// 10 to 1000.
+    pub weight: u16,
 }
 
 /// A rate at a block device, which is looked up when the container is started.
@@ -338,6 +368,7 @@ impl Resources {
         !self.limits.is_empty()
             || self.nano_cpus.is_some()
             || !self.device_rates.is_empty()
+            || !self.device_weights.is_empty()
             || self.cgroup_parent.is_some()
     }
 
@@ -355,6 +386,12 @@ impl Resources {
                 device: block_device(&rate.path)?,
                 kind: rate.kind,
                 rate: rate.rate,
+            });
+        }
+        for own in &self.device_weights {
+            limits.io_weights.push(IoWeight {
+                device: block_device(&own.path)?,
+                weight: own.weight,
             });
         }
         Ok(limits)

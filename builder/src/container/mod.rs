@@ -53,9 +53,9 @@ mod volume;
 mod volume_mount;
 
 pub use config::{
-    Config, Device, DeviceRate, Isolation, Lifecycle, LogConfig, LogDriver, MountConfig,
-    NamespaceMode, Resources, RestartPolicy, SeccompMode, TmpfsMount, UserMode, VolumeMount,
-    VolumeOptions, VolumeSource,
+    Config, Device, DeviceRate, DeviceRequest, DeviceWeight, Isolation, Lifecycle, LogConfig,
+    LogDriver, MountConfig, NamespaceMode, Resources, RestartPolicy, SeccompMode, TmpfsMount,
+    UserMode, VolumeMount, VolumeOptions, VolumeSource,
 };
 pub use containers::Containers;
 pub use record::{Container, ContainerError, Found};

@@ -63,9 +63,7 @@ impl Config {
                 .iter()
                 .map(|device| bind(&device.host, &device.container)),
         );
-        if namespaces.ipc == Namespace::Host {
-            mounts.push(bind(Path::new("/dev/shm"), Path::new("/dev/shm")));
-        }
+        mounts.extend(shared_memory(&namespaces.ipc));
         // A mount below another one has to come after it.
         mounts.sort_by_key(|mount| mount.target.components().count());
         let isolation = &self.isolation;
@@ -175,6 +173,23 @@ impl Config {
             })
         };
         self.resources.ulimits.iter().map(limit).collect()
+    }
+}
+
+/// Returns the /dev/shm of those whose IPC namespace it is, unless that is its own.
+fn shared_memory(ipc: &Namespace) -> Option<Mount> {
+    let place = Path::new("/dev/shm");
+    match ipc {
+        Namespace::Private => None,
+        Namespace::Host => Some(bind(place, place)),
+        Namespace::Join(namespace) => Some(Mount {
+            target: place.to_owned(),
+            kind: MountKind::Foreign {
+                namespace: namespace.with_file_name("mnt"),
+                source: place.to_owned(),
+            },
+            create_target: true,
+        }),
     }
 }
 

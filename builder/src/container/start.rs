@@ -305,6 +305,13 @@ impl Start<'_> {
                 "container {name}, whose {kind} namespace was asked for, is not running"
             )));
         }
+        let theirs = &found.container.config.isolation;
+        if kind == "ipc" && theirs.ipc == NamespaceMode::Private && !theirs.shareable_ipc {
+            return Err(Report::new(format!(
+                "can't join IPC of container {name}: it is not shareable"
+            ))
+            .hint("make that container with --ipc=shareable"));
+        }
         Ok(PathBuf::from(format!(
             "/proc/{}/ns/{kind}",
             found.state.pid

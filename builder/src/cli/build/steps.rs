@@ -9,6 +9,7 @@ use cooper_runner::Capability;
 
 use super::super::leaks::SECRET_EXPORT;
 use super::super::value::{ValueError, csv, each, host_entry, mount_target, size, ulimit};
+use crate::build::cdi;
 use crate::config::BuildSection;
 use crate::options::{BuildNetwork, Dns, HostEntry, StepLimits};
 use crate::report::Report;
@@ -154,7 +155,7 @@ impl StepArgs {
 
     fn cdi_dirs(&self) -> Vec<PathBuf> {
         if self.cdi_config_dir.is_empty() {
-            ["/etc/cdi", "/var/run/cdi"].map(PathBuf::from).to_vec()
+            cdi::default_directories()
         } else {
             self.cdi_config_dir.clone()
         }
@@ -209,8 +210,11 @@ impl StepArgs {
     }
 
     fn sandbox(&self) -> Result<Sandbox, Report> {
-        let (cdi_devices, paths): (Vec<_>, Vec<_>) =
-            self.device.iter().cloned().partition(|text| is_cdi(text));
+        let (cdi_devices, paths): (Vec<_>, Vec<_>) = self
+            .device
+            .iter()
+            .cloned()
+            .partition(|text| cdi::is_name(text));
         Ok(Sandbox {
             cap_add: capabilities("--cap-add", &self.cap_add)?,
             cap_drop: capabilities("--cap-drop", &self.cap_drop)?,
@@ -382,11 +386,6 @@ fn volume(text: &str) -> Result<Volume, ValueError> {
 
 fn absolute(text: &str) -> Result<PathBuf, ValueError> {
     std::path::absolute(text).map_err(|error| ValueError::new(format!("{text:?}: {error}")))
-}
-
-/// Whether a device is given by its CDI name, `vendor.com/class=name`, rather than by a path.
-fn is_cdi(text: &str) -> bool {
-    !text.starts_with(['/', '.']) && text.contains('/') && text.contains('=')
 }
 
 /// Parses `PATH[:TARGET][:PERMISSIONS]`.

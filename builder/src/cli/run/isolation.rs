@@ -39,8 +39,8 @@ pub struct IsolationArgs {
     #[arg(long, value_name = "MODE")]
     pub pid: Option<String>,
 
-    /// Shared memory and queues to see: those of the host, or of container:NAME; none for no
-    /// /dev/shm
+    /// Shared memory and queues to see: those of the host, or of container:NAME, which was made
+    /// with shareable; none for no /dev/shm
     #[arg(long, value_name = "MODE")]
     pub ipc: Option<String>,
 
@@ -56,13 +56,25 @@ pub struct IsolationArgs {
     #[arg(long, value_name = "NAME=VALUE")]
     pub sysctl: Vec<String>,
 
-    /// Let the container use a device of the host
+    /// Let the container use a device of the host, by path, or by name (CDI) as vendor.com/class=name
     #[arg(long, value_name = "HOST[:CONTAINER[:rwm]]")]
     pub device: Vec<String>,
+
+    /// Let the container use GPUs: all, how many, or device=ID,ID
+    #[arg(long, value_name = "GPUS")]
+    pub gpus: Vec<String>,
 
     /// Let the container use devices for which it has nodes, such as 'c 42:* rmw'
     #[arg(long, value_name = "RULE")]
     pub device_cgroup_rule: Vec<String>,
+
+    /// Taken for docker's sake: default is what containers of Linux have
+    #[arg(long, value_name = "KIND")]
+    pub isolation: Option<String>,
+
+    /// Taken for docker's sake: runc, in whose place cooper makes containers itself
+    #[arg(long, value_name = "RUNTIME")]
+    pub runtime: Option<String>,
 
     /// Control groups to see: private, its own as the root, or those of the host
     #[arg(long, value_name = "MODE")]
@@ -73,6 +85,7 @@ impl IsolationArgs {
     /// Returns what confines the container.
     pub fn resolve(&self, settings: &Settings) -> Result<Isolation, Report> {
         let security = self.security()?;
+        self.check_kind()?;
         let sysctls = each("--sysctl", &self.sysctl, sysctl)?.into_iter();
         Ok(Isolation {
             privileged: self.privileged,
@@ -86,12 +99,17 @@ impl IsolationArgs {
             security_opt: self.security_opt.clone(),
             read_only: self.read_only,
             pid: namespace("--pid", self.pid.as_deref())?,
-            ipc: namespace("--ipc", self.ipc.as_deref().filter(|mode| *mode != "none"))?,
+            ipc: match self.ipc.as_deref() {
+                Some("none" | "shareable") => NamespaceMode::Private,
+                mode => namespace("--ipc", mode)?,
+            },
             no_shm: self.ipc.as_deref() == Some("none"),
+            shareable_ipc: self.ipc.as_deref() == Some("shareable"),
             uts: namespace("--uts", self.uts.as_deref())?,
             users: self.users(settings)?,
             sysctls: sysctls.collect(),
-            devices: each("--device", &self.device, device)?,
+            devices: each("--device", &self.paths(), device)?,
+            device_requests: self.device_requests()?,
             device_rules: self.device_rules(settings)?,
             host_cgroups: match self.cgroupns.as_deref() {
                 None | Some("" | "private") => false,
@@ -102,6 +120,23 @@ impl IsolationArgs {
                 }
             },
         })
+    }
+
+    /// Refuses containers of another kind than there is.
+    fn check_kind(&self) -> Result<(), Report> {
+        match self.isolation.as_deref() {
+            None | Some("" | "default") => {}
+            Some(kind) => {
+                let error = ValueError::new("linux only supports 'default'");
+                return Err(error.report("--isolation", kind));
+            }
+        }
+        match self.runtime.as_deref() {
+            None | Some("" | "runc" | "io.containerd.runc.v2") => Ok(()),
+            Some(name) => Err(ValueError::new("unknown runtime")
+                .hint("leave it out: cooper makes containers itself")
+                .report("--runtime", name)),
+        }
     }
 
     fn device_rules(&self, settings: &Settings) -> Result<Vec<DeviceRule>, Report> {
@@ -224,7 +259,7 @@ fn profile(path: &str) -> Result<Profile, Report> {
 
 fn namespace(option: &str, mode: Option<&str>) -> Result<NamespaceMode, Report> {
     match mode {
-        None | Some("" | "private" | "shareable") => Ok(NamespaceMode::Private),
+        None | Some("" | "private") => Ok(NamespaceMode::Private),
         Some("host") => Ok(NamespaceMode::Host),
         Some(other) => match other.strip_prefix("container:") {
             Some(name) if !name.is_empty() => Ok(NamespaceMode::Container(name.to_owned())),

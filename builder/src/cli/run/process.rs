@@ -8,7 +8,7 @@ use clap::{ArgAction, Args};
 
 use crate::cli::Settings;
 use crate::cli::value::{ValueError, each, pair};
-use crate::container::{Lifecycle, RestartPolicy};
+use crate::container::{Lifecycle, RestartPolicy, signal};
 use crate::report::Report;
 
 /// Options of the process.
@@ -150,6 +150,13 @@ impl ProcessArgs {
     pub fn lifecycle(&self) -> Result<Lifecycle, Report> {
         let policy = self.restart.as_deref().unwrap_or("no");
         let restart = restart_policy(policy).map_err(|error| error.report("--restart", policy))?;
+        if let Some(text) = self.stop_signal.as_deref()
+            && signal::number(text).is_none()
+        {
+            return Err(ValueError::new("not a signal")
+                .hint("write a name such as SIGTERM, or a number")
+                .report("--stop-signal", text));
+        }
         if self.rm && restart != RestartPolicy::No {
             return Err(Report::new("--rm and --restart exclude each other"));
         }

@@ -4,8 +4,8 @@ use clap::Args;
 use cooper_runner::IoKind;
 
 use crate::cli::value::{ValueError, each, size, ulimit};
-use crate::container::{DeviceRate, Resources};
-use crate::report::Report;
+use crate::container::{DeviceRate, DeviceWeight, Resources};
+use crate::report::{Report, print_error};
 
 /// The least memory that a container can be given, as docker has it.
 const LEAST_MEMORY: u64 = 6 << 20;
@@ -30,6 +30,10 @@ pub struct ResourceArgs {
     #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
     pub oom_score_adj: Option<i32>,
 
+    /// Weight among others at one block device, 10 to 1000
+    #[arg(long, value_name = "DEVICE:WEIGHT")]
+    pub blkio_weight_device: Vec<String>,
+
     /// Bytes a second that are read from a device
     #[arg(long, value_name = "DEVICE:SIZE")]
     pub device_read_bps: Vec<String>,
@@ -49,6 +53,14 @@ pub struct ResourceArgs {
     /// The control group in which its own is made
     #[arg(long, value_name = "GROUP")]
     pub cgroup_parent: Option<String>,
+
+    /// Limit what the container's own files take, which nothing here can do
+    #[arg(long, value_name = "NAME=VALUE", hide = true)]
+    pub storage_opt: Vec<String>,
+
+    /// Memory of the kernel, which --memory counts too
+    #[arg(long, value_name = "SIZE", hide = true)]
+    pub kernel_memory: Option<String>,
 
     /// Limit a resource of each process
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
@@ -110,10 +122,29 @@ pub struct LimitArgs {
 impl ResourceArgs {
     /// Returns the limits.
     pub fn resolve(&self) -> Result<Resources, Report> {
+        if !self.storage_opt.is_empty() {
+            return Err(Report::new(
+                "--storage-opt is supported only for overlay over xfs with 'pquota' mount option, \
+                 and not by cooper",
+            )
+            .hint(
+                "a container's own files are not limited: mount a file system of the right size",
+            ));
+        }
+        if bytes("--kernel-memory", self.kernel_memory.as_deref())?.is_some() {
+            print_error(
+                "WARNING: --kernel-memory is left out: --memory counts the kernel's, too\n",
+            );
+        }
         let mut resources = Resources {
             ulimits: each("--ulimit", &self.ulimit, ulimit)?,
             shm_size: bytes("--shm-size", self.shm_size.as_deref())?.filter(|size| *size > 0),
             device_rates: self.device_rates()?,
+            device_weights: each(
+                "--blkio-weight-device",
+                &self.blkio_weight_device,
+                device_weight,
+            )?,
             oom_score_adj: self.oom_score_adj,
             cgroup_parent: self.cgroup_parent.clone(),
             ..Resources::default()
@@ -212,7 +243,7 @@ impl LimitArgs {
         limits.cpuset_mems = list(&self.cpuset_mems, &limits.cpuset_mems);
         limits.pids = self.pids_limit.or(limits.pids);
         limits.io_weight = self.blkio_weight.filter(|n| *n > 0).or(limits.io_weight);
-        agree(resources)
+        agree(resources, processors())
     }
 
     /// Returns whether no limit is given.
@@ -274,9 +305,41 @@ impl LimitArgs {
     }
 }
 
-/// Refuses limits that contradict each other.
-fn agree(resources: &Resources) -> Result<(), Report> {
+/// Parses `DEVICE:WEIGHT`.
+fn device_weight(text: &str) -> Result<DeviceWeight, ValueError> {
+    let (path, weight) = text
+        .rsplit_once(':')
+        .filter(|(path, _)| path.starts_with('/'))
+        .ok_or_else(|| ValueError::new("not a device and a weight").hint("write /dev/sda:300"))?;
+    let known = weight
+        .parse()
+        .ok()
+        .filter(|weight| (10..=1000).contains(weight));
+    let weight = known.ok_or_else(|| ValueError::new("the weight is not from 10 to 1000"))?;
+    Ok(DeviceWeight {
+        path: path.into(),
+        weight,
+    })
+}
+
+/// Returns on how many processors this process may run.
+fn processors() -> u64 {
+    rustix::thread::sched_getaffinity(None).map_or(1, |set| u64::from(set.count()))
+}
+
+/// Refuses limits that contradict each other, or this machine, of which `processors` may be used.
+fn agree(resources: &Resources, processors: u64) -> Result<(), Report> {
     let limits = &resources.limits;
+    let range = 10_000_000..=processors.saturating_mul(1_000_000_000);
+    if resources
+        .nano_cpus
+        .is_some_and(|nano| !range.contains(&nano))
+    {
+        return Err(Report::new(format!(
+            "Range of CPUs is from 0.01 to {processors}.00, as there are only {processors} CPUs \
+             available"
+        )));
+    }
     if limits.memory.is_some_and(|memory| memory < LEAST_MEMORY) {
         return Err(Report::new(
             "--memory is less than 6 MiB, which no container starts with",
@@ -365,7 +428,7 @@ mod tests {
             limits: LimitArgs {
                 memory: Some("64m".into()),
                 memory_swap: Some("-1".into()),
-                cpus: Some("1.5".into()),
+                cpus: Some("0.5".into()),
                 pids_limit: Some(20),
                 ..LimitArgs::default()
             },
@@ -379,7 +442,7 @@ mod tests {
         );
         assert_eq!(
             (limits.cpu_period, limits.cpu_quota),
-            (Some(100_000), Some(150_000))
+            (Some(100_000), Some(50_000))
         );
         assert_eq!(limits.pids, Some(20));
 
@@ -395,6 +458,24 @@ mod tests {
         assert_eq!((limits.memory, limits.pids), (Some(64 << 20), Some(-1)));
         let none = ResourceArgs::default().resolve().expect("valid");
         assert!(!none.needs_group() && LimitArgs::default().is_empty());
+    }
+
+    #[test]
+    fn processors_are_those_that_there_are() {
+        let given = |nano_cpus| Resources {
+            nano_cpus: Some(nano_cpus),
+            ..Resources::default()
+        };
+        for fits in [10_000_000, 2_000_000_000] {
+            assert!(agree(&given(fits), 2).is_ok(), "{fits}");
+        }
+        for wrong in [1_000_000, 2_000_000_001] {
+            let report = agree(&given(wrong), 2).expect_err("out of range");
+            assert_eq!(
+                report.render(false).trim_end(),
+                "ERROR: Range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs available"
+            );
+        }
     }
 
     #[test]
@@ -419,6 +500,9 @@ mod tests {
             limits(|args| args.limits.blkio_weight = Some(5)),
             limits(|args| args.memory_swappiness = Some(101)),
             limits(|args| args.device_read_bps = vec!["sda:1m".into()]),
+            limits(|args| args.blkio_weight_device = vec!["sda:100".into()]),
+            limits(|args| args.blkio_weight_device = vec!["/dev/sda:3".into()]),
+            limits(|args| args.storage_opt = vec!["size=1g".into()]),
             limits(|args| args.oom_score_adj = Some(2000)),
         ];
         insta::assert_snapshot!(reports.join(""), @r#"
@@ -433,6 +517,11 @@ mod tests {
         ERROR: invalid value "101" for --memory-swappiness: not from 0 to 100
         ERROR: invalid value "sda:1m" for --device-read-bps: not a device and a rate
           hint: write /dev/sda:1mb
+        ERROR: invalid value "sda:100" for --blkio-weight-device: not a device and a weight
+          hint: write /dev/sda:300
+        ERROR: invalid value "/dev/sda:3" for --blkio-weight-device: the weight is not from 10 to 1000
+        ERROR: --storage-opt is supported only for overlay over xfs with 'pquota' mount option, and not by cooper
+          hint: a container's own files are not limited: mount a file system of the right size
         ERROR: invalid value "2000" for --oom-score-adj: not from -1000 to 1000
         "#);
     }

@@ -70,7 +70,11 @@ fn what_is_said_of_a_container_can_be_inspected() {
             "--storage-opt=size=1g",
             "mount a file system of the right size",
         ),
-        ("--gpus=all", "--device /dev/nvidia0"),
+        ("--gpus=all", "select device driver|nvidia-ctk cdi generate"),
+        ("--isolation=hyperv", "linux only supports 'default'"),
+        ("--runtime=other", "cooper makes containers itself"),
+        ("--stop-signal=foo", "not a signal"),
+        ("--cpus=9999", "Range of CPUs is from 0.01 to"),
     ] {
         let refused = scene
             .run(&["run", "--rm", option, "busybox", "true"])
@@ -80,6 +84,140 @@ fn what_is_said_of_a_container_can_be_inspected() {
             .any(|advice| refused.stderr.contains(advice));
         assert!(advised, "{refused}");
     }
+}
+
+#[test]
+fn shared_memory_is_that_of_whose_namespace_it_is() {
+    let Some(scene) = loaded() else { return };
+    let write = "echo theirs > /dev/shm/x; sleep 1000";
+    scene.detached(&["--name=web", "--ipc=shareable"], &["sh", "-c", write]);
+    assert_eq!(scene.fact("web", "{{.HostConfig.IpcMode}}"), "shareable");
+    let look = "until [ -s /dev/shm/x ]; do :; done; cat /dev/shm/x; echo ours > /dev/shm/y";
+    let joined = ["run", "--rm", "--ipc=container:web", "busybox", "sh", "-c"];
+    let joined = [&joined[..], &[look]].concat();
+    scene.run(&joined).ok().prints("theirs\n");
+    let back = ["exec", "web", "cat", "/dev/shm/y"];
+    assert_eq!(scene.run(&back).ok().out(), "ours\n");
+    // What another puts there in the place of a directory leads nowhere.
+    let turn = "mkdir /tmp/own; rm -f /dev/shm/x; ln -s /etc /dev/shm/x";
+    scene.run(&["exec", "web", "sh", "-c", turn]).ok();
+    let link = [
+        "run",
+        "--rm",
+        "--ipc=container:web",
+        "busybox",
+        "readlink",
+        "/dev/shm/x",
+    ];
+    scene.run(&link).ok().prints("/etc\n");
+    // Those that did not offer it keep it to themselves.
+    for mode in ["private", "none"] {
+        scene.detached(
+            &["--name=own", &format!("--ipc={mode}")],
+            &["sleep", "1000"],
+        );
+        let refused = scene.run(&["run", "--rm", "--ipc=container:own", "busybox", "true"]);
+        refused
+            .exits(125)
+            .says("not shareable")
+            .says("--ipc=shareable");
+        scene.run(&["rm", "-f", "own"]).ok();
+    }
+    let name = format!("cooper-test-{}", std::process::id());
+    let write = format!("echo all > /dev/shm/{name}");
+    let host = ["run", "--rm", "--ipc=host", "busybox", "sh", "-c", &write];
+    scene.run(&host).ok();
+    let path = std::path::Path::new("/dev/shm").join(name);
+    assert_eq!(std::fs::read_to_string(&path).expect("is there"), "all\n");
+    std::fs::remove_file(path).expect("removes");
+}
+
+/// Devices of a vendor: a node, a mount and variables.
+const SPECIFICATION: &str = r#"{
+    "cdiVersion": "0.6.0",
+    "kind": "KIND",
+    "containerEdits": {"env": ["DRIVER=1"]},
+    "devices": [
+        {"name": "0", "containerEdits": {
+            "env": ["ZERO=1"],
+            "deviceNodes": [{"path": "/dev/vendor0", "hostPath": "/dev/null"}],
+            "mounts": [{"hostPath": "LIBRARY", "containerPath": "/lib/vendor", "options": ["ro"]}]
+        }},
+        {"name": "all", "containerEdits": {
+            "deviceNodes": [{"path": "/dev/vendor-all", "hostPath": "/dev/zero"}]
+        }},
+        {"name": "hooked", "containerEdits": {
+            "hooks": [{"hookName": "createContainer", "path": "/usr/bin/hook"}]
+        }}
+    ]
+}"#;
+
+#[test]
+fn devices_are_given_by_name_and_by_kind() {
+    let Some(scene) = loaded() else { return };
+    let (config, library) = (scene.scratch("config/cooper"), scene.scratch("vendor"));
+    let specifications = scene.scratch("cdi");
+    for directory in [&config, &specifications] {
+        std::fs::create_dir_all(directory).expect("makes");
+    }
+    std::fs::write(&library, "library\n").expect("writes");
+    let text = format!("[run]\ncdi-spec-dirs = [{specifications:?}]\n");
+    std::fs::write(config.join("config.toml"), text).expect("writes");
+    let none = ["run", "--rm", "--gpus=all", "busybox", "true"];
+    let refused = scene.run(&none).exits(125);
+    refused.says("could not select device driver \"\" with capabilities: [[gpu]]");
+    for (file, kind) in [
+        ("a.json", "vendor.example/card"),
+        ("b.json", "nvidia.com/gpu"),
+    ] {
+        let text = SPECIFICATION.replace("KIND", kind);
+        let text = text.replace("LIBRARY", library.to_str().expect("text"));
+        std::fs::write(specifications.join(file), text).expect("writes");
+    }
+    let first = "card $DRIVER $ZERO; echo lost > /dev/vendor0; cat /lib/vendor; \
+                 touch /lib/vendor 2>/dev/null || echo kept";
+    let first = format!("echo {first}");
+    let all = "[ -c /dev/vendor-all ] && head -c 1 /dev/vendor-all | od -An -tx1; echo $DRIVER";
+    for (option, script, expected) in [
+        (
+            "--device=vendor.example/card=0",
+            first.as_str(),
+            "card 1 1\nlibrary\nkept\n",
+        ),
+        ("--gpus=device=0", &first, "card 1 1\nlibrary\nkept\n"),
+        ("--gpus=1", &first, "card 1 1\nlibrary\nkept\n"),
+        ("--gpus=all", all, " 00\n1\n"),
+    ] {
+        let args = ["run", "--rm", option, "busybox", "sh", "-c", script];
+        scene.run(&args).ok().prints(expected);
+    }
+    for (option, message) in [
+        (
+            "--device=vendor.example/card=9",
+            "known are nvidia.com/gpu=0",
+        ),
+        ("--device=vendor.example/card=hooked", "hooks are not run"),
+        (
+            "--gpus=driver=other",
+            "could not select device driver \"other\"",
+        ),
+    ] {
+        let refused = scene.run(&["run", "--rm", option, "busybox", "true"]);
+        refused.exits(125).says(message);
+    }
+    let named = [
+        "create",
+        "--name=web",
+        "--gpus=all",
+        "--device=vendor.example/card=0",
+    ];
+    scene.run(&[&named[..], &["busybox"]].concat()).ok();
+    let requests = "{{range .HostConfig.DeviceRequests}}{{.Driver}} {{.Count}} {{.DeviceIDs}} \
+        {{.Capabilities}};{{end}}";
+    assert_eq!(
+        scene.fact("web", requests),
+        "cdi 0 [vendor.example/card=0] []; -1 [] [[gpu]];"
+    );
 }
 
 #[test]

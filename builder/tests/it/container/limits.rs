@@ -253,6 +253,32 @@ fn rates_at_devices_are_the_kernels() {
     assert!(rate.starts_with(numbers) && rate.contains("77"), "{rate}");
     let path = "{{(index .HostConfig.BlkioDeviceReadBps 0).Path}}";
     assert_eq!(scene.fact("cc", path), format!("/dev/{disk}"));
+    // A disk whose scheduler knows no weights is said to have none.
+    let weight = format!("--blkio-weight-device=/dev/{disk}:300");
+    let args = [
+        "run",
+        "-d",
+        "--name=dd",
+        &weight,
+        "busybox",
+        "sleep",
+        "1000",
+    ];
+    let outcome = scene.run(&args).ok();
+    let said = outcome.stderr.contains("weight") && outcome.stderr.contains("is left out");
+    let files = groups(&scene, "dd").into_iter().flat_map(|group| {
+        let names = [
+            "blkio.weight_device",
+            "blkio.bfq.weight_device",
+            "io.weight",
+            "io.bfq.weight",
+        ];
+        names.map(|name| std::fs::read_to_string(group.join(name)).unwrap_or_default())
+    });
+    let written = files.collect::<String>().contains(&format!("{numbers} "));
+    assert!(said != written, "{outcome}");
+    let weight = "{{(index .HostConfig.BlkioWeightDevice 0).Weight}}";
+    assert_eq!(scene.fact("dd", weight), "300");
 }
 
 #[test]
