@@ -31,8 +31,8 @@ pub struct InspectArgs {
 
     /// Show what a Go template gives for each, such as '{{.Id}}' or '{{json .Config}}'; json is all
     /// of it in one line
-    #[arg(short, long, value_name = "TEMPLATE", value_parser = template)]
-    pub format: Option<Template>,
+    #[arg(short, long, value_name = "TEMPLATE")]
+    pub format: Option<Shape>,
 
     /// Show how much containers have written, and that with their images below
     #[arg(short, long)]
@@ -57,17 +57,56 @@ impl InspectArgs {
         }
         match &self.format {
             None => print_data(&pretty(&Value::Array(found)))?,
-            Some(template) => found
-                .into_iter()
-                .try_for_each(|value| print_data(&formatted(template, value)?))?,
+            Some(shape) => {
+                if let Shape::Lines(_) = shape {
+                    found.iter_mut().for_each(complete);
+                }
+                shape.print(found, "image")?;
+            }
         }
         Report::of_all(failures)
     }
 }
 
-/// Returns the line that `template` gives for an image; what its configuration leaves out is
-/// empty, as it is for docker.
-fn formatted(template: &Template, mut image: Value) -> Result<String, Report> {
+/// How what is inspected is shown, other than as indented JSON.
+#[derive(Clone, Debug)]
+pub enum Shape {
+    /// As JSON in one line
+    Json,
+    /// What a template gives for each
+    Lines(Template),
+}
+
+impl std::str::FromStr for Shape {
+    type Err = TemplateError;
+
+    fn from_str(text: &str) -> Result<Self, TemplateError> {
+        match text {
+            "json" => Ok(Self::Json),
+            text => text.parse().map(Self::Lines),
+        }
+    }
+}
+
+impl Shape {
+    /// Prints descriptions, each of a `what`.
+    pub(super) fn print(&self, values: Vec<Value>, what: &str) -> Result<(), Report> {
+        let template = match self {
+            Self::Json => return print_data(&format!("{}\n", Value::Array(values))),
+            Self::Lines(template) => template,
+        };
+        for value in values {
+            let line = template.render(&value).map_err(|error| {
+                Report::from_error(&error).context(format!("--format does not fit this {what}"))
+            })?;
+            print_data(&(line + "\n"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Adds what a configuration leaves out, empty as it is for docker's templates.
+fn complete(image: &mut Value) {
     if let Some(config) = image.get_mut("Config").and_then(Value::as_object_mut) {
         for (names, empty) in [
             (
@@ -81,18 +120,6 @@ fn formatted(template: &Template, mut image: Value) -> Result<String, Report> {
                 config.entry(*name).or_insert_with(|| empty.clone());
             }
         }
-    }
-    let text = template
-        .render(&image)
-        .map_err(|error| Report::from_error(&error).context("--format does not fit this image"))?;
-    Ok(text + "\n")
-}
-
-/// Parses `--format`.
-fn template(text: &str) -> Result<Template, TemplateError> {
-    match text {
-        "json" => "{{json .}}".parse(),
-        text => text.parse(),
     }
 }
 

@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use clap::{Args, Subcommand};
+use clap::{ArgAction, Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Settings;
 use super::confirm::confirmed;
-use super::container::{ConnectArgs, DisconnectArgs};
+use super::container::{ConnectArgs, DisconnectArgs, parse_time};
 use super::images::Format;
+use super::inspect::Shape;
 use super::session::Session;
 use super::table::Table;
-use super::template::Template;
 use super::value::{ValueError, each, pair};
 use crate::network::{DEFAULT, Network, NetworkError, Networks, NewNetwork};
 use crate::report::{Report, print_data};
@@ -41,7 +41,11 @@ pub enum NetworkCommand {
 }
 
 /// Options of `cooper network create`.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own"
+)]
 pub struct CreateArgs {
     /// Its name
     #[arg(value_name = "NETWORK")]
@@ -66,6 +70,24 @@ pub struct CreateArgs {
     /// An address of a subnet that containers do not get by themselves
     #[arg(long, value_name = "NAME=ADDRESS")]
     pub aux_address: Vec<String>,
+
+    /// What gives the addresses: default
+    #[arg(long, value_name = "DRIVER", default_value = "default")]
+    pub ipam_driver: String,
+
+    /// Options of that driver, which has none
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub ipam_opt: Vec<String>,
+
+    /// Where it reaches: local
+    #[arg(long, value_name = "SCOPE", default_value = "local")]
+    pub scope: String,
+
+    /// Give IPv4 addresses, which every network does
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value_t = true, default_missing_value = "true", hide_default_value = true,
+          hide_possible_values = true, value_name = "BOOL")]
+    pub ipv4: bool,
 
     /// Lead nowhere else
     #[arg(long)]
@@ -115,9 +137,9 @@ pub struct InspectArgs {
     #[arg(required = true, value_name = "NETWORK")]
     pub networks: Vec<String>,
 
-    /// Show what a Go template gives for each
+    /// Show what a Go template gives for each; json is all of it in one line
     #[arg(short, long, value_name = "TEMPLATE")]
-    pub format: Option<Template>,
+    pub format: Option<Shape>,
 
     /// Taken for docker's sake: everything is shown
     #[arg(short, long)]
@@ -193,6 +215,7 @@ impl CreateArgs {
                 .map(|(name, value)| (name, value.unwrap_or_default()))
                 .collect())
         };
+        self.check()?;
         Ok(NewNetwork {
             name: self.name.clone(),
             created: Timestamp::now().to_string(),
@@ -209,6 +232,26 @@ impl CreateArgs {
             labels: pairs("--label", &self.label)?,
             options: pairs("--opt", &self.opt)?,
         })
+    }
+}
+
+impl CreateArgs {
+    /// Refuses what no network here is.
+    fn check(&self) -> Result<(), Report> {
+        for (option, given, known) in [
+            ("--ipam-driver", &self.ipam_driver, "default"),
+            ("--scope", &self.scope, "local"),
+        ] {
+            if given != known {
+                let error = ValueError::new(format!("there is only {known:?}"));
+                return Err(error.report(option, given));
+            }
+        }
+        if !self.ipv4 {
+            return Err(Report::new("--ipv4=false: every network has IPv4")
+                .hint("leave it out; --ipv6 gives it IPv6 too"));
+        }
+        each("--ipam-opt", &self.ipam_opt, pair).map(drop)
     }
 }
 
@@ -308,12 +351,20 @@ impl Filter {
         if !Self::KEYS.contains(&key) {
             return Err(ValueError::unknown("filter", key, &Self::KEYS));
         }
-        if key == "until" && value.parse::<Timestamp>().is_err() {
-            return Err(ValueError::new("it is no time").hint("write 2024-05-01T10:00:00Z"));
+        if key == "type" && !matches!(value, "builtin" | "custom") {
+            return Err(ValueError::unknown("type", value, &["builtin", "custom"]));
         }
+        let value = match key {
+            "until" => parse_time(value, Timestamp::now())
+                .ok_or_else(|| {
+                    ValueError::new("not a time").hint("write 2024-05-01T10:00:00Z, or 10m")
+                })?
+                .to_string(),
+            _ => value.to_owned(),
+        };
         Ok(Self {
             key: key.to_owned(),
-            value: value.to_owned(),
+            value,
         })
     }
 
@@ -377,14 +428,7 @@ impl InspectArgs {
                 let text = serde_json::to_string_pretty(&Value::Array(found)).unwrap_or_default();
                 print_data(&(text + "\n"))?;
             }
-            Some(template) => {
-                for value in found {
-                    let line = template.render(&value).map_err(|error| {
-                        Report::from_error(&error).context("--format does not fit this network")
-                    })?;
-                    print_data(&(line + "\n"))?;
-                }
-            }
+            Some(shape) => shape.print(found, "network")?,
         }
         Report::of_all(failures)
     }
@@ -420,7 +464,7 @@ impl PruneArgs {
         if removed.is_empty() {
             return Ok(());
         }
-        print_data(&format!("Deleted Networks:\n{}\n", removed.join("\n")))
+        print_data(&format!("Deleted Networks:\n{}\n\n", removed.join("\n")))
     }
 }
 

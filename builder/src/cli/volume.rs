@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use super::confirm::confirmed;
 use super::container::failed;
 use super::images::Format;
+use super::inspect::Shape;
 use super::session::Session;
 use super::table::Table;
-use super::template::Template;
 use super::value::{ValueError, each, pair};
 use super::{Settings, human};
 use crate::container::{ANONYMOUS, Containers, Found, Volume, Volumes, is_volume_name, users};
@@ -78,9 +78,9 @@ pub struct InspectArgs {
     #[arg(required = true, value_name = "VOLUME")]
     pub volumes: Vec<String>,
 
-    /// Show what a Go template gives for each
+    /// Show what a Go template gives for each; json is all of it in one line
     #[arg(short, long, value_name = "TEMPLATE")]
-    pub format: Option<Template>,
+    pub format: Option<Shape>,
 }
 
 /// Options of `cooper volume rm`.
@@ -325,13 +325,7 @@ impl InspectArgs {
                 let text = serde_json::to_string_pretty(&documents).unwrap_or_default();
                 print_data(&format!("{}\n", text.replace("  ", "    ")))?;
             }
-            Some(template) => {
-                for document in &documents {
-                    let text = template.render(document);
-                    let text = text.map_err(|error| Report::from_error(&error))?;
-                    print_data(&format!("{text}\n"))?;
-                }
-            }
+            Some(shape) => shape.print(documents, "volume")?,
         }
         Report::of_all(failures)
     }

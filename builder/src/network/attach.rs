@@ -9,7 +9,7 @@ use cooper_runner::network::{Namespace, path_of};
 use cooper_runner::rootless::Shared;
 
 use super::bridge::{self, Ground};
-use super::config::{EndpointConfig, NetworkConfig};
+use super::config::{EndpointConfig, Link, NetworkConfig};
 use super::error::NetworkError;
 use super::files::{self, NAME_SERVER, RESOLVED, Resolving};
 use super::port::{self, PortRequest, Published};
@@ -228,7 +228,7 @@ impl Networks {
     pub fn connect(
         &self,
         guest: &Guest<'_>,
-        wanted: &EndpointConfig,
+        (wanted, links): (&EndpointConfig, &[Link]),
         namespace: &Path,
     ) -> Result<Option<Vec<u8>>, NetworkError> {
         let mut locked = self.lock()?;
@@ -269,6 +269,13 @@ impl Networks {
         self.inside(|| {
             let place = (&network, wanted, inner);
             let endpoint = plug(guest, place, &mut locked, self.ground(), &namespace)?;
+            if let Some(own) = locked
+                .endpoints
+                .iter_mut()
+                .find(|own| own.id == endpoint.id)
+            {
+                own.links = links.to_vec();
+            }
             if !network.internal && before.is_none_or(|before| before < wanted.gw_priority) {
                 bridge::route(&network, &endpoint, &namespace)?;
             }
@@ -416,6 +423,8 @@ fn plug(
         gw_priority: wanted.gw_priority,
         inner,
         ports: Vec::new(),
+        link_local: wanted.link_local.clone(),
+        links: Vec::new(),
         id,
     };
     let hairpin = !ports(guest).is_empty();

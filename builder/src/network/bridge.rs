@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use cooper_runner::network::{Link, Links, Namespace, NewPair};
+use cooper_runner::network::{Address, Link, Links, Namespace, NewPair};
 use std::os::fd::AsFd;
 
 use super::error::NetworkError;
@@ -160,6 +160,7 @@ pub(super) fn plug(
                 .find(|range| range.subnet.contains(*ip))?;
             Some(range.subnet.address(*ip))
         })
+        .chain(endpoint.link_local.iter().map(|ip| link_local(*ip)))
         .collect();
     let set_up = move || {
         let mut links = Links::open()?;
@@ -170,6 +171,12 @@ pub(super) fn plug(
         links.set_up(&link)
     };
     namespace.run(set_up).map_err(failed())
+}
+
+/// Returns an address of a link with the bits that all of them have in common.
+fn link_local(ip: IpAddr) -> Address {
+    let prefix = if ip.is_ipv4() { 16 } else { 64 };
+    Address { ip, prefix }
 }
 
 /// Makes the gateways of `network` the namespace's ways to the outside.

@@ -62,6 +62,8 @@ pub struct EndpointConfig {
     pub mac: Option<String>,
     /// Which of several networks leads outside: the one with the highest.
     pub gw_priority: i32,
+    /// Addresses that are good on this network alone.
+    pub link_local: Vec<IpAddr>,
 }
 
 /// A `--link`.

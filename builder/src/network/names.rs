@@ -166,7 +166,11 @@ impl Resolver {
             let ip = reversed(&question.name)?;
             return name_of(&self.container, &names, &endpoints, ip).map(Known::Name);
         }
-        let link = self.links.iter().find(|link| link.alias == question.name);
+        let own = endpoints
+            .iter()
+            .filter(|own| own.container == self.container);
+        let mut links = self.links.iter().chain(own.flat_map(|own| &own.links));
+        let link = links.find(|link| link.alias == question.name);
         let name = link.map_or(question.name.as_str(), |link| link.container.as_str());
         let mut addresses = addresses_of(&self.container, &names, &endpoints, name);
         if addresses.is_empty() {
@@ -256,6 +260,8 @@ mod tests {
             inner: String::new(),
             gw_priority: 0,
             ports: Vec::new(),
+            link_local: Vec::new(),
+            links: Vec::new(),
         }
     }
 

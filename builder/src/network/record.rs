@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use cooper_runner::network::Mac;
 use serde::{Deserialize, Serialize};
 
+use super::config::Link;
 use super::port::Published;
 use super::subnet::Subnet;
 
@@ -166,6 +167,12 @@ pub struct Endpoint {
     /// Ports that are published through this endpoint.
     #[serde(default)]
     pub ports: Vec<Published>,
+    /// Addresses that are good on this network alone.
+    #[serde(default)]
+    pub link_local: Vec<IpAddr>,
+    /// Names that only this container has for others, besides those it was made with.
+    #[serde(default)]
+    pub links: Vec<Link>,
 }
 
 impl Endpoint {

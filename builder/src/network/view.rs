@@ -119,6 +119,11 @@ impl Networks {
             "IPPrefixLen": of_first("IPPrefixLen", 0.into()),
             "IPv6Gateway": of_first("IPv6Gateway", "".into()),
             "MacAddress": of_first("MacAddress", "".into()),
+            "SecondaryIPAddresses": null,
+            "SecondaryIPv6Addresses": null,
+            "HairpinMode": false,
+            "LinkLocalIPv6Address": "",
+            "LinkLocalIPv6PrefixLen": 0,
             "Networks": shown,
         }))
     }

@@ -492,8 +492,34 @@ fn lists_of_networks_are_filtered_and_formatted() {
         .run(&["network", "create", "-d", "overlay", "x"])
         .exits(1)
         .says("no network driver");
+    let refused = cooper.run(&["network", "ls", "-f", "type=other"]).exits(1);
+    refused.says("unknown type \"other\"");
+    let json = cooper.run(&["network", "inspect", "-f=json", "web", "data"]);
+    let found: Value = serde_json::from_str(&json.ok().out()).expect("one line of JSON");
+    assert_eq!(
+        (&found[0]["Name"], &found[1]["Name"]),
+        (&"web".into(), &"data".into())
+    );
+    for (option, message) in [
+        ("--ipam-driver=other", "there is only \"default\""),
+        ("--scope=global", "there is only \"local\""),
+        ("--ipv4=false", "every network has IPv4"),
+    ] {
+        let refused = cooper.run(&["network", "create", option, "x"]).exits(1);
+        refused.says(message);
+    }
+    let taken = [
+        "--ipam-driver=default",
+        "--ipam-opt=a=b",
+        "--scope=local",
+        "--ipv4",
+    ];
+    let made = [&["network", "create"], &taken[..], &["plain"]].concat();
+    cooper.run(&made).ok();
+    let young = ["network", "prune", "-f", "--filter=until=1h"];
+    assert_eq!(cooper.run(&young).ok().out(), "");
     let pruned = cooper.run(&["network", "prune", "-f"]).ok().out();
-    assert_eq!(pruned, "Deleted Networks:\ndata\nweb\n");
+    assert_eq!(pruned, "Deleted Networks:\ndata\nplain\nweb\n\n");
 }
 
 #[test]
@@ -527,6 +553,26 @@ fn a_running_container_is_connected_and_disconnected() {
     );
     let served = prints(&cooper, &["--network=two"], "nc -w 5 www 80 </dev/null");
     assert_eq!(served, "served\n");
+    // A link and an address of the link alone hold at once.
+    let _client = started(&cooper, "client", &["--network=one"], "");
+    let more = [
+        "--link=web:db",
+        "--link-local-ip=169.254.34.22",
+        "two",
+        "client",
+    ];
+    cooper
+        .run(&[&["network", "connect"], &more[..]].concat())
+        .ok();
+    let look = "nc -w 5 db 80 </dev/null; ip -4 -o addr show eth1 | awk '{print $4}'";
+    let seen = cooper.run(&["exec", "client", "sh", "-c", look]).ok().out();
+    assert_eq!(seen, "served\n10.2.0.2/24\n169.254.34.22/16\n");
+    let made = prints(
+        &cooper,
+        &["--link-local-ip=169.254.34.23"],
+        "ip -4 -o addr show eth0 | awk '{print $4}' | tail -1",
+    );
+    assert_eq!(made, "169.254.34.23/16\n");
     let ports = cooper.run(&["port", "web"]).ok().out();
     assert_eq!(ports, "80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8080\n");
     cooper.run(&["network", "disconnect", "one", "web"]).ok();
@@ -620,6 +666,18 @@ fn networks_are_shared_and_linked() {
         ])
         .exits(125)
         .says("cannot share the network of nobody");
+    // A link is written down, and can be taken away again.
+    let made = ["create", "--name=other", "--link=web:db", "busybox"];
+    cooper.run(&made).ok();
+    let links = || {
+        let shown = cooper.run(&["inspect", "-f={{.HostConfig.Links}}", "other"]);
+        shown.ok().out()
+    };
+    assert_eq!(links(), "[/web:/other/db]\n");
+    let gone = cooper.run(&["rm", "--link", "/other/db"]).ok().out();
+    assert_eq!((gone.as_str(), links().as_str()), ("/other/db\n", "[]\n"));
+    let refused = cooper.run(&["rm", "-l", "other/db"]).exits(1);
+    refused.says("container other has no link \"db\"");
     let named = ["run", "-h=x", "--network=container:web", "busybox", "true"];
     let refused = cooper.run(&named).exits(125);
     refused.says("--hostname has no meaning with --network=container:NAME");

@@ -279,6 +279,29 @@ impl RenameArgs {
     }
 }
 
+/// Takes a link from what is written down of its container, and prints its name.
+fn unlink(containers: &Containers, path: &str) -> Result<(), Report> {
+    let bare = path.strip_prefix('/').unwrap_or(path);
+    let (name, alias) = bare.split_once('/').unwrap_or((bare, ""));
+    let mut container = containers
+        .one(name)
+        .map_err(|error| failed(&error))?
+        .container;
+    let links = &mut container.config.network.links;
+    let before = links.len();
+    links.retain(|link| link.alias != alias);
+    if links.len() == before {
+        return Err(
+            Report::new(format!("container {name} has no link {alias:?}"))
+                .hint("write CONTAINER/ALIAS"),
+        );
+    }
+    containers
+        .update(&container)
+        .map_err(|error| failed(&error))?;
+    print_data(&format!("{path}\n"))
+}
+
 /// Options of `cooper rm`.
 #[derive(Args, Clone, Debug)]
 pub struct RmArgs {
@@ -293,6 +316,10 @@ pub struct RmArgs {
     /// Remove their anonymous volumes too
     #[arg(short, long)]
     pub volumes: bool,
+
+    /// Remove a link, given as CONTAINER/ALIAS, and no container
+    #[arg(short, long)]
+    pub link: bool,
 }
 
 impl RmArgs {
@@ -300,6 +327,14 @@ impl RmArgs {
     pub fn run(&self, settings: &Settings) -> Result<(), Report> {
         let session = Session::open(settings)?;
         let containers = Containers::of(session.store.root());
+        if self.link {
+            return Report::of_all(
+                self.containers
+                    .iter()
+                    .filter_map(|path| unlink(&containers, path).err())
+                    .collect(),
+            );
+        }
         let (present, absent): (Vec<_>, Vec<_>) = self
             .containers
             .iter()

@@ -49,7 +49,11 @@ pub struct ConnectArgs {
     )]
     pub gw_priority: i32,
 
-    /// Know another container by a name of one's own, from the next start on
+    /// Address that is good on the network alone, such as 169.254.34.22
+    #[arg(long, value_name = "ADDRESS")]
+    pub link_local_ip: Vec<String>,
+
+    /// Know another container by a name of one's own
     #[arg(long, value_name = "CONTAINER[:ALIAS]")]
     pub link: Vec<String>,
 }
@@ -139,7 +143,9 @@ impl ConnectArgs {
             aliases: self.alias.clone(),
             mac: None,
             gw_priority: self.gw_priority,
+            link_local: each("--link-local-ip", &self.link_local_ip, address)?,
         };
+        let links = each("--link", &self.link, link)?;
         let mut container = found.container.clone();
         let config = &container.config.network;
         if config
@@ -165,7 +171,7 @@ impl ConnectArgs {
                         exposed: &[],
                         now: &Timestamp::now().to_string(),
                     },
-                    &wanted,
+                    (&wanted, &links),
                     &namespace(&found),
                 )
                 .map_err(|error| network_failed(&error))?;
@@ -179,7 +185,7 @@ impl ConnectArgs {
         let config = &mut container.config.network;
         config.endpoints.retain(|own| own.network != wanted.network);
         config.endpoints.push(wanted);
-        config.links.extend(each("--link", &self.link, link)?);
+        config.links.extend(links);
         containers
             .update(&container)
             .map_err(|error| failed(&error))

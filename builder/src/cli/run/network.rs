@@ -31,6 +31,10 @@ pub struct NetworkArgs {
     #[arg(long, value_name = "ADDRESS")]
     pub ip6: Option<String>,
 
+    /// Address that is good on the network alone, such as 169.254.34.22
+    #[arg(long, value_name = "ADDRESS")]
+    pub link_local_ip: Vec<String>,
+
     /// Hardware address
     #[arg(long, value_name = "ADDRESS")]
     pub mac_address: Option<String>,
@@ -114,6 +118,8 @@ impl NetworkArgs {
             }
             endpoints[0].addresses.push(ip);
         }
+        let link_local = each("--link-local-ip", &self.link_local_ip, address)?;
+        endpoints[0].link_local.extend(link_local);
         if let Some(text) = &self.mac_address {
             if parse_mac(text).is_none() {
                 let error = ValueError::new("it is no hardware address")
@@ -141,6 +147,7 @@ impl NetworkArgs {
             ("--link", !config.links.is_empty()),
             ("--ip", self.ip.is_some() || self.ip6.is_some()),
             ("--network-alias", !self.network_alias.is_empty()),
+            ("--link-local-ip", !self.link_local_ip.is_empty()),
             ("--publish", of_container && !config.ports.is_empty()),
             ("--dns", of_container && !config.dns.is_empty()),
             ("--add-host", of_container && !config.add_hosts.is_empty()),
@@ -201,8 +208,9 @@ fn set_field(endpoint: &mut EndpointConfig, field: &str) -> Result<(), ValueErro
                 .parse()
                 .map_err(|_| ValueError::new(format!("{value:?} is no number")))?;
         }
+        "link-local-ip" => endpoint.link_local.push(address(value)?),
         // Nothing here has such options.
-        "driver-opt" | "link-local-ip" => {}
+        "driver-opt" => {}
         _ => {
             let known = ["name", "alias", "ip", "ip6", "mac-address", "gw-priority"];
             return Err(ValueError::unknown("key", key, &known));
