@@ -82,7 +82,8 @@ impl EventsArgs {
 
     fn render(&self, event: &Event) -> Result<String, Report> {
         let value = || value(event);
-        match self.format.render("ID", std::iter::once(value())) {
+        let named = std::iter::once_with(|| with_go_names(value()));
+        match self.format.render("ID", named) {
             Some(text) => text,
             None if self.format == Format::Json => Ok(value().to_string() + "\n"),
             None => Ok(line(event, &TimeZone::system())),
@@ -99,6 +100,11 @@ fn value(event: &Event) -> Value {
         let from = event.actor.attributes.get("image");
         value["from"] = from.map_or("", String::as_str).into();
     }
+    value
+}
+
+/// Adds what templates know by other names.
+fn with_go_names(mut value: Value) -> Value {
     if let Value::Object(fields) = &mut value {
         // Templates reach for these by their names in Go.
         for (name, of) in [
@@ -129,7 +135,11 @@ fn line(event: &Event, zone: &TimeZone) -> String {
     };
     format!(
         "{} {} {} {}{attributes}\n",
-        time.strftime("%Y-%m-%dT%H:%M:%S.%9f%:z"),
+        time.strftime(if time.offset().is_zero() {
+            "%Y-%m-%dT%H:%M:%S.%9fZ"
+        } else {
+            "%Y-%m-%dT%H:%M:%S.%9f%:z"
+        }),
         event.kind.name(),
         event.action,
         event.actor.id,
@@ -230,7 +240,7 @@ mod tests {
     fn a_line_is_dockers() {
         assert_eq!(
             line(&event(), &TimeZone::UTC),
-            "2024-05-01T10:00:00.000000007+00:00 container exec_create: sh -c x 4fa6 \
+            "2024-05-01T10:00:00.000000007Z container exec_create: sh -c x 4fa6 \
              (image=app:1, name=web, tier=front)\n"
         );
     }

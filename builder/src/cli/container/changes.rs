@@ -214,7 +214,7 @@ impl CommitArgs {
 pub(in crate::cli) fn change_config(config: &mut ImageConfig, text: &str) -> Result<(), Report> {
     let wrong = |what: &str| {
         Report::new(format!("invalid value {text:?} for --change: {what}"))
-            .hint("ENV, LABEL, CMD, ENTRYPOINT, USER, WORKDIR, EXPOSE, VOLUME and STOPSIGNAL change an image")
+            .hint("ENV, LABEL, CMD, ENTRYPOINT, USER, WORKDIR, EXPOSE, VOLUME, ONBUILD and STOPSIGNAL change an image")
     };
     let (word, rest) = text
         .trim()
@@ -230,17 +230,7 @@ pub(in crate::cli) fn change_config(config: &mut ImageConfig, text: &str) -> Res
         serde_json::from_str(rest)
             .unwrap_or_else(|_| rest.split_whitespace().map(str::to_owned).collect())
     };
-    let pair = || {
-        let (name, value) = rest
-            .split_once('=')
-            .or_else(|| rest.split_once(' '))
-            .ok_or_else(|| wrong("it has no value"))?;
-        let value = value.trim();
-        let bare = value
-            .strip_prefix('"')
-            .and_then(|value| value.strip_suffix('"'));
-        Ok((name.to_owned(), bare.unwrap_or(value).to_owned()))
-    };
+    let pairs = || pairs(rest).ok_or_else(|| wrong("it has no value"));
     match word.to_ascii_uppercase().as_str() {
         _ if rest.is_empty() => return Err(wrong("it has no argument")),
         "CMD" => runtime.cmd = Some(words()),
@@ -249,15 +239,14 @@ pub(in crate::cli) fn change_config(config: &mut ImageConfig, text: &str) -> Res
         "WORKDIR" => rest.clone_into(&mut runtime.working_dir),
         "STOPSIGNAL" => runtime.stop_signal = Some(rest.to_owned()),
         "ENV" => {
-            let (name, value) = pair()?;
-            let prefix = format!("{name}=");
-            runtime.env.retain(|known| !known.starts_with(&prefix));
-            runtime.env.push(format!("{name}={value}"));
+            for (name, value) in pairs()? {
+                let prefix = format!("{name}=");
+                runtime.env.retain(|known| !known.starts_with(&prefix));
+                runtime.env.push(format!("{name}={value}"));
+            }
         }
-        "LABEL" => {
-            let (name, value) = pair()?;
-            runtime.labels.insert(name, value);
-        }
+        "LABEL" => runtime.labels.extend(pairs()?),
+        "ONBUILD" => runtime.on_build.push(rest.to_owned()),
         "EXPOSE" => runtime
             .exposed_ports
             .extend(names().into_iter().map(|port| {
@@ -274,6 +263,49 @@ pub(in crate::cli) fn change_config(config: &mut ImageConfig, text: &str) -> Res
         _ => return Err(wrong("this instruction cannot be used here")),
     }
     Ok(())
+}
+
+/// Parses `NAME=VALUE NAME="OTHER VALUE"`, or a name and a value with spaces between them.
+fn pairs(text: &str) -> Option<Vec<(String, String)>> {
+    let bare = |value: &str| {
+        let inner = value
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'));
+        inner.unwrap_or(value).to_owned()
+    };
+    let first = text.split_whitespace().next()?;
+    if !first.contains('=') {
+        let (name, value) = text.split_once(char::is_whitespace)?;
+        return Some(vec![(name.to_owned(), bare(value.trim()))]);
+    }
+    let words = words(text);
+    let pairs = words.iter().map(|word| {
+        let (name, value) = word.split_once('=')?;
+        Some((name.to_owned(), value.to_owned()))
+    });
+    pairs.collect()
+}
+
+/// Splits at spaces that are neither quoted nor escaped.
+fn words(text: &str) -> Vec<String> {
+    let (mut words, mut quote) = (vec![String::new()], None);
+    let mut chars = text.chars();
+    while let Some(char) = chars.next() {
+        match (char, quote) {
+            ('\\', None | Some('"')) => words.last_mut().into_iter().for_each(|word| {
+                word.extend(chars.next());
+            }),
+            (char, Some(open)) if char == open => quote = None,
+            ('"' | '\'', None) => quote = Some(char),
+            (char, None) if char.is_whitespace() => words.push(String::new()),
+            (char, _) => words
+                .last_mut()
+                .into_iter()
+                .for_each(|word| word.push(char)),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
 }
 
 fn one(session: &Session, name: &str) -> Result<Found, Report> {
@@ -303,6 +335,9 @@ mod tests {
             "EXPOSE 80 53/udp",
             "VOLUME [\"/data\"]",
             "STOPSIGNAL SIGINT",
+            "ONBUILD RUN make",
+            "ENV D=1 E=\"2 3\" F=4\\ 5 G='6 7'",
+            "LABEL m=n \"o p\"=q",
         ] {
             change_config(&mut config, change).expect("valid");
         }
@@ -310,8 +345,17 @@ mod tests {
         assert_eq!(runtime.cmd, Some(vec!["a".into(), "b".into()]));
         let shell = ["/bin/sh", "-c", "run me"].map(str::to_owned);
         assert_eq!(runtime.entrypoint, Some(shell.into()));
-        assert_eq!(runtime.env, ["AB=1", "A=x y", "C=2"]);
-        assert_eq!(runtime.labels["l"], "v");
+        assert_eq!(
+            runtime.env,
+            ["AB=1", "A=x y", "C=2", "D=1", "E=2 3", "F=4 5", "G=6 7"]
+        );
+        let labels: Vec<_> = runtime
+            .labels
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        assert_eq!(labels, ["l=v", "m=n", "o p=q"]);
+        assert_eq!(runtime.on_build, ["RUN make"]);
         let ports: Vec<_> = runtime.exposed_ports.keys().collect();
         assert_eq!(ports, ["53/udp", "80/tcp"]);
         assert!(runtime.volumes.contains_key("/data"));

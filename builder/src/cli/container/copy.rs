@@ -71,6 +71,10 @@ impl CpArgs {
                 return Err(Report::new("copying between containers is not supported")
                     .hint("pipe one into the other: cooper cp A:PATH - | cooper cp - B:DIR"));
             }
+            (Place::Container(name, ""), _) | (_, Place::Container(name, "")) => {
+                return Err(Report::new(format!("no path in container {name}"))
+                    .hint(format!("write {name}:/ for all of it")));
+            }
             (Place::Container(..), _) | (_, Place::Container(..)) => {}
             _ => return Err(Report::new("one side has to be CONTAINER:PATH")),
         }

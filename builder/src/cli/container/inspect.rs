@@ -1,5 +1,6 @@
 //! Docker's description of a container.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cooper_runner::IoKind;
@@ -8,10 +9,11 @@ use serde_json::{Map, Value, json};
 use super::networks_of;
 use crate::container::record::written;
 use crate::container::{
-    Config, Found, NamespaceMode, Resources, RestartPolicy, State, Status, UserMode, VolumeSource,
-    log,
+    Config, DeviceRequest, Found, NamespaceMode, Resources, RestartPolicy, State, Status, UserMode,
+    VolumeSource, log,
 };
-use crate::network::{NetworkError, NetworkMode, Networks};
+use crate::network::port::PortRequest;
+use crate::network::{NetworkConfig, NetworkError, NetworkMode, Networks};
 
 /// Docker's time of what has not happened.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -65,6 +67,9 @@ fn describe(found: &Found) -> Value {
         "Args": args.get(1..).unwrap_or_default(),
         "State": state(found),
         "Image": config.image_id.to_string(),
+        "ResolvConfPath": "",
+        "HostnamePath": "",
+        "HostsPath": "",
         "LogPath": if logged { file("json.log") } else { String::new() },
         "Name": format!("/{}", container.name),
         "RestartCount": found.state.restarts,
@@ -74,7 +79,7 @@ fn describe(found: &Found) -> Value {
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": null,
-        "HostConfig": host_config(config),
+        "HostConfig": host_config(&container.name, config),
         "GraphDriver": driver,
         "Mounts": mounts(found),
         "Config": own_config(container.id.as_str(), config),
@@ -125,7 +130,7 @@ fn state(found: &Found) -> Value {
     state
 }
 
-fn host_config(config: &Config) -> Value {
+fn host_config(name: &str, config: &Config) -> Value {
     let isolation = &config.isolation;
     let (restart, times) = match config.lifecycle.restart {
         RestartPolicy::No => ("no", 0),
@@ -138,16 +143,6 @@ fn host_config(config: &Config) -> Value {
         NamespaceMode::Host => "host".to_owned(),
         NamespaceMode::Container(name) => format!("container:{name}"),
     };
-    let network = match &config.network.mode {
-        NetworkMode::Bridge => match config.network.endpoints.first() {
-            Some(endpoint) => endpoint.network.clone(),
-            None => "bridge".to_owned(),
-        },
-        NetworkMode::Host => "host".to_owned(),
-        NetworkMode::None => "none".to_owned(),
-        NetworkMode::Container(name) => format!("container:{name}"),
-    };
-    let list = |items: &[String]| (!items.is_empty()).then(|| items.to_vec());
     let binds = config.mounts.volumes.iter().filter_map(|volume| {
         let source = match &volume.source {
             VolumeSource::Host(path) => path.to_string_lossy().into_owned(),
@@ -179,6 +174,7 @@ fn host_config(config: &Config) -> Value {
             "CgroupPermissions": device.permissions,
         })
     });
+    let open = isolation.privileged || isolation.open_paths;
     let rules = isolation.device_rules.iter().map(ToString::to_string);
     let rules: Vec<_> = rules.collect();
     let mut host = json!({
@@ -186,13 +182,21 @@ fn host_config(config: &Config) -> Value {
         "VolumesFrom": list(&config.mounts.from),
         "Tmpfs": tmpfs.collect::<Map<_, _>>(),
         "LogConfig": { "Type": config.log.driver.name(), "Config": config.log.options },
-        "NetworkMode": network,
+        "ContainerIDFile": "",
+        "VolumeDriver": "",
+        "Runtime": "runc",
+        "Isolation": "",
+        "ConsoleSize": [0, 0],
         "RestartPolicy": { "Name": restart, "MaximumRetryCount": times },
         "AutoRemove": config.lifecycle.remove,
         "CapAdd": list(&isolation.cap_add),
         "CapDrop": list(&isolation.cap_drop),
         "GroupAdd": list(&config.groups),
-        "IpcMode": if isolation.no_shm { "none".into() } else { mode(&isolation.ipc, "private") },
+        "IpcMode": match (isolation.no_shm, isolation.shareable_ipc) {
+            (true, _) => "none".into(),
+            (_, true) => "shareable".into(),
+            _ => mode(&isolation.ipc, "private"),
+        },
         "PidMode": mode(&isolation.pid, ""),
         "UTSMode": mode(&isolation.uts, ""),
         "UsernsMode": if isolation.users == UserMode::Host { "" } else { "private" },
@@ -202,15 +206,21 @@ fn host_config(config: &Config) -> Value {
         "ShmSize": config.resources.shm_size.unwrap_or(cooper_runner::DEFAULT_SHM_SIZE),
         "Sysctls": isolation.sysctls,
         "Devices": devices.collect::<Vec<_>>(),
+        "DeviceRequests": device_requests(&isolation.device_requests),
         "DeviceCgroupRules": list(&rules),
         "CgroupnsMode": if isolation.host_cgroups { "host" } else { "private" },
         "Annotations": config.annotations,
         "Init": config.lifecycle.init,
-        "MaskedPaths": if isolation.privileged { &[][..] } else { cooper_runner::MASKED_PATHS },
-        "ReadonlyPaths": if isolation.privileged { &[][..] } else { cooper_runner::READONLY_PATHS },
+        "MaskedPaths": if open { &[][..] } else { cooper_runner::MASKED_PATHS },
+        "ReadonlyPaths": if open { &[][..] } else { cooper_runner::READONLY_PATHS },
     });
-    if let (Value::Object(host), Value::Object(limits)) = (&mut host, limits(&config.resources)) {
-        host.extend(limits);
+    for part in [
+        limits(&config.resources),
+        connections(name, &config.network),
+    ] {
+        if let (Value::Object(host), Value::Object(part)) = (&mut host, part) {
+            host.extend(part);
+        }
     }
     if let Some(ids) = isolation.users.ids() {
         // Podman's description; docker has none.
@@ -218,6 +228,81 @@ fn host_config(config: &Config) -> Value {
         host["IDMappings"] = json!({ "UidMap": map(ids.uid), "GidMap": map(ids.gid) });
     }
     host
+}
+
+/// Returns a list as docker has it, in which an empty one is none.
+fn list(items: &[String]) -> Option<&[String]> {
+    (!items.is_empty()).then_some(items)
+}
+
+/// Returns docker's description of how the container called `name` is to be connected.
+fn connections(name: &str, network: &NetworkConfig) -> Value {
+    let mode = match &network.mode {
+        NetworkMode::Bridge => match network.endpoints.first() {
+            Some(endpoint) => endpoint.network.clone(),
+            None => "bridge".to_owned(),
+        },
+        NetworkMode::Host => "host".to_owned(),
+        NetworkMode::None => "none".to_owned(),
+        NetworkMode::Container(name) => format!("container:{name}"),
+    };
+    let hosts = network.add_hosts.iter().map(|entry| match entry.address {
+        address if address.is_unspecified() => format!("{}:host-gateway", entry.name),
+        address => format!("{}:{address}", entry.name),
+    });
+    let hosts: Vec<_> = hosts.collect();
+    let links = network.links.iter();
+    let links = links.map(|link| format!("/{}:/{name}/{}", link.container, link.alias));
+    let links: Vec<_> = links.collect();
+    json!({
+        "NetworkMode": mode,
+        "PortBindings": port_bindings(&network.ports),
+        "PublishAllPorts": network.publish_all,
+        "Dns": network.dns,
+        "DnsOptions": network.dns_options,
+        "DnsSearch": network.dns_search,
+        "ExtraHosts": list(&hosts),
+        "Links": list(&links),
+    })
+}
+
+/// Returns what was asked for by name or kind of device.
+fn device_requests(requests: &[DeviceRequest]) -> Value {
+    if requests.is_empty() {
+        return Value::Null;
+    }
+    let requests = requests.iter().map(|request| {
+        json!({
+            "Driver": request.driver,
+            "Count": request.count,
+            "DeviceIDs": list(&request.ids),
+            "Capabilities": if request.capabilities.is_empty() {
+                Value::Null
+            } else {
+                json!([request.capabilities])
+            },
+            "Options": {},
+        })
+    });
+    requests.collect()
+}
+
+/// Returns what is published where, as it was asked for.
+fn port_bindings(ports: &[PortRequest]) -> Value {
+    let mut bindings: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for port in ports {
+        let host = match port.host_ports {
+            None => String::new(),
+            Some((first, last)) if first == last => first.to_string(),
+            Some((first, last)) => format!("{first}-{last}"),
+        };
+        let ip = port.host_ip.map_or_else(String::new, |ip| ip.to_string());
+        let of_port = bindings.entry(format!("{}/{}", port.port, port.protocol));
+        of_port
+            .or_default()
+            .push(json!({ "HostIp": ip, "HostPort": host }));
+    }
+    json!(bindings)
 }
 
 /// Returns docker's description of what a container may use.
@@ -234,6 +319,8 @@ fn limits(resources: &Resources) -> Value {
             .map(|rate| json!({ "Path": rate.path, "Rate": rate.rate }))
             .collect::<Vec<_>>()
     };
+    let weights = resources.device_weights.iter();
+    let weights = weights.map(|own| json!({ "Path": own.path, "Weight": own.weight }));
     let ulimits = resources.ulimits.iter().map(|limit| {
         let number = |limit: Option<u64>| limit.map_or(json!(-1), Value::from);
         json!({ "Name": limit.name, "Hard": number(limit.hard), "Soft": number(limit.soft) })
@@ -251,6 +338,7 @@ fn limits(resources: &Resources) -> Value {
         "CpusetMems": limits.cpuset_mems.as_deref().unwrap_or_default(),
         "PidsLimit": limits.pids,
         "BlkioWeight": limits.io_weight.unwrap_or(0),
+        "BlkioWeightDevice": weights.collect::<Vec<_>>(),
         "BlkioDeviceReadBps": rates(IoKind::ReadBytes),
         "BlkioDeviceWriteBps": rates(IoKind::WriteBytes),
         "BlkioDeviceReadIOps": rates(IoKind::Reads),

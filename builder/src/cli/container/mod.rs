@@ -185,6 +185,11 @@ fn asked(found: &Found, request: &Request) -> Result<Answer, Report> {
     let mut connection = reach(found)?;
     let unanswered = |error: std::io::Error| {
         let name = &found.container.name;
+        // A signal may have ended it before this one.
+        if Connection::open(&found.dir).is_err() {
+            return Report::new(format!("container {name} is not running"))
+                .hint("`cooper start` starts it");
+        }
         Report::from_error(&error)
             .context(format!("the monitor of container {name} does not answer"))
     };

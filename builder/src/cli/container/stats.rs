@@ -59,7 +59,9 @@ impl StatsArgs {
         loop {
             let found = self.shown(&containers)?;
             let samples: Vec<_> = found.iter().map(Sample::of).collect();
-            let lines = found.iter().zip(&samples).map(|(found, sample)| Line {
+            let rows = found.iter().zip(&samples).enumerate();
+            let lines = rows.map(|(index, (found, sample))| Line {
+                asked: self.containers.get(index).map(String::as_str),
                 found,
                 sample: sample.as_ref(),
                 before: before.get(&found.container.id),
@@ -130,6 +132,8 @@ fn table(values: impl Iterator<Item = Value>) -> String {
 
 /// One container and what it uses.
 struct Line<'a> {
+    /// What it was called on the command line.
+    asked: Option<&'a str>,
     found: &'a Found,
     sample: Option<&'a Sample>,
     before: Option<&'a Sample>,
@@ -167,7 +171,7 @@ impl Line<'_> {
         json!({
             "BlockIO": both(usage.read, usage.written),
             "CPUPerc": format!("{processor:.2}%"),
-            "Container": id,
+            "Container": self.asked.unwrap_or(id),
             "ID": id,
             "MemPerc": format!("{part:.2}%"),
             "MemUsage": format!(

@@ -15,6 +15,9 @@ use crate::container::start::report;
 use crate::events::Journal;
 use crate::report::{Report, print_data};
 
+/// Least characters of a column.
+const WIDTH: usize = 20;
+
 /// Options of `cooper top`.
 #[derive(Args, Clone, Debug)]
 pub struct TopArgs {
@@ -82,9 +85,47 @@ impl TopArgs {
                 .is_some_and(|pid: i32| pids.contains(&pid))
         };
         let lines = text.lines().skip(1).filter(listed);
-        let kept: Vec<_> = [header].into_iter().chain(lines).collect();
-        Ok(kept.join("\n") + "\n")
+        Ok(columns([header].into_iter().chain(lines)))
     }
+}
+
+/// Returns the output of `ps`, header first, with docker's columns: 20 characters at least, and
+/// the last has what is left.
+fn columns<'a>(lines: impl Iterator<Item = &'a str>) -> String {
+    let lines: Vec<_> = lines.collect();
+    let count = lines
+        .first()
+        .map_or(0, |header| header.split_whitespace().count());
+    let rows = lines.iter().map(|line| cells(line, count));
+    let rows: Vec<_> = rows.collect();
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        let longest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+        WIDTH.max(longest + 3)
+    };
+    let widths: Vec<_> = (1..count).map(|column| width(column - 1)).collect();
+    let mut text = String::new();
+    for row in &rows {
+        for (cell, width) in row.iter().zip(&widths) {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{cell:<width$}");
+        }
+        let _ = writeln!(text, "{}", row.last().unwrap_or(&""));
+    }
+    text
+}
+
+/// Splits a line into as many cells as there are columns.
+fn cells(line: &str, count: usize) -> Vec<&str> {
+    let mut cells = Vec::new();
+    let mut rest = line.trim();
+    for _ in 1..count {
+        let (cell, left) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+        cells.push(cell);
+        rest = left.trim_start();
+    }
+    cells.push(rest);
+    cells
 }
 
 fn plain(pids: &[i32]) -> String {
@@ -114,5 +155,26 @@ impl PauseArgs {
         each(&containers, &self.containers, |found| {
             ask(found, &Request::Pause(pause))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_dockers() {
+        let found = columns(
+            [
+                "  PID TTY CMD",
+                "    1 ?   sleep  100",
+                "  22 pts/0 sh -c x",
+            ]
+            .into_iter(),
+        );
+        let expected = "PID                 TTY                 CMD\n\
+                        1                   ?                   sleep  100\n\
+                        22                  pts/0               sh -c x\n";
+        assert_eq!(found, expected);
     }
 }
