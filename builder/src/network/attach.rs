@@ -366,7 +366,7 @@ fn plug_all<'a>(
     guest: &Guest<'_>,
     wanted: impl Iterator<Item = (Network, &'a EndpointConfig)>,
     locked: &mut Locked<'_>,
-    ground: Ground,
+    ground: Ground<'_>,
     namespace: &Namespace,
 ) -> Result<Places, NetworkError> {
     let mut places = Places::new();
@@ -394,7 +394,7 @@ fn plug(
     guest: &Guest<'_>,
     (network, wanted, inner): (&Network, &EndpointConfig, String),
     locked: &mut Locked<'_>,
-    ground: Ground,
+    ground: Ground<'_>,
     namespace: &Namespace,
 ) -> Result<Endpoint, NetworkError> {
     check_default(network, wanted)?;

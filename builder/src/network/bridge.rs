@@ -10,23 +10,24 @@ use cooper_runner::network::{Address, Link, Links, Namespace, NewPair};
 use std::os::fd::AsFd;
 
 use super::error::NetworkError;
+use super::orphans;
 use super::record::{Endpoint, Network};
 use super::state::mac_of;
 
 /// What bridges are made on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ground {
-    /// The machine's network, which others use, too.
-    Machine,
+pub(super) enum Ground<'a> {
+    /// The machine's network, which others use, too; and where this store keeps its networks.
+    Machine(&'a Path),
     /// A namespace of the user's.
     User,
 }
 
-impl Ground {
+impl Ground<'_> {
     /// Returns the greatest length of a packet; the kernel's choice when absent.
     fn mtu(self, network: &Network) -> Option<u32> {
         match self {
-            Self::Machine => network.mtu(),
+            Self::Machine(_) => network.mtu(),
             // That of the way outside: each packet costs slirp4netns the same, however long it is.
             Self::User => network.mtu().or(Some(super::user::MTU)),
         }
@@ -34,7 +35,7 @@ impl Ground {
 }
 
 /// Makes the bridge of a network unless it is there, with the gateways' addresses.
-pub(super) fn ensure(network: &Network, ground: Ground) -> Result<Link, NetworkError> {
+pub(super) fn ensure(network: &Network, ground: Ground<'_>) -> Result<Link, NetworkError> {
     let name = &network.interface;
     let failed = || NetworkError::kernel(format!("make bridge {name}"));
     let mut links = Links::open().map_err(failed())?;
@@ -56,10 +57,13 @@ pub(super) fn ensure(network: &Network, ground: Ground) -> Result<Link, NetworkE
             .add_address(&link, range.subnet.address(range.gateway))
             .map_err(failed())?;
     }
+    if let Ground::Machine(dir) = ground {
+        orphans::note(&mut links, &link, dir);
+    }
     links.set_up(&link).map_err(failed())?;
     if !network.internal {
         forward(network)?;
-        if ground == Ground::Machine {
+        if matches!(ground, Ground::Machine(_)) {
             pass_foreign_firewalls(name);
         }
     }
@@ -129,7 +133,7 @@ fn output(command: &mut Command) -> Option<String> {
 /// Connects a namespace to a network's bridge as `endpoint` says; `hairpin` as in [`NewPair`].
 pub(super) fn plug(
     network: &Network,
-    ground: Ground,
+    ground: Ground<'_>,
     endpoint: &Endpoint,
     hairpin: bool,
     namespace: &Namespace,

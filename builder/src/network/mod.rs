@@ -18,6 +18,7 @@ mod config;
 mod error;
 mod files;
 mod names;
+mod orphans;
 pub mod port;
 mod record;
 mod relay;

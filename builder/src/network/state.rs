@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bridge::{self, Ground};
 use super::error::NetworkError;
+use super::orphans;
 use super::record::{DEFAULT, Endpoint, Network, NewNetwork, Range};
 use super::rules;
 use super::subnet::{self, Subnet};
@@ -87,10 +88,10 @@ impl Networks {
     }
 
     /// Returns what bridges are made on.
-    pub(super) fn ground(&self) -> Ground {
+    pub(super) fn ground(&self) -> Ground<'_> {
         match self.shared {
             Some(_) => Ground::User,
-            None => Ground::Machine,
+            None => Ground::Machine(&self.dir),
         }
     }
 
@@ -190,6 +191,9 @@ impl Networks {
 
     fn make(&self, new: &NewNetwork, known: &[Network]) -> Result<Network, NetworkError> {
         let id = random_id().map_err(NetworkError::io("read", Path::new("/dev/urandom")))?;
+        if self.shared.is_none() {
+            orphans::sweep();
+        }
         // Stores know nothing of each other, and no two may choose the same subnet.
         let mut used = used_subnets()?;
         if self.shared.is_some() {
@@ -243,7 +247,7 @@ impl Networks {
         if new.name == DEFAULT && self.dir == Path::new("/var/lib/cooper/networks") {
             return "cooper0".to_owned();
         }
-        format!("co-{}", &id[..12])
+        format!("{}{}", orphans::PREFIX, &id[..12])
     }
 
     /// Returns the network called `name`, the default one made if it is not there yet.
@@ -401,21 +405,12 @@ impl Networks {
         fs::write(&new, bytes).map_err(NetworkError::io("write", &new))?;
         fs::rename(&new, &path).map_err(NetworkError::io("write", &path))
     }
-
-    /// Returns the name of the table of rules, which no other store has.
-    fn table_name(&self) -> String {
-        if self.dir == Path::new("/var/lib/cooper/networks") {
-            return "cooper".to_owned();
-        }
-        let digest = Digest::sha256(self.dir.as_os_str().as_encoded_bytes());
-        format!("cooper_{}", digest.short())
-    }
 }
 
 impl Locked<'_> {
     /// Writes down who is connected, and makes the rules what follows from it.
     pub(super) fn apply(&mut self) -> Result<(), NetworkError> {
-        let name = self.networks.table_name();
+        let name = table_of(&self.networks.dir);
         let networks: Vec<_> = self.networks.made()?;
         let table = rules::table(&name, &networks, &self.endpoints);
         let digest = Digest::sha256(format!("{table:?}")).hex().to_owned();
@@ -573,6 +568,15 @@ fn not_in(what: &'static str, value: &dyn ToString) -> NetworkError {
 }
 
 /// Returns the subnets that the machine uses, or the namespace of the calling thread.
+/// Returns the name of the table of rules of the networks in `dir`, which no other store has.
+pub(super) fn table_of(dir: &Path) -> String {
+    if dir == Path::new("/var/lib/cooper/networks") {
+        return "cooper".to_owned();
+    }
+    let digest = Digest::sha256(dir.as_os_str().as_encoded_bytes());
+    format!("cooper_{}", digest.short())
+}
+
 fn used_subnets() -> Result<Vec<Subnet>, NetworkError> {
     let used = Links::open().and_then(|mut links| links.subnets());
     let used = used.map_err(NetworkError::kernel(

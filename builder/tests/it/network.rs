@@ -452,6 +452,24 @@ fn what_a_killed_container_left_is_taken_away() {
 }
 
 #[test]
+fn what_a_store_that_is_gone_left_is_taken_away_by_another() {
+    let Some(cooper) = host() else { return };
+    let gone = format!("{}-gone", cooper.root().display());
+    let bridges = || {
+        let links = on_host(&cooper, &["ip", "-br", "link"]);
+        links.lines().filter(|line| line.starts_with("co-")).count()
+    };
+    cooper
+        .run(&["network", "create", "--root", &gone, "one"])
+        .ok();
+    cooper.run(&["network", "create", "two"]).ok();
+    assert_eq!(bridges(), 2, "both stores are there");
+    std::fs::remove_dir_all(&gone).expect("removes");
+    cooper.run(&["network", "create", "three"]).ok();
+    assert_eq!(bridges(), 2, "the bridge of a store that is gone went");
+}
+
+#[test]
 fn lists_of_networks_are_filtered_and_formatted() {
     let Some(cooper) = host() else { return };
     cooper

@@ -21,6 +21,7 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_IFALIAS: u16 = 20;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
@@ -78,6 +79,17 @@ pub struct Link {
     pub name: String,
     /// Whether it is up.
     pub up: bool,
+}
+
+/// An interface among all of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The interface.
+    pub link: Link,
+    /// What is noted with it, by [`Links::note`] or `ip link set alias`.
+    pub note: Option<String>,
+    /// The number of the bridge that it is a port of.
+    pub bridge: Option<u32>,
 }
 
 /// Two interfaces, joined: what goes into one comes out of the other.
@@ -189,6 +201,22 @@ impl Links {
         self.socket.request(message).map(drop)
     }
 
+    /// Notes something with an interface, as its alias: 255 bytes at most.
+    pub fn note(&mut self, link: &Link, text: &str) -> io::Result<()> {
+        let message = Message::new(NEWLINK, 0, &ifinfo(link.index, link.up));
+        self.socket
+            .request(message.attribute(IFLA_IFALIAS, text.as_bytes()))
+            .map(drop)
+    }
+
+    /// Returns all interfaces.
+    pub fn list(&mut self) -> io::Result<Vec<Listed>> {
+        let replies = self
+            .socket
+            .dump(Message::new(GETLINK, 0, &ifinfo(0, false)))?;
+        Ok(replies.iter().filter_map(listed).collect())
+    }
+
     /// Takes an interface down, so that nothing passes it any more; one that is gone is no error.
     pub fn set_down(&mut self, name: &str) -> io::Result<()> {
         let mut header = ifinfo(0, false);
@@ -289,6 +317,17 @@ fn link(reply: &Reply) -> Option<Link> {
     })
 }
 
+fn listed(reply: &Reply) -> Option<Listed> {
+    let note = reply.attribute(IFINFO, IFLA_IFALIAS);
+    let note = note.and_then(|note| CStr::from_bytes_until_nul(note).ok());
+    let bridge = reply.attribute(IFINFO, IFLA_MASTER);
+    Some(Listed {
+        link: link(reply)?,
+        note: note.and_then(|note| Some(note.to_str().ok()?.to_owned())),
+        bridge: bridge.and_then(|index| Some(u32::from_ne_bytes(index.try_into().ok()?))),
+    })
+}
+
 fn family(ip: IpAddr) -> u8 {
     match ip {
         IpAddr::V4(_) => libc::AF_INET as u8,
@@ -370,6 +409,19 @@ mod tests {
             assert!(stream.is_ok(), "{address}: {stream:?}");
         }
         drop(listener);
+        let listed = host.run(|| {
+            let mut links = Links::open()?;
+            let bridge = links.find("br")?.expect("is there");
+            links.note(&bridge, "/some/where")?;
+            Ok((bridge.index, links.list()?))
+        });
+        let (bridge, listed) = listed.expect("lists");
+        let find = |name: &str| listed.iter().find(|listed| listed.link.name == name);
+        let noted = find("br").expect("is listed");
+        assert_eq!(noted.note.as_deref(), Some("/some/where"));
+        assert_eq!(noted.bridge, None);
+        let port = find("half").expect("is listed");
+        assert_eq!((&port.note, port.bridge), (&None, Some(bridge)));
         let silent = host.run(|| {
             let mut links = Links::open()?;
             links.set_down("half")?;

@@ -19,7 +19,7 @@ mod namespace;
 mod netlink;
 
 pub use firewall::{Chain, Hook, Match, Rule, Table, Verdict};
-pub use link::{Address, Link, Links, Mac, NewPair};
+pub use link::{Address, Link, Links, Listed, Mac, NewPair};
 pub use namespace::{Namespace, lock, path_of};
 
 use rustix::io::Result;
