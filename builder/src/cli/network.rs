@@ -458,9 +458,7 @@ impl PruneArgs {
         if !self.force && !confirmed(what)? {
             return Ok(());
         }
-        let removed = prune(networks, |network| {
-            Filter::all_match(&filters, network, false)
-        })?;
+        let removed = prune(networks, &filters)?;
         if removed.is_empty() {
             return Ok(());
         }
@@ -468,14 +466,19 @@ impl PruneArgs {
     }
 }
 
-/// Removes the networks that nobody is connected to and that `wanted` takes; returns their names.
-pub(in crate::cli) fn prune(
+/// Removes the networks that nobody is connected to, for `cooper system prune`.
+pub(super) fn prune_filtered(
     networks: &Networks,
-    wanted: impl Fn(&Network) -> bool,
+    filters: &[String],
 ) -> Result<Vec<String>, Report> {
+    prune(networks, &each("--filter", filters, Filter::parse)?)
+}
+
+/// Removes the networks that nobody is connected to and that pass; returns their names.
+fn prune(networks: &Networks, filters: &[Filter]) -> Result<Vec<String>, Report> {
     let mut removed = Vec::new();
     for network in networks.list().map_err(|error| failed(&error))? {
-        if is_fixed(&network) || !wanted(&network) {
+        if is_fixed(&network) || !Filter::all_match(filters, &network, false) {
             continue;
         }
         match networks.remove(&network) {

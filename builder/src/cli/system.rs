@@ -431,6 +431,12 @@ impl PruneArgs {
     pub fn run(&self, settings: &Settings) -> Result<(), Report> {
         Limit::parse(&self.filter)?;
         let filters = Filters::parse(&self.filter)?;
+        if self.volumes && self.filter.iter().any(|text| text.starts_with("until")) {
+            return Err(
+                Report::new("The \"until\" filter is not supported with \"--volumes\"")
+                    .hint("what is in a volume has no age: prune the volumes by themselves"),
+            );
+        }
         if !self.force && !confirmed(&self.what())? {
             return Ok(());
         }
@@ -442,12 +448,11 @@ impl PruneArgs {
         networks
             .sweep()
             .map_err(|error| Report::from_error(&error))?;
-        if self.filter.is_empty() {
-            // A network has another age and other labels than what filters are for.
-            print_part("Networks", (super::network::prune(&networks, |_| true)?, 0))?;
-        }
+        let removed = super::network::prune_filtered(&networks, &self.filter)?;
+        print_part("Networks", (removed, 0))?;
         if self.volumes {
-            bytes += print_part("Volumes", super::volume::prune_anonymous(settings)?)?;
+            let removed = super::volume::prune_anonymous(settings, &self.filter)?;
+            bytes += print_part("Volumes", removed)?;
         }
         bytes += self.images(&session)?;
         print_data(&format!("Total reclaimed space: {}\n", human::size(bytes)))

@@ -413,8 +413,12 @@ fn prune(scene: &Scene, all: bool, filters: &[Filter]) -> Result<(Vec<Volume>, u
 }
 
 /// Removes volumes without a name that no container mounts, for `cooper system prune`.
-pub(super) fn prune_anonymous(settings: &Settings) -> Result<(Vec<String>, u64), Report> {
-    let (volumes, bytes) = prune(&Scene::open(settings)?, false, &[])?;
+pub(super) fn prune_anonymous(
+    settings: &Settings,
+    filters: &[String],
+) -> Result<(Vec<String>, u64), Report> {
+    let filters = each("--filter", filters, Filter::parse)?;
+    let (volumes, bytes) = prune(&Scene::open(settings)?, false, &filters)?;
     Ok((
         volumes.into_iter().map(|volume| volume.name).collect(),
         bytes,

@@ -21,6 +21,7 @@ use super::apparmor;
 use super::config::{Config, NamespaceMode, VolumeMount, VolumeSource};
 use super::connect;
 use super::containers::Containers;
+use super::link;
 use super::log;
 use super::monitor;
 use super::process::{Namespaces, Scene};
@@ -29,7 +30,7 @@ use super::record::{self, Held};
 use super::spec::RunOptions;
 use super::volume::{Filling, Volumes};
 use crate::driver;
-use crate::network;
+use crate::network::{self, Networks};
 use crate::report::{Exit, Report, print_error};
 
 /// How a container is started.
@@ -260,6 +261,14 @@ impl Start<'_> {
     ) -> Result<Kept, Report> {
         let (user, network) = users.map(|users| (users.user, users.network)).unzip();
         let connected = connect::connect(self.store, &held.container, network)?;
+        let networks = Networks::of(self.store.root(), self.store.options().userxattr);
+        let containers = Containers::of(self.store.root());
+        let told = link::variables(&containers, &networks, &held.container);
+        for (name, value) in told.map_err(|error| connect::report(&error))? {
+            if !spec.env.iter().any(|(known, _)| *known == name) {
+                spec.env.push((name, value));
+            }
+        }
         spec.network = connected.network;
         spec.hosts = Some(connected.hosts);
         spec.resolv_conf = Some(connected.resolv_conf);

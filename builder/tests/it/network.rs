@@ -670,6 +670,21 @@ fn networks_are_shared_and_linked() {
     assert_eq!(inspected.ok().out(), format!("{}\n", &id[..12]));
     let linked = prints(&cooper, &["--link=web:db"], "nc -w 5 db 80 </dev/null");
     assert_eq!(linked, "served\n");
+    // There it is told by variables, too.
+    let exposing = ["--expose=80", "--expose=53/udp", "-e=KEY=a b"];
+    let _base = started(&cooper, "base", &exposing, "");
+    let told = prints(
+        &cooper,
+        &["--name=app", "--link=base:my-db"],
+        "env | grep ^MY_DB | sort",
+    );
+    let ip = cooper.run(&["inspect", "-f={{.NetworkSettings.IPAddress}}", "base"]);
+    let ip = ip.ok().out();
+    let expected = "MY_DB_ENV_KEY=a b\nMY_DB_NAME=/app/my-db\nMY_DB_PORT=udp://IP:53\n\
+        MY_DB_PORT_53_UDP=udp://IP:53\nMY_DB_PORT_53_UDP_ADDR=IP\nMY_DB_PORT_53_UDP_PORT=53\n\
+        MY_DB_PORT_53_UDP_PROTO=udp\nMY_DB_PORT_80_TCP=tcp://IP:80\n\
+        MY_DB_PORT_80_TCP_ADDR=IP\nMY_DB_PORT_80_TCP_PORT=80\nMY_DB_PORT_80_TCP_PROTO=tcp\n";
+    assert_eq!(told, expected.replace("IP", ip.trim()));
     cooper
         .run(&["run", "--rm", "--link=nobody:db", "busybox", "true"])
         .exits(125)

@@ -304,7 +304,8 @@ fn an_image_for_another_architecture_is_not_run() {
 #[test]
 fn what_docker_refuses_together_is_refused() {
     let Some(scene) = loaded() else { return };
-    let rows: [(&[&str], &str); 6] = [
+    let rows: [(&[&str], &str); 7] = [
+        (&["--ulimit=as=1024"], "unknown limit \"as\""),
         (
             &["--uts=host", "--hostname=x"],
             "--hostname has no meaning with --uts=host",
@@ -352,11 +353,93 @@ fn what_docker_refuses_together_is_refused() {
         .ok()
         .says("no such container: absent")
         .prints("");
-    scene.run(&["create", "--name=web", "busybox", "true"]).ok();
+    let taken = [
+        "--isolation=default",
+        "--runtime=runc",
+        "--disable-content-trust",
+    ];
+    let streams = ["-a=STDOUT", "-a=STDERR", "--kernel-memory=64m"];
+    let args = [
+        &["run", "--rm"],
+        &taken[..],
+        &streams,
+        &["busybox", "echo", "hi"],
+    ]
+    .concat();
+    let outcome = scene.run(&args).ok().prints("hi\n");
+    outcome.says("WARNING: --kernel-memory is left out");
+    let made = ["create", "-a=stdout", "--name=web", "busybox", "true"];
+    scene.run(&made).ok();
+    let refused = scene.run(&["create", "-a=foo", "busybox", "true"]);
+    refused.exits(1).says("unknown stream \"foo\"");
     scene
         .run(&["update", "web"])
         .exits(1)
         .says("nothing is to be changed");
+    let refused = scene.run(&["update", "--cpus=9999", "web"]).exits(1);
+    refused.says("Range of CPUs is from 0.01 to");
+    for args in [["cp", "web:", "out"], ["cp", "/etc/hosts", "web:"]] {
+        scene.run(&args).exits(1).says("no path in container web");
+    }
+}
+
+#[test]
+fn what_was_asked_for_is_found_where_docker_has_it() {
+    let Some(scene) = loaded() else { return };
+    let options = [
+        "--name=web",
+        "-p=127.0.0.1:8080:80",
+        "-p=7000-7001:7000-7001/udp",
+        "--dns=1.1.1.1",
+        "--dns-search=x.y",
+        "--dns-option=ndots:2",
+        "--add-host=a:1.2.3.4",
+        "--add-host=here:host-gateway",
+        "--security-opt=systempaths=unconfined",
+    ];
+    let made = [&["create"], &options[..], &["busybox", "true"]].concat();
+    scene.run(&made).ok();
+    for (field, expected) in [
+        (
+            "json .HostConfig.PortBindings",
+            r#"{"7000/udp":[{"HostIp":"","HostPort":"7000"}],"7001/udp":[{"HostIp":"","HostPort":"7001"}],"80/tcp":[{"HostIp":"127.0.0.1","HostPort":"8080"}]}"#,
+        ),
+        (".HostConfig.Dns", "[1.1.1.1]"),
+        (".HostConfig.DnsSearch", "[x.y]"),
+        (".HostConfig.DnsOptions", "[ndots:2]"),
+        (".HostConfig.ExtraHosts", "[a:1.2.3.4 here:host-gateway]"),
+        (".HostConfig.PublishAllPorts", "false"),
+        (".HostConfig.MaskedPaths", "[]"),
+        (".HostConfig.Runtime", "runc"),
+        (".HostsPath", ""),
+    ] {
+        let template = format!("{{{{{field}}}}}");
+        assert_eq!(scene.fact("web", &template), expected, "{field}");
+    }
+    let json = scene
+        .run(&["inspect", "-f=json", "web", "busybox"])
+        .ok()
+        .out();
+    let found: serde_json::Value = serde_json::from_str(&json).expect("one line of JSON");
+    assert_eq!(found[0]["Name"], "/web");
+    assert_eq!(found[1]["Os"], "linux");
+    scene.run(&["volume", "create", "data"]).ok();
+    let json = scene
+        .run(&["volume", "inspect", "-f=json", "data"])
+        .ok()
+        .out();
+    assert!(
+        json.starts_with("[{") && json.lines().count() == 1,
+        "{json}"
+    );
+    let shown = [
+        "stats",
+        "-a",
+        "--no-stream",
+        "--format={{.Container}} {{.Name}}",
+        "web",
+    ];
+    assert_eq!(scene.run(&shown).ok().out(), "web web\n");
 }
 
 #[test]

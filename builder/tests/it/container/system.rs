@@ -265,6 +265,25 @@ fn the_store_is_summed_up_and_pruned() {
     scene
         .run(&["system", "prune", "--filter", "until=1h", "-f"])
         .ok();
+    // A label keeps what does not have it, of every kind.
+    scene.run(&["volume", "create"]).ok();
+    scene.run(&["network", "create", "apart"]).ok();
+    let counts = || {
+        ["volume", "network"].map(|kind| {
+            let listed = scene.run(&[kind, "ls", "-q"]).ok().out();
+            listed.lines().count()
+        })
+    };
+    let before = counts();
+    let labelled = ["system", "prune", "-f", "--volumes", "--filter=label=x"];
+    scene
+        .run(&labelled)
+        .ok()
+        .prints("Total reclaimed space: 0B\n");
+    assert_eq!(counts(), before);
+    let aged = ["system", "prune", "-f", "--volumes", "--filter=until=1h"];
+    let refused = scene.run(&aged).exits(1);
+    refused.says("\"until\" filter is not supported with \"--volumes\"");
     scene.fact("ended", "{{.Id}}");
     let id = scene.fact("ended", "{{.Id}}");
     let pruned = scene
