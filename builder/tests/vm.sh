@@ -11,8 +11,11 @@
 # The filters are those of `cargo test` (default: limits, pausing, steps with limits, isolation).
 # The
 # machine is made of a kernel of Debian or Ubuntu (`apt-get download`, not installed), a static
-# busybox, and the tests with the libraries that they need; it has no disk and no network. Needs
-# qemu-system-x86, kmod and cpio; KVM=1 lets it use KVM. Ends with the tests' own exit code.
+# busybox, and the tests with the libraries that they need; it has no network. Its disk is there for
+# what follows the tests: containers are made on it, the machine loses power, and after it has
+# booted again cooper tells the truth about them and starts them. The filter `reboot` does that
+# alone. Needs qemu-system-x86, kmod, cpio and e2fsprogs; KVM=1 lets it use KVM. Ends with an exit
+# code of its own if anything of this fails.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -30,7 +33,7 @@ shift $((OPTIND - 1))
     container::isolation
 
 die() { echo "vm: $*" >&2; exit 1; }
-for program in qemu-system-x86_64 depmod cpio busybox dpkg-deb; do
+for program in qemu-system-x86_64 depmod cpio busybox dpkg-deb mkfs.ext4; do
     type -P "$program" >/dev/null || die "$program is not installed"
 done
 mkdir -p "$dir"
@@ -135,18 +138,68 @@ mount -t securityfs security /sys/kernel/security
 mount -t tmpfs -o size=60% tmp '$(dirname "$(dirname "$linked")")/tmp'
 modprobe overlay
 ip link set lo up
-echo "machine: \$(uname -r), cgroup: \$(cat /sys/fs/cgroup/cgroup.controllers)"
 export PATH=/bin:/sbin HOME=/root RUST_BACKTRACE=0
+mkdir /disk
+mount -t ext4 /dev/nvme0n1 /disk
+for word in \$(cat /proc/cmdline); do
+    case \$word in cooper.boot=*) . "/boot-\${word#*=}"; sync; poweroff -f ;; esac
+done
+echo "machine: \$(uname -r), cgroup: \$(cat /sys/fs/cgroup/cgroup.controllers)"
 '$tests' --test-threads=1 $*
 echo "tests ended with \$?"
 poweroff -f
 INIT
+cooper="'$linked' --root /disk/root"
+cat >"$root/boot-1" <<BOOT
+cooper() { $cooper "\$@"; }
+tar -C '$top/out/images/busybox' -cf /tmp/image.tar .
+cooper tag "\$(cooper load -q -i /tmp/image.tar | sed 's/.*: *//')" busybox
+serve='echo run >> /data/runs; sleep 1000'
+cooper run -d --name always --restart always -v data:/data -m 64m busybox sh -c "\$serve"
+cooper run -d --name gone --rm busybox sleep 1000
+cooper run --name ended busybox sh -c 'exit 3'
+cooper exec always sh -c 'until [ -s /data/runs ]; do :; done; echo mine > /own; sync'
+cooper ps -a --format 'before: {{.Names}} {{.State}}' | sort
+# The power goes: nothing is written any more, and nobody is told.
+echo b > /proc/sysrq-trigger
+BOOT
+cat >"$root/boot-2" <<BOOT
+cooper() { $cooper "\$@"; }
+cooper ps -a --format 'after: {{.Names}} {{.State}}' | sort
+cooper inspect --format 'after: {{.State.Pid}} {{.State.ExitCode}}' always ended
+cooper start always
+cooper exec always sh -c 'until [ "\$(wc -l < /data/runs)" = 2 ]; do :; done'
+cooper exec always sed 's/^/again: /' /own /data/runs
+cooper inspect --format 'again: {{.State.Status}} {{.HostConfig.Memory}}' always
+cooper fsck && echo 'again: sound'
+cooper rm -f always
+BOOT
 chmod 755 "$root/init" "$root/tests"
 (cd "$root" && find . -print0 | cpio -0 -o -H newc --quiet) | gzip -1 >"$dir/initrd.gz"
 
 accelerated=()
 if [ -n "${KVM:-}" ]; then accelerated=(-enable-kvm -cpu host,arch-capabilities=off); fi
-qemu-system-x86_64 "${accelerated[@]}" -m 3072 -smp 2 -nographic -no-reboot -nic none \
-    -kernel "$vmlinuz" -initrd "$dir/initrd.gz" \
-    -append "console=ttyS0 quiet cgroup_no_v1=all apparmor=1 security=apparmor panic=-1" </dev/null | tee "$dir/console.log"
-grep -q '^tests ended with 0' "$dir/console.log"
+rm -f "$dir/disk.img"
+truncate -s 1G "$dir/disk.img"
+mkfs.ext4 -q -F "$dir/disk.img"
+
+# Boots the machine with further words on its command line, and shows its console.
+boot() {
+    qemu-system-x86_64 "${accelerated[@]}" -m 3072 -smp 2 -nographic -no-reboot -nic none \
+        -drive "file=$dir/disk.img,format=raw,if=none,id=disk" -device nvme,drive=disk,serial=cooper \
+        -kernel "$vmlinuz" -initrd "$dir/initrd.gz" \
+        -append "console=ttyS0 quiet cgroup_no_v1=all apparmor=1 security=apparmor panic=-1 $*" \
+        </dev/null | tr -d '\r' | tee "$dir/console.log"
+}
+
+if [ "$*" != reboot ]; then
+    boot
+    grep -q '^tests ended with 0' "$dir/console.log"
+fi
+boot cooper.boot=1
+grep -o 'before: .*' "$dir/console.log" | diff - <(printf 'before: %s\n' 'always running' 'ended exited' 'gone running')
+boot cooper.boot=2
+grep -oE '(after|again): .*' "$dir/console.log" | diff - <(printf '%s\n' \
+    'after: always exited' 'after: ended exited' 'after: 0 137' 'after: 0 3' \
+    'again: mine' 'again: run' 'again: run' 'again: running 67108864' 'again: sound')
+echo "vm: containers are as they were after a loss of power"
