@@ -15,6 +15,8 @@
 //! programs that it is handed to: hosts, users and references never start with
 //! a dash.
 
+use std::ops::Range;
+
 use crate::error::closest;
 use crate::ir::{GitSource, GitTime};
 
@@ -85,6 +87,35 @@ const KEYS: [&str; 10] = [
 ];
 
 impl GitAddressError {
+    /// Returns which part of `address` it is about, if that is a pair of its query.
+    pub fn range(&self, address: &str) -> Option<Range<usize>> {
+        let (wanted, last) = match self {
+            Self::UnknownKey { key } | Self::NoValue { key } | Self::InvalidValue { key, .. } => {
+                (key, false)
+            }
+            Self::Repeated { key } => (key, true),
+            Self::Conflict { .. } | Self::NoCommit | Self::Invalid { .. } => return None,
+        };
+        let begin = address.find('?')? + 1;
+        let query = address[begin..].split('#').next().unwrap_or_default();
+        let mut at = begin;
+        let pairs = query.split('&').map(|pair| {
+            let start = at;
+            at += pair.len() + 1;
+            (start, pair)
+        });
+        let about = |(start, pair): (usize, &str)| {
+            let (key, _) = pair.split_once('=').unwrap_or((pair, ""));
+            let end = match self {
+                Self::UnknownKey { .. } => key.len(),
+                _ => pair.len(),
+            };
+            (key == wanted).then(|| start..start + end)
+        };
+        let mut found = pairs.filter_map(about);
+        if last { found.last() } else { found.next() }
+    }
+
     /// Returns what to write instead.
     pub fn help(&self) -> String {
         match self {

@@ -216,7 +216,7 @@ fn a_failed_step_can_be_looked_into() {
 
 /// Wrong Dockerfiles of each family of instructions: where the fault is shown, what is said of it,
 /// and what would help.
-const WRONG: [(&str, &[&str]); 44] = [
+const WRONG: [(&str, &[&str]); 50] = [
     (
         "FRM busybox\nRUN x\n",
         &[
@@ -462,18 +462,46 @@ const WRONG: [(&str, &[&str]); 44] = [
     (
         "FROM busybox AS p\nONBUILD COPY nosuch /x\nFROM p\nRUN true\n",
         &[
-            "Dockerfile:3:1",
+            "Dockerfile:2:1",
             "\"nosuch\": not found",
             "in the trigger `ONBUILD COPY nosuch /x`",
             "there is nothing of that name in the build context",
         ],
     ),
     (
+        "FROM busybox AS p\nONBUILD COPY --from=nope /a /b\nFROM p\n",
+        &["Dockerfile:2:21", "nope: not in the local store"],
+    ),
+    (
+        "FROM busybox AS p\nONBUILD RUN --mount=type=cach,target=/x ls\nFROM p\n",
+        &["Dockerfile:2:21", "unsupported mount type \"cach\""],
+    ),
+    (
+        "FROM busybox AS p\nONBUILD RUN \\\n  --mount=type=cach,target=/x ls\nFROM p\n",
+        &["Dockerfile:2:1", "unsupported mount type \"cach\""],
+    ),
+    (
+        "FROM busybox\nADD https://h/b.git?subdir=y&refs=x /z\n",
+        &[
+            "Dockerfile:2:30",
+            "unexpected query \"refs\"",
+            "did you mean ref?",
+        ],
+    ),
+    (
+        "FROM busybox\nADD https://h/b.git?submodules=2&ref=x /z\n",
+        &["Dockerfile:2:21", "invalid submodules value"],
+    ),
+    (
+        "FROM busybox\nADD https://h/b.git?ref=x&ref=y /z\n",
+        &["Dockerfile:2:27", "query \"ref\" has multiple values"],
+    ),
+    (
         "FROM busybox AS p\nONBUILD RUNN foo\nFROM p\n",
         &[
-            "Dockerfile:3:1",
+            "Dockerfile:2:9",
             "unknown instruction: RUNN",
-            "in the trigger `ONBUILD RUNN foo`",
+            "a stage that starts from this one runs the trigger",
             "did you mean `RUN`?",
         ],
     ),

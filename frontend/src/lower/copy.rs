@@ -281,8 +281,12 @@ impl StageLowering<'_, '_> {
         let remote = if from.is_some() {
             Remote::No
         } else {
-            remote::classify(source)
-                .map_err(|wrong| error(wrong.to_string()).with_help(wrong.help()))?
+            remote::classify(source).map_err(|wrong| {
+                let part = wrong.range(source);
+                let span = part.map_or(source.span, |part| source.place(part));
+                Diagnostic::error(Code::InvalidSource, span, wrong.to_string())
+                    .with_help(wrong.help())
+            })?
         };
         let (vertex, picked, unpack, local_rules) = match remote {
             Remote::Http | Remote::Git(_) if !is_add => {

@@ -92,7 +92,8 @@ pub struct HistoryItem {
     pub author: String,
     /// The vertex that adds the layer; `None` for an empty one.
     pub layer: Option<VertexId>,
-    /// Where the instruction is written; for a trigger of a base image, its `FROM` line.
+    /// Where the instruction is written; for a trigger its ONBUILD, or the `FROM` line of an image
+    /// that brings it along.
     pub span: Span,
 }
 
@@ -109,10 +110,11 @@ pub struct Step {
     pub command: String,
     /// As docker shows it: `[build 2/5] RUN make`.
     pub display: String,
-    /// Where it is written; for a trigger of a base image, its `FROM` line.
+    /// Where it is written; for a trigger its ONBUILD, or the `FROM` line of an image that brings it
+    /// along.
     pub span: Span,
     /// Its words that what happens to it may be about, expanded: what is copied, where it goes and
-    /// whose it is to be, the fields of its mounts. None for a trigger, which is not written in this file.
+    /// whose it is to be, the fields of its mounts. None for a trigger, which need not be written in this file.
     pub words: Vec<Spanned<String>>,
     /// The configuration of an image of what the step comes to.
     pub image: Arc<ImageConfig>,

@@ -11,7 +11,7 @@ use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::image::{ImageLayers, ImageRequest};
 use crate::instruction::Kind;
 use crate::ir::BuildOp;
-use crate::plan::{Base, Command, From, Plan, relocate, word_error};
+use crate::plan::{Base, Command, From, Plan, word_error};
 use crate::source::{Span, Spanned};
 use crate::word::Environment;
 
@@ -217,7 +217,7 @@ impl StageLowering<'_, '_> {
         let result = self.dispatch(command);
         if let Err(errors) = result {
             self.lowering.errors.extend(match &command.trigger {
-                Some((span, text)) => relocate(errors, *span, text),
+                Some(trigger) => trigger.relocate(errors),
                 None => errors,
             });
         }
@@ -225,7 +225,7 @@ impl StageLowering<'_, '_> {
 
     fn dispatch(&mut self, command: &Command) -> Result<(), Diagnostics> {
         let span = match &command.trigger {
-            Some((span, _)) => *span,
+            Some(trigger) => trigger.place(),
             None => command.instruction.span,
         };
         self.at = span;

@@ -25,7 +25,6 @@ use crate::stage::{Dockerfile, salvage};
 use crate::word::{Environment, Lexer, WordError};
 
 pub(crate) use reach::{Command, Reach};
-pub(crate) use trigger::relocate;
 
 /// The stages that a target needs.
 #[derive(Clone, Debug)]

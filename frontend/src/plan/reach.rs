@@ -7,7 +7,8 @@ use crate::image::{ImageKey, ImageRequest, ResolvedImages};
 use crate::instruction::{Instruction, Kind};
 use crate::source::Span;
 
-use super::{Base, From, Plan, from_words, trigger};
+use super::trigger::Trigger;
+use super::{Base, From, Plan, from_words};
 
 /// The reachable part of a plan, given the images known so far.
 pub(crate) struct Reach {
@@ -24,8 +25,8 @@ pub(crate) struct Command {
     pub(crate) instruction: Instruction,
     /// Where its `--from` parts read, in the order of [`from_words`].
     pub(crate) from: Vec<Option<From>>,
-    /// For a trigger: the FROM line that brought it in, and its text.
-    pub(crate) trigger: Option<(Span, String)>,
+    /// For a trigger: what it is known by.
+    pub(crate) trigger: Option<Trigger>,
 }
 
 impl Reach {
@@ -99,11 +100,10 @@ impl Reach {
             self.ask(request, images, asked);
         }
         let mut commands = Vec::new();
-        for text in triggers(plan, base, images) {
-            match trigger::parse(&text, stage.span) {
+        for trigger in triggers(plan, base, images, stage.span) {
+            match trigger.parse() {
                 Ok(instruction) => {
-                    let trigger = Some((stage.span, text));
-                    commands.extend(self.command(plan, instruction, trigger));
+                    commands.extend(self.command(plan, instruction, Some(trigger)));
                 }
                 Err(errors) => self.errors.extend(errors),
             }
@@ -118,35 +118,44 @@ impl Reach {
         &mut self,
         plan: &Plan,
         instruction: Instruction,
-        trigger: Option<(Span, String)>,
+        trigger: Option<Trigger>,
     ) -> Option<Command> {
-        match resolve_sources(plan, &instruction) {
+        let resolved = resolve_sources(plan, &instruction);
+        let placed = match &trigger {
+            Some(trigger) => resolved
+                .map(|from| {
+                    from.into_iter()
+                        .map(|from| trigger.place_request(from))
+                        .collect()
+                })
+                .map_err(|errors| trigger.relocate(errors)),
+            None => resolved,
+        };
+        match placed {
             Ok(from) => Some(Command {
                 instruction,
                 from,
                 trigger,
             }),
             Err(errors) => {
-                self.errors.extend(match &trigger {
-                    Some((span, text)) => trigger::relocate(errors, *span, text),
-                    None => errors,
-                });
+                self.errors.extend(errors);
                 None
             }
         }
     }
 }
 
-/// Returns the triggers that a base brings along.
-fn triggers(plan: &Plan, base: &Base, images: &ResolvedImages) -> Vec<String> {
+/// Returns the triggers that a base brings along; `from` is the line that names the base.
+fn triggers(plan: &Plan, base: &Base, images: &ResolvedImages, from: Span) -> Vec<Trigger> {
     match base {
-        Base::Image(request) => images
-            .get(&request.key)
-            .map(|image| image.config.config.on_build.clone()),
+        Base::Image(request) => images.get(&request.key).map(|image| {
+            let texts = image.config.config.on_build.iter();
+            texts.map(|text| Trigger::of_image(text, from)).collect()
+        }),
         Base::Stage(stage) if !matches!(plan.bases[*stage], Base::Replaced(_)) => {
             let instructions = plan.dockerfile.stages[*stage].instructions.iter();
             let texts = instructions.filter_map(|instruction| match &instruction.kind {
-                Kind::OnBuild(onbuild) => Some(onbuild.trigger.clone()),
+                Kind::OnBuild(onbuild) => Some(Trigger::of_stage(&onbuild.trigger, instruction)),
                 _ => None,
             });
             Some(texts.collect())

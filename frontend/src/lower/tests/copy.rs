@@ -247,7 +247,7 @@ fn copies_that_cannot_work_are_errors() {
         (
             "ADD https://h/r.git?bad=1 c",
             &[
-                "invalid-source@https://h/r.git?bad=1: unexpected query \"bad\" in a git address (known are ref, tag, branch, commit, checksum, subdir, submodules, keep-git-dir, mtime, fetch-by-commit)",
+                "invalid-source@bad: unexpected query \"bad\" in a git address (known are ref, tag, branch, commit, checksum, subdir, submodules, keep-git-dir, mtime, fetch-by-commit)",
             ],
         ),
         (
