@@ -19,6 +19,31 @@ fn sources_are_found_as_buildkit_finds_them() {
             expect: Expect::Tree(&["1/ 755 0:0", r#"1/e.txt 644 0:0 "e""#]),
         },
         Case {
+            name: "of several sources the last is what a path without a slash is",
+            setup: "printf 1 >one; printf 2 >two",
+            dockerfile: "FROM busybox\nCOPY one two /dest\n",
+            args: NONE,
+            expect: Expect::Tree(&[r#"dest 644 0:0 "2""#]),
+        },
+        Case {
+            name: "several sources go into a directory that is there already",
+            setup: "printf 1 >one; printf 2 >two",
+            dockerfile: "FROM busybox\nWORKDIR /dest\nCOPY one two /dest\n",
+            args: NONE,
+            expect: Expect::Tree(&[
+                "dest/ 755 0:0",
+                r#"dest/one 644 0:0 "1""#,
+                r#"dest/two 644 0:0 "2""#,
+            ]),
+        },
+        Case {
+            name: "a user that nobody knows is root, and a group the user's",
+            setup: "printf x >f",
+            dockerfile: "FROM busybox\nCOPY --chown=nobdy f /a\nCOPY --chown=7:nogrp f /b\n",
+            args: NONE,
+            expect: Expect::Tree(&[r#"a 644 0:0 "x""#, r#"b 644 7:7 "x""#]),
+        },
+        Case {
             name: "`!` in a class is a character",
             setup: "printf x >'!.txt'; printf a >a.txt; printf b >b.txt",
             dockerfile: "FROM busybox\nCOPY [!a].txt /2/\n",
