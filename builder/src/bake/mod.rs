@@ -135,6 +135,16 @@ pub fn is_remote(context: &str) -> bool {
 }
 
 impl ResolveError {
+    /// Calls a target that is not there what the user called it: dots stand for underscores.
+    fn called_as_asked(mut self, names: &[String]) -> Self {
+        if let Self::UnknownTarget { name, .. } = &mut self
+            && let Some(asked) = names.iter().find(|asked| asked.replace('.', "_") == *name)
+        {
+            name.clone_from(asked);
+        }
+        self
+    }
+
     /// Says who named a target that is not there, and where.
     fn named_by(mut self, who: String, place: Option<&Place>) -> Self {
         if let Self::UnknownTarget {

@@ -104,7 +104,7 @@ impl Definition {
                                 let place = written.map(|written| written.text(&target));
                                 error.named_by(format!("the group {}", group.name), place)
                             }
-                            None => error,
+                            None => error.called_as_asked(names),
                         }
                     });
                     plan.targets.insert(target.clone(), resolved?);

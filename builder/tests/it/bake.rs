@@ -193,6 +193,10 @@ fn what_a_build_cannot_do_is_refused_where_it_is_written() {
     bake(&cooper, &context, &["nope"])
         .exits(1)
         .says("there is no target nope");
+    bake(&cooper, &context, &["-D", "."])
+        .exits(1)
+        .says("there is no target .\n")
+        .says("bake takes targets");
 }
 
 #[test]

@@ -312,6 +312,7 @@ fn what_cannot_be_resolved_is_told() {
         ),
         ("wepapp", "there is no target wepapp"),
         ("q*", "there is no target q*"),
+        ("web.1", "there is no target web.1"),
         ("default", "there is no target default"),
     ] {
         let error = definition

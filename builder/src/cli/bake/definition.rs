@@ -175,6 +175,10 @@ pub(super) fn unresolved(error: ResolveError) -> Report {
             fault: Some(fault),
             ..
         } => report.excerpt(fault.excerpt()),
+        ResolveError::UnknownTarget { name, .. } if matches!(&*name, "." | ".." | "./") => report
+            .hint(
+                "bake takes targets, and the definition of the working directory unless -f names one",
+            ),
         ResolveError::UnknownTarget {
             suggestion: Some(meant),
             ..
