@@ -290,10 +290,7 @@ mod tests {
             elsewhere: BTreeMap::new(),
             canceled: &|| true,
         };
-        let display = Display::start(DisplayOptions {
-            mode: ProgressMode::Quiet,
-            color: false,
-        });
+        let display = Display::start(DisplayOptions::new(ProgressMode::Quiet, false));
         let step = display.progress().step("push");
         let client = Client::new(RegistryConfig::default(), Credentials::none());
         let error = push_image(&store, &client, &request, &step).expect_err("canceled");

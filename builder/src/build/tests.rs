@@ -38,10 +38,7 @@ impl Place {
             .iter()
             .map(|&(name, options)| Target { name, options })
             .collect();
-        let display = Display::start(DisplayOptions {
-            mode: ProgressMode::Quiet,
-            color: false,
-        });
+        let display = Display::start(DisplayOptions::new(ProgressMode::Quiet, false));
         let session = Session {
             store: self.store.clone(),
             client: Client::new(RegistryConfig::default(), Credentials::none()),

@@ -238,6 +238,10 @@ pub struct BuildArgs {
     #[arg(long, value_name = "SIZE", value_parser = super::value::size)]
     pub memory_budget: Option<u64>,
 
+    /// Whether this is a target of a bake file, whose platforms the environment does not set.
+    #[arg(skip)]
+    pub of_bake: bool,
+
     /// What RUN steps may do, see and use up.
     #[command(flatten)]
     pub steps: StepArgs,
@@ -306,7 +310,7 @@ impl BuildArgs {
             cache_to: each("--cache-to", &self.cache_to, share::to)?.concat(),
             omit_history: self.omit_history,
             log_file: self.logfile.clone(),
-            platforms: self.platforms()?,
+            platforms: self.platforms(&settings.environment)?,
             build_args,
             labels,
             no_cache: self.no_cache(input.cache_ttl),
@@ -441,15 +445,20 @@ impl BuildArgs {
         Ok((args, epoch))
     }
 
-    fn platforms(&self) -> Result<Vec<Platform>, Report> {
+    fn platforms(&self, environment: &config::Environment) -> Result<Vec<Platform>, Report> {
+        const DEFAULT: &str = "DOCKER_DEFAULT_PLATFORM";
         let mut platforms = Vec::new();
-        let written = self.platform.iter().map(|text| text.trim());
+        let default = environment
+            .text(DEFAULT)
+            .filter(|_| self.platform.is_empty() && !self.of_bake);
+        let option = default.as_ref().map_or("--platform", |_| DEFAULT);
+        let written = self.platform.iter().chain(&default).map(|text| text.trim());
         for text in written.filter(|text| !text.is_empty()) {
             let platform = if text == "local" {
                 Platform::host()
             } else {
                 text.parse().map_err(|error: cooper_oci::PlatformError| {
-                    ValueError::new(error.to_string()).report("--platform", text)
+                    ValueError::new(error.to_string()).report(option, text)
                 })?
             };
             if !platforms.contains(&platform) {

@@ -114,7 +114,7 @@ fn with_session(
         resolv_conf: Vec::new(),
     };
     let color = settings.color(&std::io::stderr());
-    let display = Display::start(DisplayOptions { mode, color });
+    let display = Display::start(DisplayOptions::new(mode, color));
     let interrupt = Interrupt::listen().map_err(|error| Report::from_error(&error))?;
     let result = work(&session, &display.progress(), interrupt.token());
     display.finish();

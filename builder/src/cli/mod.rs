@@ -67,6 +67,7 @@ use clap::{Parser, Subcommand};
 use cooper_cache::Driver;
 
 use crate::config::{self, Environment, FileConfig};
+use crate::progress::Look;
 use crate::report::{self, Report};
 
 /// Builds and runs container images.
@@ -272,6 +273,15 @@ impl Settings {
             root,
             driver,
         })
+    }
+
+    /// Returns how the live view of a build looks, and what is wrong with what asks for it.
+    pub fn look(&self) -> (Look, Vec<String>) {
+        let text = |name: &str| self.environment.text(name);
+        Look::of(
+            text("BUILDKIT_COLORS").as_deref(),
+            text("BUILDKIT_TTY_LOG_LINES").as_deref(),
+        )
     }
 
     /// Returns whether `stream`, a terminal or not, is to be coloured.

@@ -461,7 +461,6 @@ mod tests {
                     split: Some(true),
                 },
             ),
-            ("type=tar,dest=-", tar(Sink::Stdout)),
             ("type=tar", tar(Sink::Stdout)),
             ("type=tar,dest=x.tar", tar(file("x.tar"))),
             (
@@ -470,10 +469,6 @@ mod tests {
             ),
             (
                 "type=oci,dest=",
-                Output::Oci(archive(ArchiveDest::Tar(Sink::Stdout))),
-            ),
-            (
-                "type=oci,dest=-",
                 Output::Oci(archive(ArchiveDest::Tar(Sink::Stdout))),
             ),
             (

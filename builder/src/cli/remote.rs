@@ -137,10 +137,10 @@ pub(super) fn pull(
     platform: &Platform,
 ) -> Result<Pulled, Report> {
     let client = settings.registry_client(options)?;
-    let display = Display::start(DisplayOptions {
+    let display = Display::start(DisplayOptions::new(
         mode,
-        color: settings.color(&std::io::stderr()),
-    });
+        settings.color(&std::io::stderr()),
+    ));
     let interrupt = Interrupt::listen().map_err(|error| Report::from_error(&error))?;
     let progress = display.progress();
     let pull = Pull {

@@ -252,7 +252,7 @@ impl PushArgs {
         let images = loaded.iter().flat_map(|set| &set.images);
         self.leaks.check(&session, settings, images)?;
         let color = settings.color(&io::stderr());
-        let display = Display::start(DisplayOptions { mode, color });
+        let display = Display::start(DisplayOptions::new(mode, color));
         let interrupt = Interrupt::listen().map_err(|error| Report::from_error(&error))?;
         let pushing = Pushing {
             session: &session,

@@ -21,6 +21,11 @@ const OPTIONS: &[(&[&str], &[&str], &str)] = &[
     ),
     (
         &["build"],
+        &["--detach", "--server-config"],
+        "leave it out: there is no server that could build",
+    ),
+    (
+        &["build"],
         &["--save-stages", "--stage-labels"],
         "leave it out: every step's result is kept, and --target builds a stage by itself",
     ),

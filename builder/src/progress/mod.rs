@@ -10,6 +10,7 @@
 //! build: when stderr is gone, the output is dropped.
 
 mod event;
+mod look;
 mod model;
 mod plain;
 mod rawjson;
@@ -29,6 +30,7 @@ use cooper_solver::{SolveEvent, VertexId};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 
 pub use event::{Event, StepId, Stream};
+pub use look::Look;
 pub use model::Line;
 pub(crate) use plain::size;
 pub use redact::Secrets;
@@ -48,9 +50,20 @@ pub struct DisplayOptions {
     pub mode: ProgressMode,
     /// Whether colours are used.
     pub color: bool,
+    /// How the live view looks.
+    pub look: Look,
 }
 
 impl DisplayOptions {
+    /// Returns the options of a display that looks as it always does.
+    pub fn new(mode: ProgressMode, color: bool) -> Self {
+        Self {
+            mode,
+            color,
+            look: Look::default(),
+        }
+    }
+
     fn resolved(&self) -> ProgressMode {
         match self.mode {
             ProgressMode::Auto | ProgressMode::Tty if std::io::stderr().is_terminal() => {
@@ -118,7 +131,7 @@ impl Display {
             ProgressMode::Auto | ProgressMode::Tty => ProgressMode::Plain,
             mode => mode,
         };
-        let options = DisplayOptions { mode, color: false };
+        let options = DisplayOptions::new(mode, false);
         Self::begin(move |clock| Worker {
             sink: Sink::File(file),
             ..Worker::new(&options, clock)
@@ -464,7 +477,9 @@ impl Worker {
         let (view, sink): (Box<dyn View>, _) = match options.resolved() {
             ProgressMode::Tty | ProgressMode::Auto => {
                 let sink = Sink::screen();
-                (Box::new(tty::Tty::new(options.color, sink.size())), sink)
+                let look = options.color.then(|| options.look.clone());
+                let lines = options.look.log_lines;
+                (Box::new(tty::Tty::new(look, lines, sink.size())), sink)
             }
             ProgressMode::Plain => (Box::new(plain::Plain::default()), Sink::stderr()),
             ProgressMode::RawJson => (Box::new(rawjson::RawJson::new(clock.wall)), Sink::stderr()),

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::View;
 use super::event::StepId;
+use super::look::Look;
 use super::model::{Change, Model, Step, StepState};
 use super::plain::size as bytes;
 use super::screen::Size;
@@ -22,12 +23,12 @@ use super::screen::Size;
 /// How often the times of running steps are brought up to date.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Lines of output shown below a running step, where there is room.
-const TAIL: usize = 6;
-
 /// The tty view.
 pub(super) struct Tty {
-    color: bool,
+    /// None without colours.
+    look: Option<Look>,
+    /// Lines of output shown below a running step, where there is room.
+    tail: usize,
     running: Vec<StepId>,
     columns: usize,
 }
@@ -38,27 +39,32 @@ enum Paint {
     Good,
     Bad,
     Faint,
+    Canceled,
     Warning,
 }
 
 impl Tty {
     /// Returns the view for a terminal that is `size` now; each frame says anew what it is.
-    pub(super) fn new(color: bool, size: Size) -> Self {
+    pub(super) fn new(look: Option<Look>, tail: usize, size: Size) -> Self {
         Self {
-            color,
+            look,
+            tail,
             running: Vec::new(),
             columns: columns(size),
         }
     }
 
     fn paint(&self, paint: Paint, text: &str) -> String {
+        let Some(look) = &self.look else {
+            return text.to_owned();
+        };
         let code = match paint {
             Paint::None => return text.to_owned(),
-            _ if !self.color => return text.to_owned(),
-            Paint::Good => "34",
-            Paint::Bad => "31",
-            Paint::Faint => "2",
-            Paint::Warning => "33",
+            Paint::Good => look.run.code(),
+            Paint::Bad => look.error.code(),
+            Paint::Faint => "2".to_owned(),
+            Paint::Canceled => look.cancel.code(),
+            Paint::Warning => look.warning.code(),
         };
         format!("\x1b[{code}m{text}\x1b[0m")
     }
@@ -67,7 +73,7 @@ impl Tty {
         let (mark, paint) = match &step.state {
             StepState::Cached => ("CACHED ", Paint::Good),
             StepState::Failed(_) => ("ERROR ", Paint::Bad),
-            StepState::Canceled => ("CANCELED ", Paint::Warning),
+            StepState::Canceled => ("CANCELED ", Paint::Canceled),
             StepState::Done | StepState::Running | StepState::Waiting => ("", Paint::Good),
         };
         let label = format!(" => {mark}{}", step.name);
@@ -102,7 +108,7 @@ impl Tty {
             .map(|line| line.text.as_str())
             .chain(unfinished.as_deref())
             .collect();
-        let tail = TAIL.min(room.saturating_sub(lines.len()));
+        let tail = self.tail.min(room.saturating_sub(lines.len()));
         for text in &texts[texts.len().saturating_sub(tail)..] {
             let line = cut(&format!(" => => # {}", visible(text)), self.columns);
             lines.push(self.paint(Paint::Faint, &line));
@@ -163,7 +169,7 @@ impl View for Tty {
         let (end, paint) = if any(|state| matches!(state, StepState::Failed(_))) {
             (" FAILED", Paint::Bad)
         } else if any(|state| matches!(state, StepState::Canceled)) {
-            (" CANCELED", Paint::Warning)
+            (" CANCELED", Paint::Canceled)
         } else {
             (" FINISHED", Paint::None)
         };
@@ -241,8 +247,11 @@ mod tests {
     };
 
     fn scene(color: bool) -> (Tty, Model, String) {
-        let (mut tty, mut model, mut out) =
-            (Tty::new(color, WIDE), Model::default(), String::new());
+        let (mut tty, mut model, mut out) = (
+            Tty::new(color.then(Look::default), 6, WIDE),
+            Model::default(),
+            String::new(),
+        );
         let ms = Duration::from_millis;
         let step = StepId;
         let mut events: Vec<_> = (0..)
@@ -305,7 +314,7 @@ mod tests {
             columns: 40,
             ..WIDE
         };
-        let tty = Tty::new(false, narrow);
+        let tty = Tty::new(None, 6, narrow);
         let name = "[internal] load build definition from Dockerfile";
         let line = timed(name, Duration::ZERO, tty.columns);
         assert_eq!(line, "[internal] load build definition … 0.0s");

@@ -196,6 +196,7 @@ fn arguments(target: &Target, common: &Common) -> Result<BuildArgs, Report> {
     }
     let mut args = line.parse(target.text("context").unwrap_or("."))?;
     args.metadata_file.clone_from(&common.metadata_file);
+    args.of_bake = true;
     Ok(args)
 }
 

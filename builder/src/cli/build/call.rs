@@ -73,7 +73,11 @@ pub fn ask(targets: &[build::Target<'_>], settings: &Settings) -> Result<Vec<Ans
         options.progress
     };
     let color = settings.color(&std::io::stderr());
-    let display = Display::start(DisplayOptions { mode, color });
+    let display = Display::start(DisplayOptions {
+        mode,
+        color,
+        look: settings.look().0,
+    });
     let interrupt = Interrupt::listen()
         .map_err(|error| Report::from_error(&error).context("cannot listen for signals"))?;
     let cancel = interrupt.token().clone();

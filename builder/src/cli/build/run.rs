@@ -76,9 +76,10 @@ pub fn build_targets(targets: &[build::Target<'_>], settings: &Settings) -> Resu
     if wants_shell {
         failed_step::check_terminal()?;
     }
+    let (look, problems) = settings.look();
     let display = match log_file(options)? {
         Some(file) => Display::start_in(file, mode),
-        None => Display::start(DisplayOptions { mode, color }),
+        None => Display::start(DisplayOptions { mode, color, look }),
     };
     let interrupt = Interrupt::listen()
         .map_err(|error| Report::from_error(&error).context("cannot listen for signals"))?;
@@ -90,6 +91,9 @@ pub fn build_targets(targets: &[build::Target<'_>], settings: &Settings) -> Resu
         resolv_conf: std::fs::read("/etc/resolv.conf").unwrap_or_default(),
     };
     let progress = display.progress();
+    for problem in problems {
+        progress.warn(problem);
+    }
     let shown = failed_step::Shown::new(display, color);
     let on_failure = |error: &BuildError, step: &FailedStep<'_>| shown.open_shell(error, step);
     let request = build::Request {

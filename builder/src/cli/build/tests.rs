@@ -77,6 +77,21 @@ fn switches_take_a_truth_value() {
 }
 
 #[test]
+fn the_environment_has_a_default_platform() {
+    let default = settings(&[("DOCKER_DEFAULT_PLATFORM", "linux/s390x")], "");
+    let platforms = |args: &[&str], settings: &Settings| {
+        let options = resolve_with(&[args, &["."]].concat(), settings).expect("valid");
+        let texts = options.platforms.iter().map(ToString::to_string);
+        texts.collect::<Vec<_>>()
+    };
+    assert_eq!(platforms(&[], &default), ["linux/s390x"]);
+    assert_eq!(platforms(&["--platform=arm64"], &default), ["linux/arm64"]);
+    let wrong = settings(&[("DOCKER_DEFAULT_PLATFORM", "linux/")], "");
+    let error = resolve_with(&["."], &wrong).expect_err("no platform");
+    assert!(error.contains("for DOCKER_DEFAULT_PLATFORM"), "{error}");
+}
+
+#[test]
 fn the_values_of_strings_stand_apart_too() {
     let options = resolve(&["--provenance", "mode=min", "--sbom", "false", "."]).expect("valid");
     let provenance = options.attest.provenance.expect("asked for");
