@@ -48,6 +48,8 @@ const ARTIFACT_TYPE: &str = "application/vnd.docker.attestation.manifest.v1+json
 const PREDICATE_TYPE: &str = "in-toto.io/predicate-type";
 /// Says on an entry of an index what it is there for.
 const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+/// What it says of an attestation manifest.
+const ATTESTATION: &str = "attestation-manifest";
 /// Says on an entry of an index which other one it is about.
 const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
 
@@ -106,6 +108,13 @@ impl Attestation {
     }
 }
 
+/// Returns which other entry of its index an entry says something about, if it does.
+pub fn about(entry: &Descriptor) -> Option<Digest> {
+    let annotation = |name| entry.annotations.get(name);
+    annotation(REFERENCE_TYPE).filter(|kind| *kind == ATTESTATION)?;
+    annotation(REFERENCE_DIGEST)?.parse().ok()
+}
+
 /// The manifest that carries the attestations of one image, with all that it names.
 #[derive(Debug, Clone)]
 pub struct AttestationManifest {
@@ -152,7 +161,7 @@ impl AttestationManifest {
         let bytes = manifest.to_json();
         let descriptor = Descriptor::of(media_type::OCI_MANIFEST, &bytes)
             .with_annotation(REFERENCE_DIGEST, image.digest.to_string())
-            .with_annotation(REFERENCE_TYPE, "attestation-manifest")
+            .with_annotation(REFERENCE_TYPE, ATTESTATION)
             .with_platform(unknown);
         Self {
             descriptor,

@@ -20,6 +20,8 @@ use crate::options::{Provenance, ProvenanceMode};
 
 /// The predicate's type.
 pub const PREDICATE_TYPE: &str = "https://slsa.dev/provenance/v1";
+/// What the types of all versions begin with.
+pub const ANY_VERSION: &str = "https://slsa.dev/provenance/";
 /// Says what the fields mean.
 const BUILD_TYPE: &str =
     "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md";

@@ -234,6 +234,11 @@ fn lists_are_made_of_what_registries_have() {
     let added = tools(&["create", "--append", "-t", &name, &part("arm64")])
         .ok()
         .out();
+    let format = "{{range $on, $image := .Image}}{{$on}}={{$image.Architecture}} {{end}}{{.SBOM}}";
+    tools(&["inspect", &name, "--format", format])
+        .ok()
+        .prints("linux/amd64=amd64 linux/arm64=arm64 map[]\n");
+    tools(&["inspect", &name, "--raw", "--format", format]).exits(125);
     let inspected = tools(&["inspect", &name]).ok().out();
     assert!(
         inspected.contains("Platform:  linux/arm64\n"),

@@ -31,7 +31,7 @@ use cooper_cache::{FileReader, MergedTree, Node, RelPath, StoreError};
 use rayon::prelude::*;
 
 use super::Purl;
-pub use spdx::Document;
+pub use spdx::{Document, PREDICATE_TYPE};
 
 /// Where rpm keeps its database.
 const RPM: [&str; 3] = ["var/lib/rpm", "usr/lib/sysimage/rpm", "usr/share/rpm"];

@@ -4,6 +4,7 @@
 //! images that are elsewhere are copied along, from registry to registry. `buildx imagetools` does
 //! the same in one step.
 
+mod details;
 mod list;
 
 use crate::exit::ExitCode;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::interrupt::Interrupt;
 use super::json::indented;
+use super::template::Template;
 use super::{Settings, remote};
 use crate::registry::{Client, RegistryError, RemoteDocument, Watch};
 use crate::report::{Exit, Report, print_data};
@@ -168,6 +170,11 @@ pub struct ImagetoolsInspectArgs {
     /// Show it byte for byte
     #[arg(long)]
     pub raw: bool,
+
+    /// Show what a Go template gives of .Name, .Manifest, .Image, .Provenance and .SBOM, such as
+    /// '{{.Manifest.Digest}}' or '{{json .SBOM.SPDX}}'
+    #[arg(long, value_name = "TEMPLATE", conflicts_with = "raw")]
+    pub format: Option<Template>,
 }
 
 impl ManifestCommand {
@@ -354,6 +361,14 @@ impl ImagetoolsInspectArgs {
         let found = registries.document(&name)?;
         if self.raw {
             return print_data(&String::from_utf8_lossy(&found.bytes));
+        }
+        if let Some(template) = &self.format {
+            let details = details::details(&registries, &name, &found)?;
+            let text = template.render_any(&details);
+            let text = text.map_err(|error| {
+                Report::from_error(&error).context("--format does not fit what is there")
+            })?;
+            return print_data(&(text + "\n"));
         }
         let top = &found.descriptor;
         let mut text = format!(

@@ -7,16 +7,21 @@ use serde_json::Value;
 use super::functions::{self, is_true};
 use super::parse::{Command, Node, Operand, Pipeline, Templates};
 use super::print::{NIL, text};
-use super::{TemplateError, error};
+use super::{Missing, TemplateError, error};
 use crate::report::did_you_mean;
 
 /// How deep templates may call each other.
 const DEPTH: usize = 100;
 
 /// Returns the text of the template for `value`.
-pub(super) fn render(templates: &Templates, value: &Value) -> Result<String, TemplateError> {
+pub(super) fn render(
+    templates: &Templates,
+    value: &Value,
+    missing: Missing,
+) -> Result<String, TemplateError> {
     let mut state = State {
         templates,
+        missing,
         variables: vec![(String::new(), value.clone())],
         out: String::new(),
         depth: 0,
@@ -35,6 +40,7 @@ type Flow = ControlFlow<Leave>;
 
 struct State<'t> {
     templates: &'t Templates,
+    missing: Missing,
     /// Those that are known here; the first is `$`.
     variables: Vec<(String, Value)>,
     out: String,
@@ -79,7 +85,10 @@ impl State<'_> {
             Node::Action(pipeline) => {
                 let value = self.pipeline(pipeline, dot)?;
                 if pipeline.names.is_empty() {
-                    self.out.push_str(&text(&value));
+                    match (&value, self.missing) {
+                        (Value::Null, Missing::NoValue) => self.out.push_str("<no value>"),
+                        _ => self.out.push_str(&text(&value)),
+                    }
                 }
                 // What it declares is known to its neighbours.
                 return Ok(Flow::Continue(()));
@@ -240,13 +249,38 @@ impl State<'_> {
     fn operand(&self, operand: &Operand, dot: &Value) -> Result<Value, TemplateError> {
         match operand {
             Operand::Literal(value) => Ok(value.clone()),
-            Operand::Field(names) => field(dot, names),
+            Operand::Field(names) => self.field(dot, names),
             Operand::Variable(name, names) => {
                 let known = self.variables.iter().rev().find(|(known, _)| known == name);
-                field(known.map_or(&Value::Null, |(_, value)| value), names)
+                self.field(known.map_or(&Value::Null, |(_, value)| value), names)
             }
-            Operand::Nested(pipeline, names) => field(&self.evaluate(pipeline, dot)?, names),
+            Operand::Nested(pipeline, names) => self.field(&self.evaluate(pipeline, dot)?, names),
         }
+    }
+}
+
+impl State<'_> {
+    fn field(&self, dot: &Value, path: &[String]) -> Result<Value, TemplateError> {
+        let mut value = dot;
+        for name in path {
+            let found = match value {
+                Value::Null => return Ok(Value::Null),
+                Value::Object(fields) => fields.get(name).or_else(|| go_field(name, fields)),
+                _ => return error(format!("there is no field {name} in a plain value")),
+            };
+            value = match (found, value, self.missing) {
+                (Some(found), ..) => found,
+                (None, _, Missing::NoValue) => return Ok(Value::Null),
+                (None, value, Missing::Error) => {
+                    let known = value
+                        .as_object()
+                        .into_iter()
+                        .flat_map(serde_json::Map::keys);
+                    return Err(unknown_field(name, known.map(String::as_str)));
+                }
+            };
+        }
+        Ok(value.clone())
     }
 }
 
@@ -273,18 +307,15 @@ fn items(value: &Value) -> Result<Vec<(Value, Value)>, TemplateError> {
     }
 }
 
-fn field(dot: &Value, path: &[String]) -> Result<Value, TemplateError> {
-    let mut value = dot;
-    for name in path {
-        value = match value {
-            Value::Null => return Ok(Value::Null),
-            Value::Object(fields) => fields
-                .get(name)
-                .ok_or_else(|| unknown_field(name, fields.keys().map(String::as_str)))?,
-            _ => return error(format!("there is no field {name} in a plain value")),
-        };
-    }
-    Ok(value.clone())
+/// Returns the field that Go calls `name`, with a capital, and documents otherwise: `MediaType` is
+/// `mediaType` there, `OS` is `os`.
+fn go_field<'a>(name: &str, fields: &'a serde_json::Map<String, Value>) -> Option<&'a Value> {
+    let is_go = name.starts_with(|first: char| first.is_ascii_uppercase());
+    let mut fields = fields.iter().filter(|_| is_go);
+    let same = |key: &str| {
+        key.starts_with(|first: char| first.is_ascii_lowercase()) && key.eq_ignore_ascii_case(name)
+    };
+    fields.find(|(key, _)| same(key)).map(|(_, value)| value)
 }
 
 fn unknown_field<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> TemplateError {

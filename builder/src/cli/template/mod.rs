@@ -46,6 +46,13 @@ fn error<T>(text: impl Into<String>) -> Result<T, TemplateError> {
     Err(TemplateError(text.into()))
 }
 
+/// What a field is that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missing {
+    Error,
+    NoValue,
+}
+
 /// A parsed template.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Template(Templates);
@@ -61,7 +68,13 @@ impl std::str::FromStr for Template {
 impl Template {
     /// Returns the text of the template for `value`.
     pub fn render(&self, value: &Value) -> Result<String, TemplateError> {
-        eval::render(&self.0, value)
+        eval::render(&self.0, value, Missing::Error)
+    }
+
+    /// Returns the same for a document of any kind: what it does not have is no value, as a key that
+    /// is not in a map is in Go.
+    pub fn render_any(&self, value: &Value) -> Result<String, TemplateError> {
+        eval::render(&self.0, value, Missing::NoValue)
     }
 }
 

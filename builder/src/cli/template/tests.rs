@@ -13,7 +13,7 @@ fn rendered(template: &str) -> Result<String, String> {
             { "Type": "volume", "Source": "v", "RW": false },
         ],
         "Ports": { "80/tcp": [{ "HostPort": "8080" }], "443/tcp": null },
-        "Labels": "team=x,stage=test",
+        "Labels": "team=x,stage=test", "mediaType": "m", "oci": { "os": "linux" },
     });
     let template: Template = template
         .parse()
@@ -40,6 +40,7 @@ fn fields_and_text() {
         ),
         ("{{.None}} {{.None.Deeper}} {{.Config.Tty}}", "[] [] false"),
         ("{{(index .Mounts 1).Source}}", "v"),
+        ("{{.MediaType}} {{.mediaType}} {{.Oci.OS}}", "m m linux"),
         ("{{$.Id}}{{with .Config}}{{$.Size}}{{end}}", "sha256:110"),
         ("{{.Label \"stage\"}}/{{.Label \"none\"}}", "test/"),
         (
@@ -306,6 +307,10 @@ fn printf() {
 #[test]
 fn what_go_refuses_is_refused() {
     for (template, expected) in [
+        (
+            "{{.id}}",
+            "in {{.id}}: there is no field id; did you mean Id?",
+        ),
         ("{{nil}}", "in {{nil}}: nil is no value by itself"),
         ("{{call .Id}}", "in {{call .Id}}: call cannot take a string"),
         (

@@ -217,6 +217,19 @@ fn registries_take_them_with_the_image() {
     cooper
         .build(&context(), &[&*tag, "--push", BOTH[0], BOTH[1]])
         .ok();
+    let shown = |format: &str| {
+        let args = ["buildx", "imagetools", "inspect", &name, "--format", format];
+        cooper.run(&args).ok().out()
+    };
+    let packages = "{{range .SBOM.SPDX.packages}}{{.name}}@{{.versionInfo}} {{end}}";
+    assert_eq!(shown(packages), "image@<no value> libc6@2.36-9 \n");
+    let frontend = "{{.Provenance.SLSA.buildDefinition.externalParameters.request.frontend}}";
+    assert_eq!(shown(frontend), "dockerfile.v0\n");
+    assert_eq!(shown("{{.Name}} {{.Image.OS}}"), format!("{name} linux\n"));
+    let raw = cooper.run(&["buildx", "imagetools", "inspect", "--raw", &name]);
+    let digest = cooper_oci::Digest::sha256(&raw.ok().stdout);
+    assert_eq!(shown("{{.Manifest.Digest}}"), format!("{digest}\n"));
+    assert_eq!(shown("{{len .Manifest.Manifests}}"), "2\n");
     if need::tool("skopeo").is_none() {
         return;
     }
