@@ -496,6 +496,21 @@ fn a_users_containers_live_alone_and_are_entered_copied_from_and_stopped() {
         changed.contains("A /back") && changed.contains("A /f"),
         "{changed}"
     );
+    let offered = [
+        "run",
+        "-d",
+        "--name=donor",
+        "--network=none",
+        "--ipc=shareable",
+    ];
+    let write = ["a", "sh", "-c", "echo theirs > /dev/shm/x; sleep 1000"];
+    user.cooper(&[&offered[..], &write].concat()).ok();
+    let look = "until [ -s /dev/shm/x ]; do :; done; cat /dev/shm/x";
+    let joined = ["run", "--rm", "--network=none", "--ipc=container:donor"];
+    user.cooper(&[&joined[..], &["a", "sh", "-c", look]].concat())
+        .ok()
+        .prints("theirs\n");
+    user.cooper(&["rm", "-f", "donor"]).ok();
     user.cooper(&["pause", "web"]).ok();
     user.cooper(&["unpause", "web"]).ok();
     user.cooper(&["stop", "web"]).ok();

@@ -61,10 +61,20 @@ fn the_end_is_waited_for() {
 fn failures_are_started_again_as_often_as_the_policy_says() {
     let Some(scene) = loaded() else { return };
     let options = ["--name=bad", "--restart=on-failure:2"];
-    scene.detached(&options, &["sh", "-c", "echo again; exit 4"]);
+    let script = "cut -d ' ' -f 1 /proc/uptime; exit 4";
+    scene.detached(&options, &["sh", "-c", script]);
     scene.await_fact("bad", "{{.State.Status}} {{.RestartCount}}", "exited 2");
-    let log = scene.run(&["logs", "bad"]).ok();
-    log.prints("again\nagain\nagain\n");
+    let log = scene.run(&["logs", "bad"]).ok().out();
+    let times: Vec<f64> = log
+        .lines()
+        .map(|line| line.parse().expect("seconds"))
+        .collect();
+    let [first, second, third] = times[..] else {
+        panic!("three starts: {log}")
+    };
+    // Each waits twice as long as the one before, from a tenth of a second on; the kernel counts
+    // in hundredths.
+    assert!(second - first > 0.08 && third - second > 0.18, "{log}");
     scene.detached(&["--name=good", "--restart=on-failure"], &["true"]);
     scene.await_fact("good", "{{.State.Status}} {{.RestartCount}}", "exited 0");
 }
