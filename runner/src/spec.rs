@@ -367,7 +367,7 @@ pub enum MountKind {
         /// What else is asked for.
         options: TmpfsOptions,
     },
-    /// What another process has mounted, such as memory that it shares; the target follows no
+    /// What another process has mounted, such as memory that it shares; the source follows no
     /// link of that process'.
     Foreign {
         /// The file that stands for its mount namespace, `/proc/PID/ns/mnt`.
