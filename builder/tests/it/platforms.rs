@@ -156,7 +156,7 @@ fn the_store_keeps_all_platforms_under_one_name() {
         let line = cooper.run(&args).ok().out();
         let shown: Value = serde_json::from_str(&line).expect("JSON");
         assert_eq!(line.lines().count(), 1);
-        assert_eq!(shown["Config"]["Labels"]["target"], platform);
+        assert_eq!(shown[0]["Config"]["Labels"]["target"], platform);
         let args = [
             "history",
             "--no-trunc",

@@ -222,7 +222,11 @@ fn registries_take_them_with_the_image() {
         cooper.run(&args).ok().out()
     };
     let packages = "{{range .SBOM.SPDX.packages}}{{.name}}@{{.versionInfo}} {{end}}";
-    assert_eq!(shown(packages), "image@<no value> libc6@2.36-9 \n");
+    let packages = shown(packages);
+    assert!(
+        packages.ends_with("@<no value> libc6@2.36-9 \n"),
+        "{packages}"
+    );
     let frontend = "{{.Provenance.SLSA.buildDefinition.externalParameters.request.frontend}}";
     assert_eq!(shown(frontend), "dockerfile.v0\n");
     assert_eq!(shown("{{.Name}} {{.Image.OS}}"), format!("{name} linux\n"));

@@ -349,7 +349,7 @@ fn a_secret_is_found_in_names_and_fields() {
     // What is said of an image: packages are found, and stages are masked.
     let package = format!("Package: {NAME}\nStatus: install ok installed\nVersion: 1\n");
     let packages = Context::new("FROM scratch\nCOPY f /var/lib/dpkg/status\n").with("f", package);
-    let outcome = cooper.build(&packages, &[&*secret, "--sbom", "-t=leak"]);
+    let outcome = cooper.build(&packages, &[&*secret, "--sbom=true", "-t=leak"]);
     refused(&outcome, &["in sbom.spdx.json, in packages[1].name"]);
     assert!(!outcome.stderr.contains(NAME), "{}", outcome.stderr);
     assert!(!Path::new(&dest).exists());
