@@ -166,7 +166,7 @@ fn the_store_keeps_all_platforms_under_one_name() {
         ];
         let history = cooper.run(&args).ok().out();
         assert!(
-            history.starts_with(shown["Id"].as_str().expect("text")),
+            history.starts_with(shown[0]["Id"].as_str().expect("text")),
             "{history}"
         );
     }
