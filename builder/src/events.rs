@@ -37,6 +37,8 @@ pub enum Kind {
     Network,
     /// A volume, by its name.
     Volume,
+    /// What builds keep.
+    Builder,
 }
 
 impl Kind {
@@ -47,6 +49,7 @@ impl Kind {
             Self::Image => "image",
             Self::Network => "network",
             Self::Volume => "volume",
+            Self::Builder => "builder",
         }
     }
 }
@@ -129,6 +132,11 @@ impl Journal {
 
     fn path(&self) -> PathBuf {
         self.dir.join("journal")
+    }
+
+    /// Writes down that what nobody used of a kind was removed, which gave back so many bytes.
+    pub fn tell_pruned(&self, kind: Kind, bytes: u64) {
+        self.write(&Event::new(kind, "prune", "").with("reclaimed", bytes.to_string()));
     }
 
     /// Writes down what happened. What cannot be written is forgotten.

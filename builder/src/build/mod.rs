@@ -25,30 +25,6 @@
 //! [`NamedContext::Target`](crate::options::NamedContext::Target) with the other one's name.
 //! A target without outputs is only there for that: nothing of it runs that no other target
 //! needs.
-//!
-//! ```no_run
-//! # use cooper_builder::build::{self, Request, Session, Target};
-//! # use cooper_builder::options::{BuildOptions, NamedContext};
-//! # use cooper_builder::progress::Progress;
-//! # fn example(session: Session, base: &BuildOptions, mut app: BuildOptions,
-//! #     progress: &Progress, cancel: &cooper_solver::CancelToken) {
-//! app.build_contexts.push(("base".into(), NamedContext::Target("base".into())));
-//! let targets = [
-//!     Target { name: "base", options: base },
-//!     Target { name: "app", options: &app },
-//! ];
-//! let outcome = build::build(&session, &Request {
-//!     targets: &targets,
-//!     progress,
-//!     cancel,
-//!     environment: &|name| std::env::var(name).ok().map(String::into_bytes),
-//!     on_failure: None,
-//! });
-//! for (target, built) in targets.iter().zip(outcome.result.unwrap()) {
-//!     println!("{}: {:?}", target.name, built.id);
-//! }
-//! # }
-//! ```
 
 mod advice;
 mod ahead;

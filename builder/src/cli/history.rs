@@ -79,7 +79,7 @@ impl HistoryArgs {
                 .collect();
         }
         let created = if self.human { "CREATED" } else { "CREATED AT" };
-        let mut table = Table::new(["IMAGE", created, "CREATED BY", "SIZE", "COMMENT"]);
+        let mut table = Table::list(["IMAGE", created, "CREATED BY", "SIZE", "COMMENT"]);
         for line in lines {
             table.row([
                 self.id(line),
@@ -221,11 +221,11 @@ mod tests {
     #[test]
     fn the_last_instruction_comes_first() {
         insta::assert_snapshot!(render(&args()), @r#"
-        IMAGE          CREATED       CREATED BY                                      SIZE     COMMENT
-        ca978112ca1b   2 hours ago   CMD ["/bin/app"]                                0B       buildkit.dockerfile.v0
-        <missing>      2 hours ago   RUN /bin/sh -c make -C /src all && make -C /…   1.23kB   buildkit.dockerfile.v0
-        <missing>      2 hours ago   ENV A=b                                         0B       buildkit.dockerfile.v0
-        <missing>      2 hours ago   ADD rootfs.tar / # buildkit                     4.26MB   buildkit.dockerfile.v0
+        IMAGE          CREATED       CREATED BY                                      SIZE      COMMENT
+        ca978112ca1b   2 hours ago   CMD ["/bin/app"]                                0B        buildkit.dockerfile.v0
+        <missing>      2 hours ago   RUN /bin/sh -c make -C /src all && make -C /…   1.23kB    buildkit.dockerfile.v0
+        <missing>      2 hours ago   ENV A=b                                         0B        buildkit.dockerfile.v0
+        <missing>      2 hours ago   ADD rootfs.tar / # buildkit                     4.26MB    buildkit.dockerfile.v0
         "#);
     }
 

@@ -8,6 +8,7 @@ use super::confirm::confirmed;
 use super::image_filter::{Facts, ImageFilter, ImageFilters};
 use super::session::Session;
 use super::{Settings, human, ps};
+use crate::events::{Journal, Kind};
 use crate::report::{Report, print_data};
 
 /// Options of `cooper image prune`.
@@ -52,15 +53,18 @@ impl ImagePruneArgs {
                 continue;
             }
             for name in &names {
+                session.tell("untag", record.id.to_string(), &name.familiar());
                 text.extend(["untagged: ", &name.familiar(), "\n"]);
             }
             images.remove(&record.id).map_err(failed)?;
+            session.tell("delete", record.id.to_string(), record.id.as_str());
             text.extend(["deleted: ", record.id.as_str(), "\n"]);
         }
         let freed = session.store.gc(&GcOptions::default()).map_err(failed)?;
         if !text.is_empty() {
             text = format!("Deleted Images:\n{text}\n");
         }
+        Journal::of(session.store.root()).tell_pruned(Kind::Image, freed.bytes);
         let bytes = human::size(freed.bytes);
         print_data(&format!("{text}Total reclaimed space: {bytes}\n"))
     }

@@ -113,7 +113,7 @@ impl Format {
                     };
                     let header = template.render(&headers(&line, id)).unwrap_or_default();
                     table
-                        .get_or_insert_with(|| Table::new(header.split('\t')))
+                        .get_or_insert_with(|| Table::list(header.split('\t')))
                         .row(row.split('\t'));
                 }
                 Some(Ok(table.map_or_else(String::new, |table| table.render())))
@@ -273,7 +273,7 @@ impl ImagesArgs {
         let platforms = lines.iter().any(|line| line.platform.is_some());
         header.retain(|column| platforms || *column != "PLATFORM");
         header.retain(|column| self.digests || *column != "DIGEST");
-        let mut table = Table::new(header);
+        let mut table = Table::list(header);
         for line in lines {
             let (repository, tag) = line.repository_and_tag();
             let mut cells = vec![repository, tag];

@@ -296,7 +296,7 @@ impl LsArgs {
             let lines = networks.iter().map(|network| self.json(network));
             return lines.map(|line| line.to_string() + "\n").collect();
         }
-        let mut table = Table::new(["NETWORK ID", "NAME", "DRIVER", "SCOPE"]);
+        let mut table = Table::list(["NETWORK ID", "NAME", "DRIVER", "SCOPE"]);
         for network in networks {
             table.row([self.id(network), &network.name, &network.driver, "local"]);
         }
@@ -487,5 +487,6 @@ fn prune(networks: &Networks, filters: &[Filter]) -> Result<Vec<String>, Report>
             Err(error) => return Err(failed(&error)),
         }
     }
+    networks.tell_pruned();
     Ok(removed)
 }

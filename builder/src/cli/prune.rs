@@ -11,6 +11,7 @@ use super::session::Session;
 use super::usage_filter::UsageFilter;
 use super::value::size;
 use super::{Settings, human};
+use crate::events::{Journal, Kind};
 use crate::report::{Report, print_data};
 
 /// Options of `cooper prune`.
@@ -66,6 +67,9 @@ impl PruneArgs {
             .store
             .gc(&options)
             .map_err(|error| Report::from_error(&error))?;
+        if !self.dry_run {
+            Journal::of(session.store.root()).tell_pruned(Kind::Builder, taken.bytes);
+        }
         print_data(&render(&taken, self.dry_run))
     }
 

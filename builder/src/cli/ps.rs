@@ -114,7 +114,7 @@ impl PsArgs {
             "NAMES",
         ];
         header.extend(self.size.then_some("SIZE"));
-        let mut table = Table::new(header);
+        let mut table = Table::list(header);
         for found in shown {
             let container = &found.container;
             let mut row = vec![
@@ -342,19 +342,19 @@ mod tests {
     #[test]
     fn running_containers_are_listed() {
         insta::assert_snapshot!(render(&PsArgs::default()), @r#"
-        CONTAINER ID   IMAGE     COMMAND                  CREATED       STATUS                              PORTS   NAMES
-        aaaaaaaaaaaa   busybox   "sh -c sleep 100 && …"   2 hours ago   Up 2 minutes                                a_name
-        cccccccccccc   busybox   "sh -c sleep 100 && …"   2 hours ago   Restarting (1) About a minute ago           c_name
+        CONTAINER ID   IMAGE     COMMAND                  CREATED       STATUS                              PORTS     NAMES
+        aaaaaaaaaaaa   busybox   "sh -c sleep 100 && …"   2 hours ago   Up 2 minutes                                  a_name
+        cccccccccccc   busybox   "sh -c sleep 100 && …"   2 hours ago   Restarting (1) About a minute ago             c_name
         "#);
     }
 
     #[test]
     fn all_containers_are_listed_on_demand() {
         insta::assert_snapshot!(render(&PsArgs { all: true, ..PsArgs::default() }), @r#"
-        CONTAINER ID   IMAGE     COMMAND                  CREATED       STATUS                              PORTS   NAMES
-        aaaaaaaaaaaa   busybox   "sh -c sleep 100 && …"   2 hours ago   Up 2 minutes                                a_name
-        bbbbbbbbbbbb   busybox   "sh -c sleep 100 && …"   2 hours ago   Exited (3) About an hour ago                b_name
-        cccccccccccc   busybox   "sh -c sleep 100 && …"   2 hours ago   Restarting (1) About a minute ago           c_name
+        CONTAINER ID   IMAGE     COMMAND                  CREATED       STATUS                              PORTS     NAMES
+        aaaaaaaaaaaa   busybox   "sh -c sleep 100 && …"   2 hours ago   Up 2 minutes                                  a_name
+        bbbbbbbbbbbb   busybox   "sh -c sleep 100 && …"   2 hours ago   Exited (3) About an hour ago                  b_name
+        cccccccccccc   busybox   "sh -c sleep 100 && …"   2 hours ago   Restarting (1) About a minute ago             c_name
         "#);
         let quiet = PsArgs {
             all: true,

@@ -20,6 +20,7 @@ use super::value::ValueError;
 use super::{Settings, human};
 use crate::container::record::written;
 use crate::container::{Containers, Found, Volume, Volumes, users};
+use crate::events::{Journal, Kind};
 use crate::image::layer_sizes;
 use crate::network::Networks;
 use crate::report::{Report, print_data};
@@ -317,7 +318,7 @@ impl Usage {
     fn verbose(&self, now: Timestamp) -> String {
         let document = self.document(now);
         let part = |title: &str, of: &str, columns: &[(&str, &str)]| {
-            let mut table = Table::new(columns.iter().map(|(header, _)| *header));
+            let mut table = Table::list(columns.iter().map(|(header, _)| *header));
             for line in document[of].as_array().into_iter().flatten() {
                 let cells = columns
                     .iter()
@@ -413,7 +414,7 @@ impl DfArgs {
 }
 
 fn summary(parts: &[Part]) -> String {
-    let mut table = Table::new(["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]);
+    let mut table = Table::list(["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]);
     for part in parts {
         table.row([
             part.name.to_owned(),
@@ -512,7 +513,13 @@ impl PruneArgs {
             cache,
             dangling_images: false,
         });
-        Ok(taken.map_err(stored)?.bytes)
+        let bytes = taken.map_err(stored)?.bytes;
+        let journal = Journal::of(session.store.root());
+        journal.tell_pruned(Kind::Image, bytes);
+        if self.all {
+            journal.tell_pruned(Kind::Builder, 0);
+        }
+        Ok(bytes)
     }
 }
 
@@ -606,11 +613,11 @@ mod tests {
             part("Build Cache", 0, 0, 0, 0),
         ];
         insta::assert_snapshot!(summary(&parts), @r"
-        TYPE            TOTAL   ACTIVE   SIZE     RECLAIMABLE
-        Images          5       2        16.4MB   11.6MB (70%)
-        Containers      2       0        212B     212B (100%)
-        Local Volumes   2       1        36B      0B (0%)
-        Build Cache     0       0        0B       0B
+        TYPE            TOTAL     ACTIVE    SIZE      RECLAIMABLE
+        Images          5         2         16.4MB    11.6MB (70%)
+        Containers      2         0         212B      212B (100%)
+        Local Volumes   2         1         36B       0B (0%)
+        Build Cache     0         0         0B        0B
         ");
         assert_eq!(parts[0].json()["Reclaimable"], "11.6MB (70%)");
     }

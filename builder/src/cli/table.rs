@@ -2,10 +2,15 @@
 
 use std::fmt::Write;
 
+/// Spaces between columns.
+const GAP: usize = 3;
+
 /// Rows of text under a header.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
     rows: Vec<Vec<String>>,
+    /// How wide columns are at least, with the space behind them.
+    least: usize,
 }
 
 impl Table {
@@ -13,6 +18,15 @@ impl Table {
     pub(super) fn new<S: Into<String>>(header: impl IntoIterator<Item = S>) -> Self {
         Self {
             rows: vec![header.into_iter().map(Into::into).collect()],
+            least: 0,
+        }
+    }
+
+    /// Returns a table like those of docker's lists, whose columns have a width of ten at least.
+    pub(super) fn list<S: Into<String>>(header: impl IntoIterator<Item = S>) -> Self {
+        Self {
+            least: 10,
+            ..Self::new(header)
         }
     }
 
@@ -26,14 +40,15 @@ impl Table {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+            let widest = cells.map(|cell| cell.chars().count()).max();
+            (widest.unwrap_or(0) + GAP).max(self.least)
         };
         let widths: Vec<_> = (0..columns).map(width).collect();
         let mut out = String::new();
         for row in &self.rows {
             let mut line = String::new();
             for (cell, width) in row.iter().zip(&widths) {
-                let _ = write!(line, "{cell:<width$}   ");
+                let _ = write!(line, "{cell:<width$}");
             }
             out.push_str(line.trim_end());
             out.push('\n');

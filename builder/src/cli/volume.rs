@@ -15,6 +15,7 @@ use super::table::Table;
 use super::value::{ValueError, each, pair};
 use super::{Settings, human};
 use crate::container::{ANONYMOUS, Containers, Found, Volume, Volumes, is_volume_name, users};
+use crate::events::{Journal, Kind};
 use crate::report::{Exit, Report, print_data};
 
 /// What is done with volumes.
@@ -113,6 +114,7 @@ pub struct PruneArgs {
 
 /// The volumes and containers of a store.
 struct Scene {
+    journal: Journal,
     volumes: Volumes,
     containers: Vec<Found>,
 }
@@ -123,6 +125,7 @@ impl Scene {
         let root = session.store.root();
         let containers = Containers::of(root).list();
         Ok(Self {
+            journal: Journal::of(root),
             volumes: Volumes::of(root),
             containers: containers.map_err(|error| failed(&error))?,
         })
@@ -274,7 +277,7 @@ impl LsArgs {
                     .collect::<String>(),
             ),
             None => {
-                let mut table = Table::new(["DRIVER", "VOLUME NAME"]);
+                let mut table = Table::list(["DRIVER", "VOLUME NAME"]);
                 for volume in &volumes {
                     table.row(["local", &volume.name]);
                 }
@@ -409,6 +412,7 @@ fn prune(scene: &Scene, all: bool, filters: &[Filter]) -> Result<(Vec<Volume>, u
         let removed = scene.volumes.remove(&volume.name);
         removed.map_err(|error| failed(&error))?;
     }
+    scene.journal.tell_pruned(Kind::Volume, bytes);
     Ok((volumes, bytes))
 }
 

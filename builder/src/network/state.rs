@@ -171,6 +171,13 @@ impl Networks {
         Ok(network)
     }
 
+    /// Writes down that networks were pruned.
+    pub fn tell_pruned(&self) {
+        if let Some(root) = self.dir.parent() {
+            Journal::of(root).tell_pruned(Kind::Network, 0);
+        }
+    }
+
     /// Writes down what happened to a network, and to which container on it.
     pub(super) fn tell(&self, id: &str, action: &str, container: Option<&str>) {
         let Some(root) = self.dir.parent() else {

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::net::{TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cooper_runner::network::Namespace;
 use rustix::process::{Pid, Signal, kill_process};
@@ -447,8 +447,13 @@ fn what_a_killed_container_left_is_taken_away() {
     let again = started(&cooper, "web", &["--network=net", "-p=8080:80"], SERVE);
     drop(again);
     cooper.run(&["network", "rm", "net"]).ok().prints("net\n");
-    let links = on_host(&cooper, &["ip", "-br", "link"]);
-    assert!(!links.contains("veth"), "{links}");
+    // The kernel takes its time for the interfaces of a namespace that is gone.
+    let links = || on_host(&cooper, &["ip", "-br", "link"]);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while links().contains("veth") {
+        assert!(Instant::now() < deadline, "{}", links());
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::cli::confirm::confirmed;
 use crate::cli::session::Session;
 use crate::cli::{Settings, human};
 use crate::container::Containers;
+use crate::events::{Journal, Kind};
 use crate::network::Networks;
 use crate::report::{Report, print_data};
 
@@ -65,5 +66,6 @@ pub(in crate::cli) fn prune(
         removed.push(found.container.id.clone());
         containers.remove(held).map_err(|error| failed(&error))?;
     }
+    Journal::of(session.store.root()).tell_pruned(Kind::Container, bytes);
     Ok((removed, bytes))
 }

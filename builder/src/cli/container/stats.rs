@@ -111,7 +111,7 @@ impl StatsArgs {
 }
 
 fn table(values: impl Iterator<Item = Value>) -> String {
-    let mut table = Table::new([
+    let mut table = Table::list([
         "CONTAINER ID",
         "NAME",
         "CPU %",

@@ -304,4 +304,23 @@ fn the_store_is_summed_up_and_pruned() {
     let pruned = scene.run(&["system", "prune", "-af"]).ok().out();
     assert!(pruned.contains("untagged: busybox:latest\n"), "{pruned}");
     assert_eq!(scene.run(&["images", "-q"]).ok().out(), "");
+    let format = "{{.Type}} {{.Action}} {{.Actor.Attributes.reclaimed}}";
+    let told = scene
+        .run(&[
+            "events",
+            "--since=1h",
+            "--until=0s",
+            "--filter=event=prune",
+            "--format",
+            format,
+        ])
+        .ok()
+        .out();
+    let kinds: Vec<_> = told
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    let of_the_last = ["container", "network", "image", "builder"];
+    assert!(kinds.ends_with(&of_the_last), "{told}");
+    assert!(kinds.contains(&"volume"), "{told}");
 }
