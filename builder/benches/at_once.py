@@ -8,7 +8,8 @@ after the other and then all at once, each time from an empty cache, ROUNDS time
 turn; then the same image four times, alone and at once. Prints the median wall time of each, in
 seconds, and of what runs at once the least that its processor time allows on this machine's
 processors: user and system time of all four, divided by their number. BUSYBOX_TAR is a base image
-that `cooper load` takes.
+that `cooper load` takes. DIR belongs on a file system with a journal: ext4 without one creates files
+many times slower after many were removed, and then that is all one sees.
 """
 
 import os
