@@ -1,4 +1,4 @@
-//! The journal of what happens to containers, images, networks and volumes.
+//! The journal of what happens to containers, images, networks, volumes and the build cache.
 //!
 //! There is no daemon that could tell it: commands and monitors append a line each to
 //! `<root>/events/journal`, and whoever wants to know reads it. A line is one write to a file that

@@ -508,6 +508,7 @@ impl PruneArgs {
         } else {
             Evict::Nothing
         };
+        let with_cache = !matches!(cache, Evict::Nothing);
         let taken = session.store.gc(&GcOptions {
             dry_run: false,
             cache,
@@ -515,8 +516,9 @@ impl PruneArgs {
         });
         let bytes = taken.map_err(stored)?.bytes;
         let journal = Journal::of(session.store.root());
+        // Images and the cache share their layers: what both gave back is told once, of images.
         journal.tell_pruned(Kind::Image, bytes);
-        if self.all {
+        if with_cache {
             journal.tell_pruned(Kind::Builder, 0);
         }
         Ok(bytes)
